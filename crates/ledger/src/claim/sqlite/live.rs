@@ -1,0 +1,184 @@
+//! Events in memory, and what the tables say of holders.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use firstcome_core::{
+    CodeKey, CouponId, EventId, EventNo, EventRule, Quantity, Timestamp, UserId, Validity, Window,
+};
+use rusqlite::{Connection, Row, Transaction};
+use uuid::Uuid;
+
+use super::ClaimWriter;
+use crate::entity::issued_coupon;
+use crate::records::{self, event_no, sound};
+use crate::{IssuedCouponRecord, LedgerError};
+
+/// Events that memory keeps; more are read again when they are claimed.
+const EVENTS_MAX: usize = 50_000;
+
+/// What the decider keeps of an event.
+#[derive(Debug, Clone)]
+pub(super) struct LiveEvent {
+    pub(super) no: EventNo,
+    pub(super) id: EventId,
+    pub(super) coupon_id: CouponId,
+    pub(super) rule: EventRule,
+    pub(super) validity: Validity,
+}
+
+/// How many coupons each claimed event has issued, for those who read events: the tables lag
+/// behind by what is not settled.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct IssuedLive(Arc<RwLock<HashMap<EventNo, u32>>>);
+
+impl IssuedLive {
+    /// What is issued of this event; none when the tables know.
+    pub(crate) fn get(&self, event: EventNo) -> Option<u32> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&event).copied()
+    }
+
+    pub(super) fn set(&self, event: EventNo, issued: u32) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(event, issued);
+    }
+
+    /// Drops what the tables know by now.
+    pub(super) fn retain(&self, unsettled: impl Fn(EventNo) -> bool) {
+        let mut issued = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        issued.retain(|event, _| unsettled(*event));
+    }
+}
+
+impl ClaimWriter {
+    /// The counts that readers of events see.
+    pub(crate) fn issued_live(&self) -> IssuedLive {
+        self.issued_live.clone()
+    }
+
+    /// Reads those of the events that memory lacks, in one statement.
+    pub(super) fn load_events(
+        &mut self,
+        ids: impl Iterator<Item = EventId>,
+    ) -> Result<(), LedgerError> {
+        let missing: Vec<String> = ids
+            .filter(|id| !self.events.contains_key(id))
+            .map(|id| id.as_uuid().simple().to_string())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if self.events.len() + missing.len() > EVENTS_MAX {
+            self.events.clear();
+        }
+        let mut select = self.db.prepare_cached(
+            "SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at,
+                    e.opened_early, e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days
+             FROM json_each(?1) AS asked
+             JOIN events AS e ON e.id = unhex(asked.value)
+             JOIN coupons AS c ON c.id = e.coupon_id",
+        )?;
+        let mut rows = select.query([json(&missing)])?;
+        while let Some(row) = rows.next()? {
+            let mut event = live_event(row)?;
+            event.rule.issued = event.rule.issued.max(self.tail.sequence_max(event.no));
+            self.events.insert(event.id, event);
+        }
+        Ok(())
+    }
+}
+
+/// Keeps events closed that the clock has closed.
+pub(super) fn close_events(db: &Transaction<'_>, ids: &[EventId]) -> rusqlite::Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<String> = ids.iter().map(|id| id.as_uuid().simple().to_string()).collect();
+    let mut update = db.prepare_cached(
+        "UPDATE events SET closed = TRUE WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
+    )?;
+    update.execute([json(&ids)]).map(|_| ())
+}
+
+/// The issued coupons in the table that these users hold, in one statement.
+pub(super) fn settled_coupons(
+    db: &Connection,
+    holders: &[(&LiveEvent, &UserId)],
+    key: &CodeKey,
+) -> Result<Vec<IssuedCouponRecord>, LedgerError> {
+    if holders.is_empty() {
+        return Ok(Vec::new());
+    }
+    let asked: Vec<(u64, &str)> =
+        holders.iter().map(|(event, user)| (event.no.get(), user.as_str())).collect();
+    let mut select = db.prepare_cached(
+        "SELECT asked.key, c.event_no, c.sequence, c.id, c.user_id, c.issued_at, c.valid_from,
+                c.expires_at, c.used_at, c.revoked_at
+         FROM json_each(?1) AS asked CROSS JOIN issued_coupons AS c
+           ON c.event_no = asked.value ->> 0 AND c.user_id = asked.value ->> 1",
+    )?;
+    let mut rows = select.query([json(&asked)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let asked: u32 = row.get(0)?;
+        let (event, _) = holders[asked as usize];
+        found.push(records::issued_coupon(&issued_row(row)?, event.id, event.coupon_id, key)?);
+    }
+    Ok(found)
+}
+
+fn issued_row(row: &Row<'_>) -> rusqlite::Result<issued_coupon::Model> {
+    Ok(issued_coupon::Model {
+        event_no: row.get(1)?,
+        sequence: row.get(2)?,
+        id: Uuid::from_bytes(row.get(3)?),
+        user_id: row.get(4)?,
+        issued_at: row.get(5)?,
+        valid_from: row.get(6)?,
+        expires_at: row.get(7)?,
+        used_at: row.get(8)?,
+        revoked_at: row.get(9)?,
+        revoke_reason: None,
+    })
+}
+
+fn live_event(row: &Row<'_>) -> Result<LiveEvent, LedgerError> {
+    let moment = |column: usize| row.get(column).map(Timestamp::from_micros);
+    let (from, until) = (row.get::<_, Option<i64>>(10)?, row.get::<_, Option<i64>>(11)?);
+    let days: Option<i64> = row.get(12)?;
+    Ok(LiveEvent {
+        no: event_no(row.get(0)?)?,
+        id: EventId::from_uuid(Uuid::from_bytes(row.get(1)?)),
+        coupon_id: CouponId::from_uuid(Uuid::from_bytes(row.get(2)?)),
+        rule: EventRule {
+            quantity: sound(Quantity::parse(row.get::<_, i64>(3)?.into()), "events.quantity")?,
+            issued: row.get(4)?,
+            window: sound(Window::new(moment(5)?, moment(6)?), "an event's window")?,
+            opened_early: row.get(7)?,
+            paused: row.get(8)?,
+            closed: row.get(9)?,
+        },
+        validity: records::validity(from, until, days)?,
+    })
+}
+
+/// A statement's one argument.
+pub(super) fn json<T: serde::Serialize>(values: &[T]) -> String {
+    serde_json::to_string(values).expect("texts and numbers serialize")
+}
+
+/// The ids of events.
+pub(super) fn event_ids(
+    db: &Connection,
+    events: &[EventNo],
+) -> Result<Vec<(EventNo, EventId)>, LedgerError> {
+    let numbers: Vec<u64> = events.iter().map(|event| event.get()).collect();
+    let mut select = db.prepare_cached(
+        "SELECT e.no, e.id FROM json_each(?1) AS asked JOIN events AS e ON e.no = asked.value",
+    )?;
+    let mut rows = select.query([json(&numbers)])?;
+    let mut found = Vec::with_capacity(events.len());
+    while let Some(row) = rows.next()? {
+        found.push((event_no(row.get(0)?)?, EventId::from_uuid(Uuid::from_bytes(row.get(1)?))));
+    }
+    Ok(found)
+}

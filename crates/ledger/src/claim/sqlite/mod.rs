@@ -1,0 +1,261 @@
+//! The claim transaction of the embedded ledger.
+//!
+//! One process owns the data (its lock sees to that), so the state that decides claims is held in
+//! memory, under the one [turn](crate::Inner) of the writer, and a batch of winners is made
+//! durable as *one* row appended to `claim_journal`: one statement and one fsync, whatever the
+//! number of winners and of events. Settling moves journalled winners to the indexed tables,
+//! where the constraints are, in bulk and mostly when no drop is running. What has not been
+//! settled is the [`Tail`]; everyone who reads issued coupons settles what they are about to read.
+//!
+//! Invariants:
+//! - a winner is in the tail or in `issued_coupons`, never in neither;
+//! - memory changes only after the commit; when a commit fails, memory is dropped and read again.
+
+mod checkpoint;
+mod journal;
+mod live;
+mod settle;
+mod settler;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use firstcome_core::{
+    Clock, CodeKey, Decided, EventId, IssuedCouponId, Sequence, Timestamp, UserId, Verdict, decide,
+};
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::{Claim, Decision};
+use crate::{ClaimError, IssuedCouponRecord, LedgerError};
+
+pub(crate) use checkpoint::checkpoint;
+use journal::{Tail, Win};
+pub(crate) use live::IssuedLive;
+use live::LiveEvent;
+
+/// The one writer of claims, and its memory.
+pub(crate) struct ClaimWriter {
+    db: Connection,
+    key: CodeKey,
+    clock: Arc<dyn Clock>,
+    events: HashMap<EventId, LiveEvent>,
+    tail: Tail,
+    issued_live: IssuedLive,
+    /// Claims in the latest batch, and batches so far: how busy the drop is.
+    latest_batch: usize,
+    batches: u64,
+}
+
+/// The claims of a batch on one event.
+struct Group {
+    event_id: EventId,
+    /// Their places in the batch.
+    places: Vec<usize>,
+    users: Vec<UserId>,
+}
+
+/// A group with its verdicts.
+struct DecidedGroup {
+    group: Group,
+    decided: Decided,
+    wins: Vec<Win>,
+}
+
+impl ClaimWriter {
+    /// Opens the writer's connection and reads what the journal still holds.
+    pub(crate) fn open(
+        path: &Path,
+        key: CodeKey,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, LedgerError> {
+        let db = checkpoint::connect(path)?;
+        let tail = Tail::load(&db)?;
+        Ok(Self {
+            db,
+            key,
+            clock,
+            events: HashMap::new(),
+            tail,
+            issued_live: IssuedLive::default(),
+            latest_batch: 0,
+            batches: 0,
+        })
+    }
+
+    /// Decides a batch and makes its winners durable.
+    pub(crate) fn claim(&mut self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
+        self.latest_batch = batch.len();
+        self.batches += 1;
+        let now = self.clock.now();
+        let groups = group(batch);
+        let held = self.prepare(&groups).map_err(ClaimError::Unavailable)?;
+        let decided = self.decide_groups(groups, &held, now);
+        if let Err(error) = self.commit(&decided) {
+            self.forget_all();
+            return Err(error);
+        }
+        Ok(self.install(batch.len(), decided, &held))
+    }
+
+    /// Forgets what is known of an event, so that the next batch reads what was changed.
+    pub(crate) fn forget_event(&mut self, id: EventId) {
+        self.events.remove(&id);
+    }
+
+    /// Forgets what is known of every event.
+    pub(crate) fn forget_events(&mut self) {
+        self.events.clear();
+    }
+
+    /// After a failure memory and database may differ: read everything again.
+    fn forget_all(&mut self) {
+        self.events.clear();
+        match Tail::load(&self.db) {
+            Ok(tail) => self.tail = tail,
+            // The old tail may lack the batch whose commit is in doubt; never decide on that.
+            Err(_) => self.tail.mistrust(),
+        }
+    }
+
+    /// Loads the events that are not in memory, and who of the batch holds a coupon already.
+    fn prepare(&mut self, groups: &[Group]) -> Result<Held, LedgerError> {
+        if self.tail.is_mistrusted() {
+            self.tail = Tail::load(&self.db)?;
+        }
+        self.load_events(groups.iter().map(|group| group.event_id))?;
+        let mut held = Held::new();
+        let mut to_look_up = Vec::new();
+        for group in groups {
+            let Some(event) = self.events.get(&group.event_id) else { continue };
+            let settled_rows = event.rule.issued > self.tail.pending(event.no);
+            for user in &group.users {
+                let id = IssuedCouponId::derive(event.id, user);
+                if let Some(record) = self.tail.get(id) {
+                    held.insert(id, record.issued_coupon(event, user, id, &self.key));
+                } else if settled_rows {
+                    to_look_up.push((event, user));
+                }
+            }
+        }
+        let found = live::settled_coupons(&self.db, &to_look_up, &self.key)?;
+        held.extend(found.into_iter().map(|record| (record.id, record)));
+        Ok(held)
+    }
+
+    fn decide_groups(&self, groups: Vec<Group>, held: &Held, now: Timestamp) -> Vec<DecidedGroup> {
+        let decide_group = |group: Group| {
+            let event = self.events.get(&group.event_id)?;
+            let sequence_held = |user: &UserId| -> Option<Sequence> {
+                if held.is_empty() {
+                    return None;
+                }
+                held.get(&IssuedCouponId::derive(event.id, user)).map(|record| record.sequence)
+            };
+            let decided = decide(&event.rule, sequence_held, &group.users, now);
+            let (valid_from, expires_at) = event.validity.of_issue(now);
+            let wins = group.users.iter().zip(&decided.verdicts);
+            let wins = wins.filter_map(|(user, verdict)| match verdict {
+                Verdict::Issued(sequence) => Some(Win {
+                    id: IssuedCouponId::derive(event.id, user),
+                    event_no: event.no,
+                    user_id: user.clone(),
+                    sequence: *sequence,
+                    issued_at: now,
+                    valid_from,
+                    expires_at,
+                }),
+                _ => None,
+            });
+            Some(DecidedGroup { wins: wins.collect(), group, decided })
+        };
+        groups.into_iter().filter_map(decide_group).collect()
+    }
+
+    /// One transaction: the journal's new row, and the events that the clock has closed.
+    fn commit(&mut self, groups: &[DecidedGroup]) -> Result<(), ClaimError> {
+        let closed: Vec<EventId> = groups
+            .iter()
+            .filter(|group| {
+                let before = self.events.get(&group.group.event_id);
+                before.is_some_and(|event| event.rule.closed != group.decided.rule.closed)
+            })
+            .map(|group| group.group.event_id)
+            .collect();
+        let wins = || groups.iter().flat_map(|group| &group.wins);
+        if closed.is_empty() && wins().next().is_none() {
+            return Ok(());
+        }
+        let unavailable = |error: rusqlite::Error| ClaimError::Unavailable(error.into());
+        let transaction = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(unavailable)?;
+        live::close_events(&transaction, &closed).map_err(unavailable)?;
+        self.tail.append(&transaction, wins()).map_err(unavailable)?;
+        // SQLite's commit fails before or after it took effect; which of both is for a later
+        // reading to tell.
+        transaction.commit().map_err(|error| ClaimError::InDoubt(error.into()))
+    }
+
+    /// After the commit: memory follows, and everyone gets an answer.
+    fn install(&mut self, claims: usize, groups: Vec<DecidedGroup>, held: &Held) -> Vec<Decision> {
+        let mut answers: Vec<Decision> = vec![Decision::EventNotFound; claims];
+        let wins: usize = groups.iter().map(|group| group.wins.len()).sum();
+        if wins > 0 {
+            self.tail.committed(wins);
+        }
+        for DecidedGroup { group, decided, wins } in groups {
+            let Some(event) = self.events.get_mut(&group.event_id) else { continue };
+            event.rule = decided.rule;
+            if !wins.is_empty() {
+                self.issued_live.set(event.no, event.rule.issued);
+            }
+            let by_sequence = |sequence: Sequence, user: &UserId| {
+                let first = wins.first().filter(|first| first.sequence <= sequence);
+                let place = first.map(|first| (sequence.get() - first.sequence.get()) as usize);
+                match place.and_then(|place| wins.get(place)) {
+                    Some(win) => win.issued_coupon(event, &self.key),
+                    None => {
+                        let id = IssuedCouponId::derive(event.id, user);
+                        held.get(&id).cloned().expect("decided by what was held")
+                    }
+                }
+            };
+            for (index, verdict) in decided.verdicts.iter().enumerate() {
+                let user = &group.users[index];
+                answers[group.places[index]] = match *verdict {
+                    Verdict::Issued(sequence) => Decision::Issued(by_sequence(sequence, user)),
+                    Verdict::AlreadyClaimed(sequence) => {
+                        Decision::AlreadyClaimed(by_sequence(sequence, user))
+                    }
+                    Verdict::SoldOut => Decision::SoldOut,
+                    Verdict::NotOpen { opens_at } => Decision::NotOpen { opens_at },
+                    Verdict::Paused => Decision::Paused,
+                    Verdict::Closed => Decision::Closed,
+                };
+            }
+            self.tail.insert(&wins);
+        }
+        answers
+    }
+}
+
+/// Coupons that users of the batch held before it.
+type Held = HashMap<IssuedCouponId, IssuedCouponRecord>;
+
+/// Sorts a batch by event, keeping the order of the claims on each.
+fn group(batch: &[Claim]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut by_event: HashMap<EventId, usize> = HashMap::new();
+    for (place, claim) in batch.iter().enumerate() {
+        let index = *by_event.entry(claim.event_id).or_insert_with(|| {
+            let event_id = claim.event_id;
+            groups.push(Group { event_id, places: Vec::new(), users: Vec::new() });
+            groups.len() - 1
+        });
+        groups[index].places.push(place);
+        groups[index].users.push(claim.user_id.clone());
+    }
+    groups
+}

@@ -1,0 +1,129 @@
+//! Settling: what moves winners from the journal to the tables.
+//!
+//! Every step is one transaction and idempotent: the tables' keys meet a winner that is there
+//! already, and the journal's row goes in the same commit.
+
+use firstcome_core::{EventNo, IssuedCouponId, UserId};
+use rusqlite::{TransactionBehavior, params};
+
+use super::journal::{JournalRow, Win, decode};
+use super::{ClaimWriter, live};
+use crate::LedgerError;
+
+/// Moves the winners of the journal's rows `?1` to `?2`. `WHERE TRUE` keeps SQLite's parser from
+/// reading ON as part of a join.
+const MOVE_WINNERS: &str = "
+    INSERT INTO issued_coupons
+           (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
+    SELECT win.value ->> 0, win.value ->> 1, unhex(win.value ->> 2), win.value ->> 3,
+           win.value ->> 4, win.value ->> 5, win.value ->> 6
+    FROM claim_journal AS row, json_each(row.entries) AS win
+    WHERE row.no BETWEEN ?1 AND ?2
+    ORDER BY 1, 2
+    ON CONFLICT (event_no, sequence) DO NOTHING";
+
+const COUNT_WINNERS: &str = "
+    UPDATE events SET issued = max(issued, won.sequence_max)
+    FROM (SELECT win.value ->> 0 AS event_no, max(win.value ->> 1) AS sequence_max
+          FROM claim_journal AS row, json_each(row.entries) AS win
+          WHERE row.no BETWEEN ?1 AND ?2 GROUP BY 1) AS won
+    WHERE events.no = won.event_no";
+
+const MOVE_ONE: &str = "
+    INSERT INTO issued_coupons
+           (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT (event_no, sequence) DO NOTHING";
+
+const COUNT_ONE: &str = "UPDATE events SET issued = max(issued, ?2) WHERE no = ?1";
+
+impl ClaimWriter {
+    /// Moves the journal's oldest rows, as many as hold `wins_max` winners. Answers how many
+    /// winners are left in the journal.
+    ///
+    /// # Errors
+    /// When the database does not take them; nothing was moved then.
+    pub(crate) fn settle_some(&mut self, wins_max: usize) -> Result<usize, LedgerError> {
+        let rows = self.tail.oldest_rows(wins_max);
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(0) };
+        let moved = self.move_rows(first, last)?;
+        for win in &moved {
+            self.tail.remove(win.id, win.event_no);
+        }
+        self.tail.remove_rows(&rows);
+        let tail = &self.tail;
+        self.issued_live.retain(|event| tail.pending(event) > 0);
+        Ok(self.tail.len())
+    }
+
+    fn move_rows(&mut self, first: &JournalRow, last: &JournalRow) -> Result<Vec<Win>, LedgerError> {
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut moved = Vec::new();
+        {
+            let mut select = transaction
+                .prepare_cached("SELECT entries FROM claim_journal WHERE no BETWEEN ?1 AND ?2")?;
+            let mut rows = select.query([first.no, last.no])?;
+            while let Some(row) = rows.next()? {
+                moved.extend(decode(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+            }
+            transaction.prepare_cached(MOVE_WINNERS)?.execute([first.no, last.no])?;
+            transaction.prepare_cached(COUNT_WINNERS)?.execute([first.no, last.no])?;
+            let mut delete = transaction
+                .prepare_cached("DELETE FROM claim_journal WHERE no BETWEEN ?1 AND ?2")?;
+            delete.execute([first.no, last.no])?;
+        }
+        transaction.commit()?;
+        Ok(moved)
+    }
+
+    /// Settles what this user has won, on whatever event.
+    pub(crate) fn settle_user(&mut self, user: &UserId) -> Result<(), LedgerError> {
+        let unsettled: Vec<EventNo> = self.tail.events().collect();
+        for (no, event_id) in live::event_ids(&self.db, &unsettled)? {
+            self.settle_one(no, IssuedCouponId::derive(event_id, user), user)?;
+        }
+        Ok(())
+    }
+
+    /// Settles one winner, if it is in the tail.
+    fn settle_one(
+        &mut self,
+        event: EventNo,
+        id: IssuedCouponId,
+        user: &UserId,
+    ) -> Result<(), LedgerError> {
+        let Some(win) = self.tail.get(id).copied() else { return Ok(()) };
+        let no = i64::try_from(event.get()).expect("36 bits");
+        let (from, until) = (win.valid_from.as_micros(), win.expires_at.as_micros());
+        let (sequence, issued_at) = (win.sequence.get(), win.issued_at.as_micros());
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let id_bytes = id.as_uuid().as_bytes().as_slice();
+        transaction
+            .prepare_cached(MOVE_ONE)?
+            .execute(params![no, sequence, id_bytes, user.as_str(), issued_at, from, until])?;
+        transaction.prepare_cached(COUNT_ONE)?.execute(params![no, sequence])?;
+        transaction.commit()?;
+        self.tail.remove(id, event);
+        Ok(())
+    }
+
+    /// Whether this issued coupon is still in the journal alone.
+    pub(crate) fn is_unsettled(&self, id: IssuedCouponId) -> bool {
+        self.tail.get(id).is_some()
+    }
+
+    /// Winners of this event that are in the journal alone.
+    pub(crate) fn unsettled_of(&self, event: EventNo) -> u32 {
+        self.tail.pending(event)
+    }
+
+    /// Winners that are in the journal alone.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.tail.len()
+    }
+
+    /// Claims in the latest batch, and batches so far.
+    pub(crate) fn load(&self) -> (usize, u64) {
+        (self.latest_batch, self.batches)
+    }
+}

@@ -1,0 +1,145 @@
+//! When to settle: the background task, and the calls of readers that must see every winner.
+
+use std::time::Duration;
+
+use firstcome_core::{EventNo, IssuedCouponId, UserId};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::checkpoint::{CheckpointMode, checkpoint_as};
+use crate::{Ledger, LedgerError};
+
+/// Unsettled winners from which settling no longer waits for the drop to calm down. They cost
+/// memory (about 60 bytes each) and time at the next start (about 1 µs each).
+const UNSETTLED_MAX: usize = 900_000;
+/// A batch of fewer claims than this shows a drop with time to spare.
+const CALM_BATCH: usize = 32;
+/// Winners that are settled at once beside a drop, so that no claim waits long for its turn.
+const BESIDE_A_DROP: usize = 512;
+/// Winners that are settled at once while nobody claims.
+const ALONE: usize = 4_096;
+/// How often the task looks. A look at an empty journal costs nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Bytes of write-ahead log from which it is copied to the database file.
+const WAL_BYTES: u64 = 8 << 20;
+/// Bytes of write-ahead log from which claims wait until it is empty.
+const WAL_BYTES_MAX: u64 = 256 << 20;
+
+impl Ledger {
+    /// Starts the task that settles and checkpoints until the ledger is closed.
+    pub(crate) fn start_settler(&self) {
+        let ledger = self.clone();
+        let task = tokio::spawn(async move {
+            let mut look = interval(LOOK_EVERY);
+            look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut failing = false;
+            loop {
+                look.tick().await;
+                let outcome = ledger.look_after().await;
+                if let Err(error) = &outcome
+                    && !failing
+                {
+                    tracing::error!(error.message = %error, "settling the claim journal fails");
+                }
+                failing = outcome.is_err();
+            }
+        });
+        if let Ok(mut settler) = self.inner.settler.lock() {
+            *settler = Some(task);
+        }
+    }
+
+    async fn look_after(&self) -> Result<(), LedgerError> {
+        let mut batches_before = None;
+        loop {
+            let mut turn = self.inner.turn.clone().lock_owned().await;
+            let (latest_batch, batches) = turn.load();
+            let alone = batches_before == Some(batches);
+            batches_before = Some(batches);
+            let unsettled = turn.unsettled();
+            let busy = !alone && latest_batch >= CALM_BATCH && unsettled < UNSETTLED_MAX;
+            if unsettled == 0 || busy {
+                break;
+            }
+            let wins_max = if alone { ALONE } else { BESIDE_A_DROP };
+            blocking(move || turn.settle_some(wins_max)).await?;
+        }
+        self.look_after_wal().await
+    }
+
+    async fn look_after_wal(&self) -> Result<(), LedgerError> {
+        let mut wal = self.inner.path.clone().into_os_string();
+        wal.push("-wal");
+        let bytes = std::fs::metadata(&wal).map_or(0, |metadata| metadata.len());
+        if bytes < WAL_BYTES {
+            return Ok(());
+        }
+        let path = self.inner.path.clone();
+        blocking(move || checkpoint_as(&path, CheckpointMode::Passive)).await?;
+        if bytes < WAL_BYTES_MAX {
+            return Ok(());
+        }
+        let turn = self.inner.turn.clone().lock_owned().await;
+        let path = self.inner.path.clone();
+        let done = blocking(move || checkpoint_as(&path, CheckpointMode::Truncate)).await;
+        drop(turn);
+        done
+    }
+
+    /// Settles what this user has won, so that a read of the tables sees it.
+    pub(crate) async fn settle_user(&self, user: &UserId) -> Result<(), LedgerError> {
+        let mut turn = self.inner.turn.clone().lock_owned().await;
+        if turn.unsettled() == 0 {
+            return Ok(());
+        }
+        let user = user.clone();
+        blocking(move || turn.settle_user(&user)).await
+    }
+
+    /// Settles until this issued coupon is in the tables, if it is anywhere.
+    pub(crate) async fn settle_coupon(&self, id: IssuedCouponId) -> Result<(), LedgerError> {
+        self.settle_while(move |turn| turn.is_unsettled(id)).await
+    }
+
+    /// Settles until all that this event has issued by now is in the tables.
+    pub(crate) async fn settle_event(&self, event: EventNo) -> Result<(), LedgerError> {
+        let mut left = self.inner.turn.lock().await.unsettled_of(event);
+        while left > 0 {
+            let mut turn = self.inner.turn.clone().lock_owned().await;
+            let now = turn.unsettled_of(event);
+            if now == 0 {
+                break;
+            }
+            let settled = blocking(move || {
+                turn.settle_some(ALONE)?;
+                Ok(now.saturating_sub(turn.unsettled_of(event)))
+            });
+            left = left.saturating_sub(settled.await?);
+        }
+        Ok(())
+    }
+
+    /// Settles until the journal is empty.
+    pub(crate) async fn settle_all(&self) -> Result<(), LedgerError> {
+        self.settle_while(|turn| turn.unsettled() > 0).await
+    }
+
+    async fn settle_while(
+        &self,
+        needed: impl Fn(&super::ClaimWriter) -> bool,
+    ) -> Result<(), LedgerError> {
+        loop {
+            let mut turn = self.inner.turn.clone().lock_owned().await;
+            if !needed(&turn) {
+                return Ok(());
+            }
+            blocking(move || turn.settle_some(ALONE)).await?;
+        }
+    }
+}
+
+/// Runs the embedded database's work where it may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
+) -> Result<T, LedgerError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(LedgerError::Closing))
+}

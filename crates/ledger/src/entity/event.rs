@@ -1,0 +1,34 @@
+//! Events, and the stock that is left of them.
+
+use sea_orm::entity::prelude::*;
+
+/// A row.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "events")]
+pub struct Model {
+    /// The ledger's own small number of the event; codes carry it.
+    #[sea_orm(primary_key)]
+    pub no: i64,
+    #[sea_orm(unique)]
+    pub id: Uuid,
+    pub coupon_id: Uuid,
+    pub name: String,
+    pub quantity: i64,
+    pub issued: i64,
+    pub opens_at: i64,
+    pub closes_at: i64,
+    pub opened_early: bool,
+    pub paused: bool,
+    pub closed: bool,
+    pub strategy: String,
+    pub epoch: i64,
+    pub version: i64,
+    pub created_at: i64,
+    pub updated_at: i64,
+}
+
+/// Relations are resolved by the queries.
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,97 @@
+//! What can go wrong with the ledger.
+
+use std::path::PathBuf;
+
+use sea_orm::DbErr;
+
+/// The ledger could not be opened, or could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The address names a database that this build does not speak.
+    #[error(
+        "the ledger URL {url:?} is not supported: it must begin with sqlite:, as \
+         sqlite:./data/ledger.db"
+    )]
+    UnsupportedUrl {
+        /// The address, without its password.
+        url: String,
+    },
+    /// Another process serves from the same data.
+    #[error(
+        "the data of {path} is in use by another firstcome process: stop that one, or choose \
+         another directory with --data-dir"
+    )]
+    InUse {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The directory or file cannot be made or written.
+    #[error("cannot open the ledger at {path}: {source}")]
+    Io {
+        /// What could not be opened.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is there, but is no ledger that can be read.
+    #[error(
+        "the ledger at {path} cannot be used: {reason}. Restore it from a backup, or choose \
+         another directory with --data-dir"
+    )]
+    Unusable {
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        reason: String,
+    },
+    /// A newer binary has changed the schema.
+    #[error(
+        "the ledger's schema is newer than this binary (it has {newest}, which this binary does \
+         not know): start the newer version of firstcome again"
+    )]
+    NewerSchema {
+        /// The newest migration that was applied.
+        newest: String,
+    },
+    /// The schema is older than this binary, and migrating was not asked for.
+    #[error("the ledger's schema lacks {missing}: run `firstcome migrate` first")]
+    OlderSchema {
+        /// The first migration that is missing.
+        missing: String,
+    },
+    /// The row would break a constraint; who asked decides what that means.
+    #[error("the ledger refused a duplicate")]
+    Duplicate,
+    /// A row holds what the rules do not allow.
+    #[error("the ledger holds a row that breaks its own rules: {0}")]
+    Corrupt(String),
+    /// The database did not answer as it should.
+    #[error("the ledger did not answer: {0}")]
+    Database(#[source] DbErr),
+    /// The embedded database did not answer as it should.
+    #[error("the ledger did not answer: {0}")]
+    Embedded(#[from] rusqlite::Error),
+    /// A thread of the ledger ended early: the process is stopping.
+    #[error("the ledger is closing")]
+    Closing,
+}
+
+impl From<DbErr> for LedgerError {
+    fn from(error: DbErr) -> Self {
+        match error.sql_err() {
+            Some(sea_orm::SqlErr::UniqueConstraintViolation(_)) => Self::Duplicate,
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// A batch of claims has no verdicts.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Nothing of the batch was written; a retry is safe and may win.
+    #[error("no claim of the batch was decided: {0}")]
+    Unavailable(#[source] LedgerError),
+    /// Whether the batch was written is not known; a retry finds out.
+    #[error("it is not known whether the batch was committed: {0}")]
+    InDoubt(#[source] LedgerError),
+}

@@ -1,0 +1,198 @@
+//! Events: reading them, making them, changing them.
+
+use firstcome_core::{CouponId, EventId, EventRule, EventState, Name, Strategy, Timestamp};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+
+use crate::entity::event::{ActiveModel, Column, Entity};
+use crate::{EventRecord, Ledger, LedgerError};
+
+/// An event to be made.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// Its id.
+    pub id: EventId,
+    /// The coupon that it issues; it must exist.
+    pub coupon_id: CouponId,
+    /// What people call it.
+    pub name: Name,
+    /// Its quantity and window; nothing issued.
+    pub rule: EventRule,
+    /// Who decides its claims.
+    pub strategy: Strategy,
+}
+
+/// Which events to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct EventQuery {
+    /// Only those in this state.
+    pub state: Option<EventState>,
+    /// Only those after this one in the list.
+    pub after: Option<EventId>,
+    /// At most so many.
+    pub limit: u64,
+}
+
+impl Ledger {
+    /// The event with this id, with what it has issued by now.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn event(&self, id: EventId) -> Result<Option<EventRecord>, LedgerError> {
+        let row = Entity::find().filter(Column::Id.eq(id.as_uuid())).one(&self.inner.reader);
+        row.await?.map(|row| self.live(row.try_into()?)).transpose()
+    }
+
+    /// A page of events. Which are sold out may lag behind by what is not settled yet.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn events(&self, query: &EventQuery) -> Result<Vec<EventRecord>, LedgerError> {
+        let mut select = Entity::find();
+        if let Some(state) = query.state {
+            select = select.filter(in_state(state, self.inner.clock.now()));
+        }
+        if let Some(after) = query.after {
+            select = select.filter(Column::Id.lt(after.as_uuid()));
+        }
+        let rows = select.order_by_desc(Column::Id).limit(query.limit).all(&self.inner.reader);
+        rows.await?.into_iter().map(|row| self.live(row.try_into()?)).collect()
+    }
+
+    /// Makes an event; none when there is no such coupon.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn create_event(&self, new: NewEvent) -> Result<Option<EventRecord>, LedgerError> {
+        let ledger = self.clone();
+        self.spawn(async move {
+            let write = ledger.write().await?;
+            let coupon = crate::entity::coupon::Entity::find_by_id(new.coupon_id.as_uuid());
+            if coupon.one(write.connection()).await?.is_none() {
+                return Ok(None);
+            }
+            let row = row(&new, ledger.inner.clock.now());
+            let made = Entity::insert(row).exec_with_returning(write.connection()).await?;
+            write.commit_event(new.id).await?;
+            Ok(Some(made.try_into()?))
+        })
+        .await
+    }
+
+    /// Changes an event: `change` sees it as it is, with everything issued so far, and answers
+    /// what it shall be, or refuses. No claim is decided in between, and every claim afterwards
+    /// meets the change. Version and time of change are kept here; what `change` writes into id,
+    /// number, coupon, strategy and issued is ignored. None when there is no such event.
+    ///
+    /// # Errors
+    /// When the ledger does not answer; nothing was changed then, unless the commit itself failed.
+    pub async fn change_event<F, E>(
+        &self,
+        id: EventId,
+        change: F,
+    ) -> Result<Option<Result<EventRecord, E>>, LedgerError>
+    where
+        F: FnOnce(EventRecord) -> Result<EventRecord, E> + Send + 'static,
+        E: Send + 'static,
+    {
+        let ledger = self.clone();
+        self.spawn(async move {
+            let write = ledger.write().await?;
+            let found = Entity::find().filter(Column::Id.eq(id.as_uuid()));
+            let Some(row) = found.one(write.connection()).await? else { return Ok(None) };
+            let before = ledger.live(row.try_into()?)?;
+            let (version, issued) = (before.version, before.rule.issued);
+            let after = match change(before) {
+                Ok(after) => after,
+                Err(refusal) => return Ok(Some(Err(refusal))),
+            };
+            assert!(after.rule.quantity.get() >= issued, "a quantity never falls below issued");
+            let rule = EventRule { issued, ..after.rule };
+            let updated_at = ledger.inner.clock.now();
+            let after = EventRecord { version: version + 1, updated_at, rule, ..after };
+            Entity::update_many()
+                .set(changed(&after))
+                .filter(Column::Id.eq(id.as_uuid()))
+                .exec(write.connection())
+                .await?;
+            write.commit_event(id).await?;
+            Ok(Some(Ok(after)))
+        })
+        .await
+    }
+
+    /// The record with what memory knows of its claims.
+    fn live(&self, mut record: EventRecord) -> Result<EventRecord, LedgerError> {
+        if let Some(issued) = self.inner.issued_live.get(record.no) {
+            record.rule.issued = Ord::max(record.rule.issued, issued);
+        }
+        if record.rule.issued > record.rule.quantity.get() {
+            return Err(LedgerError::Corrupt("an event issued more than it has".to_owned()));
+        }
+        Ok(record)
+    }
+}
+
+fn row(new: &NewEvent, now: Timestamp) -> ActiveModel {
+    ActiveModel {
+        no: NotSet,
+        id: Set(new.id.as_uuid()),
+        coupon_id: Set(new.coupon_id.as_uuid()),
+        name: Set(new.name.as_str().to_owned()),
+        quantity: Set(new.rule.quantity.get().into()),
+        issued: Set(0),
+        opens_at: Set(new.rule.window.opens_at().as_micros()),
+        closes_at: Set(new.rule.window.closes_at().as_micros()),
+        opened_early: Set(new.rule.opened_early),
+        paused: Set(new.rule.paused),
+        closed: Set(new.rule.closed),
+        strategy: Set(new.strategy.as_str().to_owned()),
+        epoch: Set(0),
+        version: Set(1),
+        created_at: Set(now.as_micros()),
+        updated_at: Set(now.as_micros()),
+    }
+}
+
+/// The columns that a change writes.
+fn changed(after: &EventRecord) -> ActiveModel {
+    let version = i64::try_from(after.version).expect("one by one, it stays below 2^63");
+    ActiveModel {
+        name: Set(after.name.as_str().to_owned()),
+        quantity: Set(after.rule.quantity.get().into()),
+        opens_at: Set(after.rule.window.opens_at().as_micros()),
+        closes_at: Set(after.rule.window.closes_at().as_micros()),
+        opened_early: Set(after.rule.opened_early),
+        paused: Set(after.rule.paused),
+        closed: Set(after.rule.closed),
+        version: Set(version),
+        updated_at: Set(after.updated_at.as_micros()),
+        ..<ActiveModel as sea_orm::ActiveModelTrait>::default()
+    }
+}
+
+/// [`EventRule::state`] in SQL.
+fn in_state(state: EventState, now: Timestamp) -> Condition {
+    let now = now.as_micros();
+    let closed = || Condition::any().add(Column::Closed.eq(true)).add(Column::ClosesAt.lte(now));
+    let paused = || Condition::all().add(Column::Paused.eq(true));
+    let scheduled =
+        || Condition::all().add(Column::OpensAt.gt(now)).add(Column::OpenedEarly.eq(false));
+    let sold_out =
+        || Condition::all().add(Expr::col(Column::Issued).gte(Expr::col(Column::Quantity)));
+    let not_closed = Condition::all().add(closed().not());
+    match state {
+        EventState::Closed => closed(),
+        EventState::Paused => not_closed.add(paused()),
+        EventState::Scheduled => not_closed.add(paused().not()).add(scheduled()),
+        EventState::SoldOut => {
+            not_closed.add(paused().not()).add(scheduled().not()).add(sold_out())
+        }
+        EventState::Open => {
+            not_closed.add(paused().not()).add(scheduled().not()).add(sold_out().not())
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The schema's history. Migrations only grow: a released one is never edited.
+
+mod m0001_first_tables;
+
+use sea_orm_migration::prelude::*;
+
+/// Every migration, oldest first.
+pub(crate) struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_first_tables::Migration)]
+    }
+}

@@ -1,0 +1,226 @@
+//! Rows in the words of the product: what the services see of the ledger.
+
+use firstcome_core::{
+    Benefit, Code, CodeKey, Conditions, CouponDraft, CouponId, EventId, EventNo, EventRule,
+    IssuedCouponId, Label, Name, RedemptionId, Sequence, Strategy, Timestamp, UserId, Validity,
+};
+
+use crate::LedgerError;
+use crate::entity::{coupon, event, issued_coupon};
+
+/// A coupon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CouponRecord {
+    /// Its id.
+    pub id: CouponId,
+    /// What an admin wrote.
+    pub draft: CouponDraft,
+    /// Grows by one with each change; the `ETag`.
+    pub version: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// An event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRecord {
+    /// The ledger's own number of it.
+    pub no: EventNo,
+    /// Its id.
+    pub id: EventId,
+    /// The coupon that it issues.
+    pub coupon_id: CouponId,
+    /// What people call it.
+    pub name: Name,
+    /// What decides its claims.
+    pub rule: EventRule,
+    /// Who decides its claims.
+    pub strategy: Strategy,
+    /// Grows by one with each change by an admin, not with claims; the `ETag`.
+    pub version: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When an admin last changed it.
+    pub updated_at: Timestamp,
+}
+
+/// An issued coupon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedCouponRecord {
+    /// Its id.
+    pub id: IssuedCouponId,
+    /// The event that issued it.
+    pub event_id: EventId,
+    /// The benefit.
+    pub coupon_id: CouponId,
+    /// Who holds it.
+    pub user_id: UserId,
+    /// Its place in line.
+    pub sequence: Sequence,
+    /// Its code.
+    pub code: Code,
+    /// When it was won.
+    pub issued_at: Timestamp,
+    /// From when it can be used.
+    pub valid_from: Timestamp,
+    /// The first moment at which it can be used no more.
+    pub expires_at: Timestamp,
+    /// When it was used, if it is.
+    pub used_at: Option<Timestamp>,
+    /// When it was revoked, if it is.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A use of an issued coupon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedemptionRecord {
+    /// Its id.
+    pub id: RedemptionId,
+    /// What was used.
+    pub issued_coupon_id: IssuedCouponId,
+    /// The order that it was used for.
+    pub order_id: String,
+    /// The order's amount, in the minor unit.
+    pub order_amount: u64,
+    /// What it took off the order, in the minor unit.
+    pub discount_amount: u64,
+    /// The currency of both.
+    pub currency: String,
+    /// When.
+    pub redeemed_at: Timestamp,
+    /// When it was cancelled, if it is.
+    pub cancelled_at: Option<Timestamp>,
+}
+
+/// Reads a row's number into a rule's type; a row that breaks the rules is reported, not used.
+pub(crate) fn sound<T, E>(value: Result<T, E>, what: &str) -> Result<T, LedgerError> {
+    value.map_err(|_| LedgerError::Corrupt(format!("{what} is out of its range")))
+}
+
+pub(crate) fn event_no(no: i64) -> Result<EventNo, LedgerError> {
+    let number = u64::try_from(no).ok().and_then(EventNo::new);
+    number.ok_or_else(|| LedgerError::Corrupt("events.no is out of its range".to_owned()))
+}
+
+impl TryFrom<event::Model> for EventRecord {
+    type Error = LedgerError;
+
+    fn try_from(row: event::Model) -> Result<Self, LedgerError> {
+        let opens_at = Timestamp::from_micros(row.opens_at);
+        let closes_at = Timestamp::from_micros(row.closes_at);
+        let quantity = firstcome_core::Quantity::parse(row.quantity.into());
+        let strategy = Strategy::parse(&row.strategy).ok_or(());
+        Ok(Self {
+            no: event_no(row.no)?,
+            id: EventId::from_uuid(row.id),
+            coupon_id: CouponId::from_uuid(row.coupon_id),
+            name: sound(Name::parse(&row.name), "events.name")?,
+            rule: EventRule {
+                quantity: sound(quantity, "events.quantity")?,
+                issued: sound(u32::try_from(row.issued), "events.issued")?,
+                window: sound(firstcome_core::Window::new(opens_at, closes_at), "the window")?,
+                opened_early: row.opened_early,
+                paused: row.paused,
+                closed: row.closed,
+            },
+            strategy: sound(strategy, "events.strategy")?,
+            version: sound(u64::try_from(row.version), "events.version")?,
+            created_at: Timestamp::from_micros(row.created_at),
+            updated_at: Timestamp::from_micros(row.updated_at),
+        })
+    }
+}
+
+impl TryFrom<coupon::Model> for CouponRecord {
+    type Error = LedgerError;
+
+    fn try_from(row: coupon::Model) -> Result<Self, LedgerError> {
+        let benefit = benefit(&row)?;
+        let validity = validity(row.valid_from, row.valid_until, row.valid_days.map(i64::from))?;
+        let minimum = firstcome_core::MinOrderAmount::parse(row.min_order_amount.into());
+        Ok(Self {
+            id: CouponId::from_uuid(row.id),
+            draft: CouponDraft {
+                name: sound(Name::parse(&row.name), "coupons.name")?,
+                benefit,
+                conditions: Conditions {
+                    min_order_amount: sound(minimum, "coupons.min_order_amount")?,
+                    product_ids: labels(&row.product_ids)?,
+                    category_ids: labels(&row.category_ids)?,
+                },
+                validity,
+            },
+            version: sound(u64::try_from(row.version), "coupons.version")?,
+            created_at: Timestamp::from_micros(row.created_at),
+            updated_at: Timestamp::from_micros(row.updated_at),
+        })
+    }
+}
+
+fn benefit(row: &coupon::Model) -> Result<Benefit, LedgerError> {
+    let currency = sound(firstcome_core::Currency::parse(&row.currency), "coupons.currency")?;
+    let amount = |number: i64, what| sound(firstcome_core::Amount::parse(number.into()), what);
+    match (row.amount, row.percent) {
+        (Some(number), None) => {
+            Ok(Benefit::Amount { amount: amount(number, "coupons.amount")?, currency })
+        }
+        (None, Some(percent)) => Ok(Benefit::Percent {
+            percent: sound(firstcome_core::Percent::parse(percent.into()), "coupons.percent")?,
+            max_amount: row
+                .max_amount
+                .map(|number| amount(number, "coupons.max_amount"))
+                .transpose()?,
+            currency,
+        }),
+        _ => Err(LedgerError::Corrupt("a coupon's benefit".to_owned())),
+    }
+}
+
+/// The validity in the three columns of a coupon that hold it.
+pub(crate) fn validity(
+    from: Option<i64>,
+    until: Option<i64>,
+    days: Option<i64>,
+) -> Result<Validity, LedgerError> {
+    match (from, until, days) {
+        (Some(from), Some(until), None) => {
+            let (from, until) = (Timestamp::from_micros(from), Timestamp::from_micros(until));
+            sound(Validity::period(from, until), "a coupon's period")
+        }
+        (None, None, Some(days)) => {
+            let days = firstcome_core::Days::parse(days.into());
+            Ok(Validity::Days(sound(days, "coupons.valid_days")?))
+        }
+        _ => Err(LedgerError::Corrupt("a coupon's validity".to_owned())),
+    }
+}
+
+fn labels(json: &str) -> Result<Vec<Label>, LedgerError> {
+    let texts: Vec<String> = sound(serde_json::from_str(json), "a list of ids")?;
+    texts.iter().map(|text| sound(Label::parse(text), "an id in a list")).collect()
+}
+
+/// A row of `issued_coupons` beside what its event says of it.
+pub(crate) fn issued_coupon(
+    row: &issued_coupon::Model,
+    event_id: EventId,
+    coupon_id: CouponId,
+    key: &CodeKey,
+) -> Result<IssuedCouponRecord, LedgerError> {
+    let sequence = sound(Sequence::parse(row.sequence.into()), "issued_coupons.sequence")?;
+    Ok(IssuedCouponRecord {
+        id: IssuedCouponId::from_uuid(row.id),
+        event_id,
+        coupon_id,
+        user_id: sound(UserId::parse(&row.user_id), "issued_coupons.user_id")?,
+        sequence,
+        code: key.code(event_no(row.event_no)?, sequence),
+        issued_at: Timestamp::from_micros(row.issued_at),
+        valid_from: Timestamp::from_micros(row.valid_from),
+        expires_at: Timestamp::from_micros(row.expires_at),
+        used_at: row.used_at.map(Timestamp::from_micros),
+        revoked_at: row.revoked_at.map(Timestamp::from_micros),
+    })
+}

@@ -1,0 +1,41 @@
+//! Keys that live in the ledger, because every process on it must use the same.
+
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveValue::Set, DatabaseConnection, EntityTrait};
+
+use crate::entity::secret;
+use crate::{Ledger, LedgerError};
+
+/// The key that turns a coupon's place into its code.
+pub(crate) async fn code_key(db: &DatabaseConnection) -> Result<[u8; 16], LedgerError> {
+    let secret = find_or_make(db, "code").await?;
+    let (key, _) = secret.split_first_chunk().expect("32 bytes hold 16");
+    Ok(*key)
+}
+
+async fn find_or_make(db: &DatabaseConnection, name: &str) -> Result<[u8; 32], LedgerError> {
+    if secret::Entity::find_by_id(name).one(db).await?.is_none() {
+        let made = secret::ActiveModel {
+            name: Set(name.to_owned()),
+            secret: Set(rand::random::<[u8; 32]>().to_vec()),
+        };
+        let absent = OnConflict::column(secret::Column::Name).do_nothing().to_owned();
+        secret::Entity::insert(made).on_conflict(absent).exec_without_returning(db).await?;
+    }
+    let found = secret::Entity::find_by_id(name).one(db).await?;
+    found
+        .and_then(|row| row.secret.try_into().ok())
+        .ok_or_else(|| LedgerError::Corrupt(format!("the secret {name:?} has not 32 bytes")))
+}
+
+impl Ledger {
+    /// A secret of 32 random bytes with this name, made when it is first asked for. It stays the
+    /// same for all processes on this ledger, across restarts.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn secret(&self, name: &str) -> Result<[u8; 32], LedgerError> {
+        let _turn = self.inner.turn.lock().await;
+        find_or_make(&self.inner.writer, name).await
+    }
+}
