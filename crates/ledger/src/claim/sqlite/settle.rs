@@ -97,7 +97,7 @@ impl ClaimWriter {
         let (from, until) = (win.valid_from.as_micros(), win.expires_at.as_micros());
         let (sequence, issued_at) = (win.sequence.get(), win.issued_at.as_micros());
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let id_bytes = id.as_uuid().as_bytes().as_slice();
+        let id_bytes = id.as_uuid().into_bytes();
         transaction
             .prepare_cached(MOVE_ONE)?
             .execute(params![no, sequence, id_bytes, user.as_str(), issued_at, from, until])?;
