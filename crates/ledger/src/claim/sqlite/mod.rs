@@ -87,6 +87,7 @@ impl ClaimWriter {
     pub(crate) fn claim(&mut self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
         self.latest_batch = batch.len();
         self.batches += 1;
+        self.make_room(batch.len()).map_err(ClaimError::Unavailable)?;
         let now = self.clock.now();
         let groups = group(batch);
         let held = self.prepare(&groups).map_err(ClaimError::Unavailable)?;
@@ -116,6 +117,14 @@ impl ClaimWriter {
             // The old tail may lack the batch whose commit is in doubt; never decide on that.
             Err(_) => self.tail.mistrust(),
         }
+    }
+
+    /// Keeps the tail bounded: a drop that never calms down pays for its settling as it goes.
+    fn make_room(&mut self, claims: usize) -> Result<(), LedgerError> {
+        if self.tail.len() + claims > settle::UNSETTLED_MAX {
+            self.settle_some(2 * claims)?;
+        }
+        Ok(())
     }
 
     /// Loads the events that are not in memory, and who of the batch holds a coupon already.

@@ -1,5 +1,6 @@
 //! When to settle: the background task, and the calls of readers that must see every winner.
 
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use firstcome_core::{EventNo, IssuedCouponId, UserId};
@@ -8,9 +9,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::checkpoint::{CheckpointMode, checkpoint_as};
 use crate::{Ledger, LedgerError};
 
-/// Unsettled winners from which settling no longer waits for the drop to calm down. They cost
-/// memory (about 60 bytes each) and time at the next start (about 1 µs each).
-const UNSETTLED_MAX: usize = 900_000;
 /// A batch of fewer claims than this shows a drop with time to spare.
 const CALM_BATCH: usize = 32;
 /// Winners that are settled at once beside a drop, so that no claim waits long for its turn.
@@ -25,16 +23,17 @@ const WAL_BYTES: u64 = 8 << 20;
 const WAL_BYTES_MAX: u64 = 256 << 20;
 
 impl Ledger {
-    /// Starts the task that settles and checkpoints until the ledger is closed.
+    /// Starts the task that settles and checkpoints until the ledger is closed or forgotten.
     pub(crate) fn start_settler(&self) {
-        let ledger = self.clone();
+        let inner = Arc::downgrade(&self.inner);
         let task = tokio::spawn(async move {
             let mut look = interval(LOOK_EVERY);
             look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut failing = false;
             loop {
                 look.tick().await;
-                let outcome = ledger.look_after().await;
+                let Some(inner) = inner.upgrade() else { break };
+                let outcome = Self { inner }.look_after().await;
                 if let Err(error) = &outcome
                     && !failing
                 {
@@ -43,9 +42,8 @@ impl Ledger {
                 failing = outcome.is_err();
             }
         });
-        if let Ok(mut settler) = self.inner.settler.lock() {
-            *settler = Some(task);
-        }
+        let mut settler = self.inner.settler.lock().unwrap_or_else(PoisonError::into_inner);
+        *settler = Some(task);
     }
 
     async fn look_after(&self) -> Result<(), LedgerError> {
@@ -56,7 +54,7 @@ impl Ledger {
             let alone = batches_before == Some(batches);
             batches_before = Some(batches);
             let unsettled = turn.unsettled();
-            let busy = !alone && latest_batch >= CALM_BATCH && unsettled < UNSETTLED_MAX;
+            let busy = !alone && latest_batch >= CALM_BATCH;
             if unsettled == 0 || busy {
                 break;
             }

@@ -1,0 +1,337 @@
+//! Accounts of people who signed up here, and their sessions.
+
+use std::fmt;
+
+use firstcome_core::{AccountId, Email, Timestamp};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter,
+};
+use uuid::Uuid;
+
+use crate::entity::{account, session};
+use crate::records::sound;
+use crate::{Ledger, LedgerError};
+
+/// The scope word that makes an account an admin's.
+const ADMIN: &str = "admin";
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountRecord {
+    /// Its id; its text is the `sub` of the account's tokens.
+    pub id: AccountId,
+    /// The address that its holder signs in with.
+    pub email: Email,
+    /// What its tokens may do: scope words separated by blanks (RFC 6749, section 3.3).
+    pub scope: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A password's hash as a PHC string. It is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    /// The hash with this PHC string.
+    #[must_use]
+    pub fn new(phc: String) -> Self {
+        Self(phc)
+    }
+
+    /// The PHC string, for verifying.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(hidden)")
+    }
+}
+
+/// An account to be made.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// Its id.
+    pub id: AccountId,
+    /// The address that its holder signs in with.
+    pub email: Email,
+    /// The hash of its password.
+    pub password_hash: PasswordHash,
+    /// Its scope words, separated by blanks.
+    pub scope: String,
+}
+
+/// No account was made: the address has one already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the e-mail address has an account already")]
+pub struct EmailTaken;
+
+/// What it took to have an admin with an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminChange {
+    /// The account was made.
+    Created,
+    /// The account was there and has the scope of an admin now; its password is what it was.
+    Promoted,
+    /// The account was there and an admin's already.
+    Unchanged,
+}
+
+/// What a refresh token stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Its id.
+    pub id: Uuid,
+    /// Who signed in.
+    pub account_id: AccountId,
+    /// When.
+    pub created_at: Timestamp,
+    /// The first moment at which it refreshes no more.
+    pub expires_at: Timestamp,
+    /// When it was revoked, if it is.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl SessionRecord {
+    /// Whether its refresh token still refreshes.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && now < self.expires_at
+    }
+}
+
+/// A session to be made.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// Its id.
+    pub id: Uuid,
+    /// Who signed in; the account must exist.
+    pub account_id: AccountId,
+    /// The SHA-256 of the refresh token, which is stored nowhere.
+    pub refresh_hash: [u8; 32],
+    /// The first moment at which it refreshes no more.
+    pub expires_at: Timestamp,
+}
+
+impl Ledger {
+    /// Makes an account, unless its address has one.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn create_account(
+        &self,
+        new: NewAccount,
+    ) -> Result<Result<AccountRecord, EmailTaken>, LedgerError> {
+        let ledger = self.clone();
+        self.spawn(async move {
+            let write = ledger.write().await?;
+            let row = account_row(&new, ledger.inner.clock.now());
+            let inserted = account::Entity::insert(row).exec_with_returning(write.connection());
+            let made = match inserted.await.map_err(LedgerError::from) {
+                Ok(made) => made,
+                Err(LedgerError::Duplicate) => return Ok(Err(EmailTaken)),
+                Err(error) => return Err(error),
+            };
+            write.commit().await?;
+            Ok(Ok(made.try_into()?))
+        })
+        .await
+    }
+
+    /// The account with this id.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn account(&self, id: AccountId) -> Result<Option<AccountRecord>, LedgerError> {
+        let row = account::Entity::find_by_id(id.as_uuid()).one(self.reader()).await?;
+        row.map(AccountRecord::try_from).transpose()
+    }
+
+    /// The account with this address, beside the hash of its password.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn account_by_email(
+        &self,
+        email: &Email,
+    ) -> Result<Option<(AccountRecord, PasswordHash)>, LedgerError> {
+        let row = account::Entity::find().filter(account::Column::Email.eq(email.as_str()));
+        let Some(mut row) = row.one(self.reader()).await? else { return Ok(None) };
+        let hash = PasswordHash(std::mem::take(&mut row.password_hash));
+        Ok(Some((row.try_into()?, hash)))
+    }
+
+    /// Whether any account is an admin's.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn any_admin(&self) -> Result<bool, LedgerError> {
+        // No scope word contains another, so that a substring finds the word.
+        let admin = account::Entity::find().filter(account::Column::Scope.contains(ADMIN));
+        Ok(admin.one(self.reader()).await?.is_some())
+    }
+
+    /// Makes the account, or gives the one that has its address the new one's scope where it is
+    /// no admin's yet. The password of an account that exists is never changed.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn ensure_admin(
+        &self,
+        new: NewAccount,
+    ) -> Result<(AccountRecord, AdminChange), LedgerError> {
+        let ledger = self.clone();
+        self.spawn(async move {
+            let write = ledger.write().await?;
+            let found = account::Entity::find()
+                .filter(account::Column::Email.eq(new.email.as_str()))
+                .one(write.connection())
+                .await?;
+            let (row, change) = match found {
+                Some(row) if row.scope.split(' ').any(|word| word == ADMIN) => {
+                    return Ok((row.try_into()?, AdminChange::Unchanged));
+                }
+                Some(row) => {
+                    let promoted = account::ActiveModel {
+                        id: Set(row.id),
+                        scope: Set(new.scope),
+                        ..Default::default()
+                    };
+                    let updated = account::Entity::update(promoted).exec(write.connection());
+                    (updated.await?, AdminChange::Promoted)
+                }
+                None => {
+                    let row = account_row(&new, ledger.inner.clock.now());
+                    let inserted =
+                        account::Entity::insert(row).exec_with_returning(write.connection());
+                    (inserted.await?, AdminChange::Created)
+                }
+            };
+            write.commit().await?;
+            Ok((row.try_into()?, change))
+        })
+        .await
+    }
+
+    /// Begins a session, and forgets the account's sessions that have ended.
+    ///
+    /// # Errors
+    /// When the ledger does not answer, or has no such account.
+    pub async fn create_session(&self, new: NewSession) -> Result<SessionRecord, LedgerError> {
+        let ledger = self.clone();
+        self.spawn(async move {
+            let write = ledger.write().await?;
+            let now = ledger.inner.clock.now();
+            let ended = Condition::any()
+                .add(session::Column::ExpiresAt.lte(now.as_micros()))
+                .add(session::Column::RevokedAt.is_not_null());
+            session::Entity::delete_many()
+                .filter(session::Column::AccountId.eq(new.account_id.as_uuid()))
+                .filter(ended)
+                .exec(write.connection())
+                .await?;
+            let row = session_row(&new, now);
+            let inserted = session::Entity::insert(row).exec_with_returning(write.connection());
+            let made = inserted.await?;
+            write.commit().await?;
+            Ok(made.into())
+        })
+        .await
+    }
+
+    /// The session whose refresh token has this SHA-256, ended or not.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn session_by_refresh_hash(
+        &self,
+        refresh_hash: &[u8; 32],
+    ) -> Result<Option<SessionRecord>, LedgerError> {
+        let hash = refresh_hash.to_vec();
+        let row = session::Entity::find().filter(session::Column::RefreshHash.eq(hash));
+        Ok(row.one(self.reader()).await?.map(SessionRecord::from))
+    }
+
+    /// Ends a session; an ended or unknown one stays as it is.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn revoke_session(&self, id: Uuid) -> Result<(), LedgerError> {
+        let ledger = self.clone();
+        self.spawn(async move {
+            let write = ledger.write().await?;
+            let revoked = session::ActiveModel {
+                id: NotSet,
+                revoked_at: Set(Some(ledger.inner.clock.now().as_micros())),
+                ..Default::default()
+            };
+            session::Entity::update_many()
+                .set(revoked)
+                .filter(session::Column::Id.eq(id))
+                .filter(session::Column::RevokedAt.is_null())
+                .exec(write.connection())
+                .await?;
+            write.commit().await
+        })
+        .await
+    }
+
+    /// How many accounts there are.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn account_count(&self) -> Result<u64, LedgerError> {
+        Ok(account::Entity::find().count(self.reader()).await?)
+    }
+}
+
+fn account_row(new: &NewAccount, now: Timestamp) -> account::ActiveModel {
+    account::ActiveModel {
+        id: Set(new.id.as_uuid()),
+        email: Set(new.email.as_str().to_owned()),
+        password_hash: Set(new.password_hash.expose().to_owned()),
+        scope: Set(new.scope.clone()),
+        created_at: Set(now.as_micros()),
+    }
+}
+
+fn session_row(new: &NewSession, now: Timestamp) -> session::ActiveModel {
+    session::ActiveModel {
+        id: Set(new.id),
+        account_id: Set(new.account_id.as_uuid()),
+        refresh_hash: Set(new.refresh_hash.to_vec()),
+        created_at: Set(now.as_micros()),
+        expires_at: Set(new.expires_at.as_micros()),
+        revoked_at: Set(None),
+    }
+}
+
+impl TryFrom<account::Model> for AccountRecord {
+    type Error = LedgerError;
+
+    fn try_from(row: account::Model) -> Result<Self, LedgerError> {
+        Ok(Self {
+            id: AccountId::from_uuid(row.id),
+            email: sound(Email::parse(&row.email), "accounts.email")?,
+            scope: row.scope,
+            created_at: Timestamp::from_micros(row.created_at),
+        })
+    }
+}
+
+impl From<session::Model> for SessionRecord {
+    fn from(row: session::Model) -> Self {
+        Self {
+            id: row.id,
+            account_id: AccountId::from_uuid(row.account_id),
+            created_at: Timestamp::from_micros(row.created_at),
+            expires_at: Timestamp::from_micros(row.expires_at),
+            revoked_at: row.revoked_at.map(Timestamp::from_micros),
+        }
+    }
+}
