@@ -32,5 +32,9 @@ pub use event::{Action, EventRule, EventState, Strategy, Window, WrongState};
 pub use id::{AccountId, CouponId, EventId, EventNo, IssuedCouponId, RedemptionId, UserId};
 pub use invalid::Invalid;
 pub use number::{Amount, Days, MinOrderAmount, Percent, Quantity, Sequence};
+pub use redemption::{
+    Attempt, IssuedRule, IssuedState, NotRedeemed, Order, OrderItem, Redeemed, Redemption, Unmet,
+    redeem,
+};
 pub use text::{Currency, Email, Label, Name, OrderId, Password};
 pub use time::{Clock, Timestamp};

@@ -7,7 +7,6 @@ use sea_orm::{
 };
 
 use crate::entity::coupon::{ActiveModel, Column, Entity};
-use crate::records::sound;
 use crate::{CouponRecord, Ledger, LedgerError};
 
 impl Ledger {
@@ -50,8 +49,7 @@ impl Ledger {
         self.spawn(async move {
             let write = ledger.write().await?;
             let now = ledger.inner.clock.now();
-            let made =
-                CouponRecord { id, draft, version: 1, created_at: now, updated_at: now };
+            let made = CouponRecord { id, draft, version: 1, created_at: now, updated_at: now };
             let row = ActiveModel {
                 id: Set(id.as_uuid()),
                 created_at: Set(now.as_micros()),
@@ -145,11 +143,6 @@ fn written(coupon: &CouponRecord) -> ActiveModel {
 /// A number of the product as SQL's integer.
 pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).expect("amounts and versions stay far below 2^63")
-}
-
-/// SQL's integer as an amount of money.
-pub(crate) fn unsigned(number: i64, what: &str) -> Result<u64, LedgerError> {
-    sound(u64::try_from(number), what)
 }
 
 fn json(labels: &[Label]) -> String {

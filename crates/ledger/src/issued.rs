@@ -2,23 +2,341 @@
 //!
 //! Every read settles first what it is about to read, so that it sees each won claim.
 
-use std::convert::Infallible;
-
 use firstcome_core::{
     Code, CouponId, EventId, EventNo, IssuedCouponId, IssuedState, Label, Redemption, Sequence,
     Timestamp, UserId,
 };
 use futures_util::{Stream, stream};
-use sea_orm::sea_query::Condition;
+use sea_orm::sea_query::{Condition, ExprTrait, IntoCondition};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, FromQueryResult, JoinType, QueryFilter, QueryOrder,
-    QuerySelect, RelationTrait, Select,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult,
+    JoinType, QueryFilter, QueryOrder, QuerySelect, Select,
 };
+use uuid::Uuid;
 
+use crate::coupons::signed;
+use crate::entity::event;
 use crate::entity::issued_coupon::{ActiveModel, Column, Entity, Model};
-use crate::entity::{event, issued_coupon};
 use crate::records::{self, sound};
-use crate::{IssuedCouponRecord, Ledger, LedgerError};
+use crate::{IssuedCouponRecord, Ledger, LedgerError, redemptions};
 
 /// Rows that a stream reads at once; bounds its memory.
 const STREAM_ROWS: u64 = 1_000;
+
+/// Which of a user's issued coupons to list, newest first.
+#[derive(Debug, Clone)]
+pub struct IssuedQuery {
+    /// Whose.
+    pub user_id: UserId,
+    /// Only those in this state at `now`.
+    pub state: Option<IssuedState>,
+    /// When the states are told.
+    pub now: Timestamp,
+    /// Only those after this place in the list.
+    pub after: Option<IssuedPlace>,
+    /// At most so many.
+    pub limit: u64,
+}
+
+/// The place of an issued coupon in the list of its holder's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IssuedPlace {
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// Which, of those issued at that moment.
+    pub id: IssuedCouponId,
+}
+
+impl Ledger {
+    /// The issued coupon of this user with this id.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn issued_coupon_of(
+        &self,
+        user: &UserId,
+        id: IssuedCouponId,
+    ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
+        self.settle_user(user).await?;
+        let theirs = Column::Id.eq(id.as_uuid()).and(Column::UserId.eq(user.as_str()));
+        self.find_one(self.reader(), theirs.into_condition()).await
+    }
+
+    /// What this user has won of this event.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn issued_coupon_claimed(
+        &self,
+        event: EventId,
+        user: &UserId,
+    ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
+        self.issued_coupon_of(user, IssuedCouponId::derive(event, user)).await
+    }
+
+    /// The issued coupon with this code.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn issued_coupon_by_code(
+        &self,
+        code: Code,
+    ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
+        let Some((event, sequence)) = self.inner.code_key.place(code) else { return Ok(None) };
+        let place =
+            Column::EventNo.eq(signed(event.get())).and(Column::Sequence.eq(sequence.get()));
+        let place = place.into_condition();
+        if let Some(found) = self.find_one(self.reader(), place.clone()).await? {
+            return Ok(Some(found));
+        }
+        self.settle_event(event).await?;
+        self.find_one(self.reader(), place).await
+    }
+
+    /// A page of a user's issued coupons.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn issued_coupons_of(
+        &self,
+        query: &IssuedQuery,
+    ) -> Result<Vec<IssuedCouponRecord>, LedgerError> {
+        self.settle_user(&query.user_id).await?;
+        let mut filter = Condition::all().add(Column::UserId.eq(query.user_id.as_str()));
+        if let Some(state) = query.state {
+            filter = filter.add(in_state(state, query.now));
+        }
+        if let Some(after) = query.after {
+            let issued_at = after.issued_at.as_micros();
+            let older = Column::IssuedAt.lt(issued_at).or(Column::Id.lt(after.id.as_uuid()));
+            // The first bound is what the index is searched by.
+            filter = filter.add(Column::IssuedAt.lte(issued_at)).add(older);
+        }
+        let select = with_event(filter)
+            .order_by_desc(Column::IssuedAt)
+            .order_by_desc(Column::Id)
+            .limit(query.limit);
+        self.find_all(select).await
+    }
+
+    /// A page of at most `limit` of what an event has issued, by sequence, from above `after`.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn issued_coupons_of_event(
+        &self,
+        event: EventNo,
+        after: Option<Sequence>,
+        limit: u64,
+    ) -> Result<Vec<IssuedCouponRecord>, LedgerError> {
+        self.settle_event(event).await?;
+        self.find_all(by_sequence(event, after, limit)).await
+    }
+
+    /// All that an event has issued by now, by sequence, in chunks: however many, the memory is
+    /// that of one chunk. No read lasts longer than a chunk.
+    pub fn issued_coupons_stream(
+        &self,
+        event: EventNo,
+    ) -> impl Stream<Item = Result<Vec<IssuedCouponRecord>, LedgerError>> + Send + use<> {
+        let ledger = self.clone();
+        stream::try_unfold(Reading::NotBegun, move |reading| {
+            let ledger = ledger.clone();
+            async move {
+                let Some(after) = ledger.go_on(reading, event).await? else { return Ok(None) };
+                let chunk = ledger.find_all(by_sequence(event, after, STREAM_ROWS)).await?;
+                let next = Reading::after(chunk.len(), chunk.last().map(|last| last.sequence));
+                Ok((!chunk.is_empty()).then_some((chunk, next)))
+            }
+        })
+    }
+
+    /// Who has won of an event by now, in the order of the sequences, in chunks.
+    pub fn winners_stream(
+        &self,
+        event: EventNo,
+    ) -> impl Stream<Item = Result<Vec<UserId>, LedgerError>> + Send + use<> {
+        let ledger = self.clone();
+        stream::try_unfold(Reading::NotBegun, move |reading| {
+            let ledger = ledger.clone();
+            async move {
+                let Some(after) = ledger.go_on(reading, event).await? else { return Ok(None) };
+                let rows: Vec<(i64, String)> = of_event(event, after)
+                    .limit(STREAM_ROWS)
+                    .select_only()
+                    .columns([Column::Sequence, Column::UserId])
+                    .into_tuple()
+                    .all(ledger.reader())
+                    .await?;
+                let last = rows.last().map(|(sequence, _)| Sequence::parse((*sequence).into()));
+                let last = sound(last.transpose(), "issued_coupons.sequence")?;
+                let next = Reading::after(rows.len(), last);
+                let user = |(_, user): (_, String)| sound(UserId::parse(&user), "a holder");
+                let chunk: Vec<UserId> = rows.into_iter().map(user).collect::<Result<_, _>>()?;
+                Ok((!chunk.is_empty()).then_some((chunk, next)))
+            }
+        })
+    }
+
+    /// Takes an issued coupon back for good; one that is taken back already stays as it is. None
+    /// when there is no such coupon; refused with the redemption when it is used.
+    ///
+    /// # Errors
+    /// When the ledger does not answer; nothing was changed then, unless the commit itself failed.
+    pub async fn revoke(
+        &self,
+        id: IssuedCouponId,
+        reason: Label,
+    ) -> Result<Option<Result<IssuedCouponRecord, Redemption>>, LedgerError> {
+        let ledger = self.clone();
+        self.spawn(async move {
+            ledger.settle_coupon(id).await?;
+            let write = ledger.write().await?;
+            let db = write.connection();
+            let Some(found) = ledger.find_by_id(db, id).await? else { return Ok(None) };
+            let now = ledger.inner.clock.now();
+            match found.state(now) {
+                IssuedState::Revoked => return Ok(Some(Ok(found))),
+                IssuedState::Used => {
+                    return Ok(Some(Err(redemptions::active(db, id).await?)));
+                }
+                IssuedState::Issued | IssuedState::Expired => {}
+            }
+            let revoked = ActiveModel {
+                revoked_at: Set(Some(now.as_micros())),
+                revoke_reason: Set(Some(reason.as_str().to_owned())),
+                ..<ActiveModel as ActiveModelTrait>::default()
+            };
+            change_unused(db, id, revoked).await?;
+            write.commit().await?;
+            Ok(Some(Ok(IssuedCouponRecord { revoked_at: Some(now), ..found })))
+        })
+        .await
+    }
+
+    /// The issued coupon with this id, within a transaction.
+    pub(crate) async fn find_by_id(
+        &self,
+        db: &impl ConnectionTrait,
+        id: IssuedCouponId,
+    ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
+        self.find_one(db, Column::Id.eq(id.as_uuid()).into_condition()).await
+    }
+
+    async fn find_one(
+        &self,
+        db: &impl ConnectionTrait,
+        filter: Condition,
+    ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
+        let found = with_event(filter).into_model::<Row>().one(db).await?;
+        found.map(|row| self.record(&row)).transpose()
+    }
+
+    async fn find_all(
+        &self,
+        select: Select<Entity>,
+    ) -> Result<Vec<IssuedCouponRecord>, LedgerError> {
+        let rows = select.into_model::<Row>().all(self.reader()).await?;
+        rows.iter().map(|row| self.record(row)).collect()
+    }
+
+    fn record(&self, row: &Row) -> Result<IssuedCouponRecord, LedgerError> {
+        let event_id = EventId::from_uuid(row.event_id);
+        let coupon_id = CouponId::from_uuid(row.coupon_id);
+        records::issued_coupon(&row.issued, event_id, coupon_id, &self.inner.code_key)
+    }
+
+    /// After which sequence a stream reads on; none at its end. It settles once, at its beginning.
+    async fn go_on(
+        &self,
+        reading: Reading,
+        event: EventNo,
+    ) -> Result<Option<Option<Sequence>>, LedgerError> {
+        match reading {
+            Reading::NotBegun => {
+                self.settle_event(event).await?;
+                Ok(Some(None))
+            }
+            Reading::After(sequence) => Ok(Some(Some(sequence))),
+            Reading::Ended => Ok(None),
+        }
+    }
+}
+
+/// How far a stream has come.
+enum Reading {
+    NotBegun,
+    After(Sequence),
+    Ended,
+}
+
+impl Reading {
+    /// After a chunk of so many rows, up to `last`. A chunk that is not full was the last.
+    fn after(rows: usize, last: Option<Sequence>) -> Self {
+        match last {
+            Some(last) if rows as u64 == STREAM_ROWS => Self::After(last),
+            _ => Self::Ended,
+        }
+    }
+}
+
+/// An issued coupon beside what its event says of it.
+#[derive(Debug, FromQueryResult)]
+struct Row {
+    #[sea_orm(nested)]
+    issued: Model,
+    event_id: Uuid,
+    coupon_id: Uuid,
+}
+
+fn with_event(filter: impl IntoCondition) -> Select<Entity> {
+    let event = Entity::belongs_to(event::Entity).from(Column::EventNo).to(event::Column::No);
+    Entity::find()
+        .join(JoinType::InnerJoin, event.into())
+        .column_as(event::Column::Id, "event_id")
+        .column_as(event::Column::CouponId, "coupon_id")
+        .filter(filter.into_condition())
+}
+
+fn by_sequence(event: EventNo, after: Option<Sequence>, limit: u64) -> Select<Entity> {
+    with_event(above(event, after)).order_by_asc(Column::Sequence).limit(limit)
+}
+
+fn of_event(event: EventNo, after: Option<Sequence>) -> Select<Entity> {
+    Entity::find().filter(above(event, after)).order_by_asc(Column::Sequence)
+}
+
+fn above(event: EventNo, after: Option<Sequence>) -> Condition {
+    let after = after.map_or(0, Sequence::get);
+    Column::EventNo.eq(signed(event.get())).and(Column::Sequence.gt(after)).into_condition()
+}
+
+/// Changes the row of an issued coupon that is neither used nor revoked; the caller has seen
+/// within this transaction that it is neither.
+pub(crate) async fn change_unused(
+    db: &impl ConnectionTrait,
+    id: IssuedCouponId,
+    changed: ActiveModel,
+) -> Result<(), LedgerError> {
+    let unused = Condition::all()
+        .add(Column::Id.eq(id.as_uuid()))
+        .add(Column::UsedAt.is_null())
+        .add(Column::RevokedAt.is_null());
+    let changed = Entity::update_many().set(changed).filter(unused).exec(db).await?;
+    assert!(changed.rows_affected == 1, "seen unused within the same transaction");
+    Ok(())
+}
+
+/// [`firstcome_core::IssuedRule::state`] in SQL.
+fn in_state(state: IssuedState, now: Timestamp) -> Condition {
+    let unused = || Condition::all().add(Column::UsedAt.is_null()).add(Column::RevokedAt.is_null());
+    match state {
+        IssuedState::Revoked => Column::RevokedAt.is_not_null().into_condition(),
+        IssuedState::Used => {
+            let used = Condition::all().add(Column::UsedAt.is_not_null());
+            used.add(Column::RevokedAt.is_null())
+        }
+        IssuedState::Expired => unused().add(Column::ExpiresAt.lte(now.as_micros())),
+        IssuedState::Issued => unused().add(Column::ExpiresAt.gt(now.as_micros())),
+    }
+}

@@ -12,12 +12,15 @@
 //! [`claim`] (the hot path), one module for each resource, `entity` and `migration`.
 
 mod claim;
+mod coupons;
 mod entity;
 mod error;
 mod events;
+mod issued;
 mod migration;
 mod open;
 mod records;
+mod redemptions;
 mod secrets;
 mod write;
 
@@ -34,8 +37,9 @@ use claim::sqlite::{ClaimWriter, IssuedLive};
 pub use claim::{Claim, Decision};
 pub use error::{ClaimError, LedgerError};
 pub use events::{EventQuery, NewEvent};
+pub use issued::{IssuedPlace, IssuedQuery};
 pub use open::{LedgerOptions, Purpose};
-pub use records::{CouponRecord, EventRecord, IssuedCouponRecord, RedemptionRecord};
+pub use records::{CouponRecord, EventRecord, IssuedCouponRecord};
 
 /// A handle of the ledger; cheap to clone.
 #[derive(Clone)]

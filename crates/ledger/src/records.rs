@@ -2,7 +2,8 @@
 
 use firstcome_core::{
     Benefit, Code, CodeKey, Conditions, CouponDraft, CouponId, EventId, EventNo, EventRule,
-    IssuedCouponId, Label, Name, RedemptionId, Sequence, Strategy, Timestamp, UserId, Validity,
+    IssuedCouponId, IssuedRule, IssuedState, Label, Name, Sequence, Strategy, Timestamp, UserId,
+    Validity,
 };
 
 use crate::LedgerError;
@@ -73,25 +74,19 @@ pub struct IssuedCouponRecord {
     pub revoked_at: Option<Timestamp>,
 }
 
-/// A use of an issued coupon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RedemptionRecord {
-    /// Its id.
-    pub id: RedemptionId,
-    /// What was used.
-    pub issued_coupon_id: IssuedCouponId,
-    /// The order that it was used for.
-    pub order_id: String,
-    /// The order's amount, in the minor unit.
-    pub order_amount: u64,
-    /// What it took off the order, in the minor unit.
-    pub discount_amount: u64,
-    /// The currency of both.
-    pub currency: String,
-    /// When.
-    pub redeemed_at: Timestamp,
-    /// When it was cancelled, if it is.
-    pub cancelled_at: Option<Timestamp>,
+impl IssuedCouponRecord {
+    /// What decides its use.
+    #[must_use]
+    pub fn rule(&self) -> IssuedRule {
+        let Self { valid_from, expires_at, used_at, revoked_at, .. } = *self;
+        IssuedRule { valid_from, expires_at, used_at, revoked_at }
+    }
+
+    /// Its state at `now`.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> IssuedState {
+        self.rule().state(now)
+    }
 }
 
 /// Reads a row's number into a rule's type; a row that breaks the rules is reported, not used.
