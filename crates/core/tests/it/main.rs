@@ -1,0 +1,3 @@
+//! The rules, as tables and as properties.
+
+mod redemption;
