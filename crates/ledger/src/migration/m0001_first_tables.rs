@@ -83,7 +83,7 @@ fn accounts(backend: DbBackend) -> TableCreateStatement {
     Table::create()
         .table("accounts")
         .col(id("id").primary_key())
-        .col(exact("email", 254 * 4, backend).unique_key())
+        .col(exact("email", 254, backend).unique_key())
         .col(ColumnDef::new("password_hash").string_len(255).not_null())
         .col(ColumnDef::new("scope").string_len(255).not_null())
         .col(number("created_at"))
@@ -107,7 +107,7 @@ fn coupons(backend: DbBackend) -> TableCreateStatement {
     Table::create()
         .table("coupons")
         .col(id("id").primary_key())
-        .col(ColumnDef::new("name").string_len(400).not_null())
+        .col(ColumnDef::new("name").string_len(100).not_null())
         .col(ColumnDef::new("amount").big_integer())
         .col(ColumnDef::new("percent").integer())
         .col(ColumnDef::new("max_amount").big_integer())
@@ -132,7 +132,7 @@ fn events(backend: DbBackend) -> TableCreateStatement {
         .col(ColumnDef::new("no").big_integer().not_null().auto_increment().primary_key())
         .col(id("id").unique_key())
         .col(id("coupon_id"))
-        .col(ColumnDef::new("name").string_len(400).not_null())
+        .col(ColumnDef::new("name").string_len(100).not_null())
         .col(number("quantity"))
         .col(number("issued"))
         .col(number("opens_at"))
@@ -164,7 +164,7 @@ fn issued_coupons(backend: DbBackend) -> TableCreateStatement {
         .col(number("expires_at"))
         .col(ColumnDef::new("used_at").big_integer())
         .col(ColumnDef::new("revoked_at").big_integer())
-        .col(ColumnDef::new("revoke_reason").string_len(800))
+        .col(ColumnDef::new("revoke_reason").string_len(200))
         .primary_key(Index::create().col("event_no").col("sequence"))
         .check(Expr::col("sequence").gte(1))
         .check(Expr::col("used_at").is_null().or(Expr::col("revoked_at").is_null()))
@@ -224,4 +224,26 @@ fn exact(name: &'static str, chars_max: u32, backend: DbBackend) -> ColumnDef {
         _ => &mut column,
     };
     column.take()
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm_migration::sea_orm::DbBackend;
+
+    use super::{indexes, tables};
+
+    /// The schema as each database gets it, to be read by people when it changes.
+    #[test]
+    fn the_schema_in_three_dialects() {
+        for backend in [DbBackend::Sqlite, DbBackend::Postgres, DbBackend::MySql] {
+            let mut sql = String::new();
+            for table in tables(backend) {
+                sql += &(backend.build(&table).sql + ";\n");
+            }
+            for index in indexes() {
+                sql += &(backend.build(&index).sql + ";\n");
+            }
+            insta::assert_snapshot!(format!("schema_{backend:?}").to_lowercase(), sql);
+        }
+    }
 }

@@ -25,8 +25,10 @@ use firstcome_core::{
     Clock, CodeKey, Decided, EventId, IssuedCouponId, Sequence, Timestamp, UserId, Verdict, decide,
 };
 use rusqlite::{Connection, TransactionBehavior};
+use tokio::time::Instant;
 
 use super::{Claim, Decision};
+use crate::metrics::{Metrics, as_gauge};
 use crate::{ClaimError, IssuedCouponRecord, LedgerError};
 
 pub(crate) use checkpoint::checkpoint;
@@ -45,6 +47,7 @@ pub(crate) struct ClaimWriter {
     /// Claims in the latest batch, and batches so far: how busy the drop is.
     latest_batch: usize,
     batches: u64,
+    metrics: Metrics,
 }
 
 /// The claims of a batch on one event.
@@ -70,17 +73,28 @@ impl ClaimWriter {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, LedgerError> {
         let db = checkpoint::connect(path)?;
-        let tail = Tail::load(&db)?;
-        Ok(Self {
+        let mut writer = Self {
             db,
             key,
             clock,
             events: HashMap::new(),
-            tail,
+            tail: Tail::default(),
             issued_live: IssuedLive::default(),
             latest_batch: 0,
             batches: 0,
-        })
+            metrics: Metrics::new(),
+        };
+        writer.read_journal()?;
+        Ok(writer)
+    }
+
+    /// Makes memory what the journal says.
+    fn read_journal(&mut self) -> Result<(), LedgerError> {
+        self.tail = Tail::load(&self.db)?;
+        for event in self.tail.events() {
+            self.issued_live.set(event, self.tail.sequence_max(event));
+        }
+        Ok(())
     }
 
     /// Decides a batch and makes its winners durable.
@@ -112,10 +126,9 @@ impl ClaimWriter {
     /// After a failure memory and database may differ: read everything again.
     fn forget_all(&mut self) {
         self.events.clear();
-        match Tail::load(&self.db) {
-            Ok(tail) => self.tail = tail,
-            // The old tail may lack the batch whose commit is in doubt; never decide on that.
-            Err(_) => self.tail.mistrust(),
+        if self.read_journal().is_err() {
+            // The tail may lack the batch whose commit is in doubt: never decide on that.
+            self.tail.mistrust();
         }
     }
 
@@ -130,7 +143,7 @@ impl ClaimWriter {
     /// Loads the events that are not in memory, and who of the batch holds a coupon already.
     fn prepare(&mut self, groups: &[Group]) -> Result<Held, LedgerError> {
         if self.tail.is_mistrusted() {
-            self.tail = Tail::load(&self.db)?;
+            self.read_journal()?;
         }
         self.load_events(groups.iter().map(|group| group.event_id))?;
         let mut held = Held::new();
@@ -195,6 +208,7 @@ impl ClaimWriter {
         if closed.is_empty() && wins().next().is_none() {
             return Ok(());
         }
+        let begun = Instant::now();
         let unavailable = |error: rusqlite::Error| ClaimError::Unavailable(error.into());
         let transaction = self
             .db
@@ -204,7 +218,9 @@ impl ClaimWriter {
         self.tail.append(&transaction, wins()).map_err(unavailable)?;
         // SQLite's commit fails before or after it took effect; which of both is for a later
         // reading to tell.
-        transaction.commit().map_err(|error| ClaimError::InDoubt(error.into()))
+        transaction.commit().map_err(|error| ClaimError::InDoubt(error.into()))?;
+        self.metrics.commit.record(begun.elapsed());
+        Ok(())
     }
 
     /// After the commit: memory follows, and everyone gets an answer.
@@ -246,6 +262,7 @@ impl ClaimWriter {
             }
             self.tail.insert(&wins);
         }
+        self.metrics.unsettled.set(as_gauge(self.tail.len()));
         answers
     }
 }

@@ -5,10 +5,12 @@
 
 use firstcome_core::{EventNo, IssuedCouponId, UserId};
 use rusqlite::{TransactionBehavior, params};
+use tokio::time::Instant;
 
 use super::journal::{JournalRow, Win, decode};
 use super::{ClaimWriter, live};
 use crate::LedgerError;
+use crate::metrics::as_gauge;
 
 /// Most winners in the tail: just below the number at which a map of 2^20 slots grows. They cost
 /// about 50 bytes each, and about 1 µs each at the next start.
@@ -50,13 +52,16 @@ impl ClaimWriter {
     pub(crate) fn settle_some(&mut self, wins_max: usize) -> Result<usize, LedgerError> {
         let rows = self.tail.oldest_rows(wins_max);
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(0) };
+        let begun = Instant::now();
         let moved = self.move_rows(first, last)?;
+        self.metrics.settle.record(begun.elapsed());
         for win in &moved {
             self.tail.remove(win.id, win.event_no);
         }
         self.tail.remove_rows(&rows);
         let tail = &self.tail;
         self.issued_live.retain(|event| tail.pending(event) > 0);
+        self.metrics.unsettled.set(as_gauge(self.tail.len()));
         Ok(self.tail.len())
     }
 

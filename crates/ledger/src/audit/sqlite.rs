@@ -1,0 +1,149 @@
+//! Counting on SQLite: one read transaction, over the table and what the journal alone holds.
+
+use std::path::Path;
+
+use firstcome_core::{EventId, EventNo, IssuedCouponId, UserId};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use uuid::Uuid;
+
+use super::Counts;
+use crate::LedgerError;
+use crate::claim::sqlite::{each_journalled, read_only, sql};
+
+const EVENT: &str = "SELECT quantity, issued FROM events WHERE no = ?1";
+const DISTINCT_USERS: &str =
+    "SELECT count(DISTINCT user_id) FROM issued_coupons WHERE event_no = ?1";
+const IS_SETTLED: &str = "SELECT 1 FROM issued_coupons WHERE event_no = ?1 AND sequence = ?2";
+const HOLDS_SETTLED: &str = "SELECT 1 FROM issued_coupons WHERE event_no = ?1 AND user_id = ?2";
+const ROWS: &str =
+    "SELECT sequence, id, user_id FROM issued_coupons WHERE event_no = ?1 ORDER BY sequence";
+const USED_WITHOUT_ONE_REDEMPTION: &str = "
+    SELECT count(*) FROM issued_coupons AS c
+    WHERE c.event_no = ?1 AND (c.used_at IS NOT NULL) <>
+          (SELECT count(*) FROM redemptions AS r
+           WHERE r.issued_coupon_id = c.id AND r.cancelled_at IS NULL)";
+
+/// A winner of the event.
+struct Winner {
+    sequence: i64,
+    id: Uuid,
+    user_id: String,
+}
+
+/// Begins a read transaction and fixes what it sees.
+pub(super) fn snapshot(db: &mut Connection) -> Result<Transaction<'_>, LedgerError> {
+    let snapshot = db.transaction()?;
+    // SQLite takes the snapshot at the first read.
+    snapshot.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(snapshot)
+}
+
+pub(super) fn count(
+    db: &Transaction<'_>,
+    event: EventNo,
+    event_id: EventId,
+) -> Result<Counts, LedgerError> {
+    let pending = pending(db, event)?;
+    let (quantity, issued): (u64, u64) =
+        db.query_row(EVENT, [sql(event)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let settled_users: u64 = db.query_row(DISTINCT_USERS, [sql(event)], |row| row.get(0))?;
+    let mut counts = Counts {
+        quantity,
+        pending: pending.len() as u64,
+        distinct_users: settled_users + new_users(db, event, &pending)?,
+        uses_wrong: db.query_row(USED_WITHOUT_ONE_REDEMPTION, [sql(event)], |row| row.get(0))?,
+        ..Counts::default()
+    };
+    count_rows(db, event, event_id, pending, &mut counts)?;
+    // The event's own count follows the winners when they settle.
+    counts.issued = if counts.pending > 0 { issued.max(counts.max_sequence) } else { issued };
+    Ok(counts)
+}
+
+/// The winners whom the journal alone holds, by sequence.
+fn pending(db: &Transaction<'_>, event: EventNo) -> Result<Vec<Winner>, LedgerError> {
+    let mut journalled = Vec::new();
+    each_journalled(db, event, |win| {
+        journalled.push(Winner {
+            sequence: i64::from(win.sequence.get()),
+            id: win.id.as_uuid(),
+            user_id: win.user_id.as_str().to_owned(),
+        });
+    })?;
+    let mut is_settled = db.prepare(IS_SETTLED)?;
+    let mut pending = Vec::new();
+    for winner in journalled {
+        if !is_settled.exists(params![sql(event), winner.sequence])? {
+            pending.push(winner);
+        }
+    }
+    pending.sort_unstable_by_key(|winner| winner.sequence);
+    Ok(pending)
+}
+
+/// Users among the pending winners whom the table does not know.
+fn new_users(
+    db: &Transaction<'_>,
+    event: EventNo,
+    pending: &[Winner],
+) -> Result<u64, LedgerError> {
+    let mut users: Vec<&str> = pending.iter().map(|winner| winner.user_id.as_str()).collect();
+    users.sort_unstable();
+    users.dedup();
+    let mut holds_settled = db.prepare(HOLDS_SETTLED)?;
+    let mut new = 0;
+    for user in users {
+        new += u64::from(!holds_settled.exists(params![sql(event), user])?);
+    }
+    Ok(new)
+}
+
+/// Goes through every winner in the order of the sequences, without holding them all.
+fn count_rows(
+    db: &Transaction<'_>,
+    event: EventNo,
+    event_id: EventId,
+    pending: Vec<Winner>,
+    counts: &mut Counts,
+) -> Result<(), LedgerError> {
+    let mut pending = pending.into_iter().peekable();
+    let mut select = db.prepare(ROWS)?;
+    let mut rows = select.query([sql(event)])?;
+    while let Some(row) = rows.next()? {
+        let (sequence, id, user_id) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        while let Some(earlier) = pending.next_if(|winner| winner.sequence < sequence) {
+            count_row(&earlier, event_id, counts);
+        }
+        count_row(&Winner { sequence, id, user_id }, event_id, counts);
+    }
+    for later in pending {
+        count_row(&later, event_id, counts);
+    }
+    Ok(())
+}
+
+fn count_row(winner: &Winner, event_id: EventId, counts: &mut Counts) {
+    counts.rows += 1;
+    let sequence = u64::try_from(winner.sequence).unwrap_or(0);
+    counts.max_sequence = counts.max_sequence.max(sequence);
+    counts.sequences_in_place += u64::from(sequence == counts.rows);
+    let derived = UserId::parse(&winner.user_id)
+        .is_ok_and(|user| IssuedCouponId::derive(event_id, &user).as_uuid() == winner.id);
+    counts.ids_right += u64::from(derived);
+}
+
+/// What SQLite's own check of the file says.
+pub(super) fn integrity_faults(path: &Path) -> Result<Vec<String>, LedgerError> {
+    let db = read_only(path)?;
+    let mut check = db.prepare("PRAGMA integrity_check")?;
+    let said = check.query_map([], |row| row.get::<_, String>(0))?;
+    let said: Vec<String> = said.collect::<Result<_, _>>()?;
+    Ok(if said == ["ok"] { Vec::new() } else { said })
+}
+
+/// The number of the event with this id.
+pub(super) fn event_no(path: &Path, id: EventId) -> Result<Option<i64>, LedgerError> {
+    let db = read_only(path)?;
+    let select = "SELECT no FROM events WHERE id = ?1";
+    Ok(db.query_row(select, [id.as_uuid()], |row| row.get(0)).optional()?)
+}

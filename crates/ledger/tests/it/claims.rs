@@ -1,0 +1,227 @@
+//! The claim transaction against the rule, and what survives.
+
+use std::collections::HashMap;
+
+use firstcome_core::{Action, Sequence, Timestamp, UserId, Verdict, decide};
+use firstcome_ledger::{Claim, Decision, EventRecord, Purpose};
+use proptest::prelude::{Strategy, any, prop, prop_oneof};
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::support::{HOUR, OPENS_AT, TestLedger};
+
+fn sequence(decision: &Decision) -> Option<u32> {
+    match decision {
+        Decision::Issued(coupon) | Decision::AlreadyClaimed(coupon) => Some(coupon.sequence.get()),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_decided_in_its_order() {
+    let test = TestLedger::new().await;
+    let event = test.event(2).await;
+    let decisions = test.claim(&event, &["kim", "lee", "kim", "park"]).await;
+    assert!(matches!(&decisions[0], Decision::Issued(c) if c.sequence.get() == 1));
+    assert!(matches!(&decisions[1], Decision::Issued(c) if c.sequence.get() == 2));
+    assert!(matches!(&decisions[2], Decision::AlreadyClaimed(_)));
+    assert_eq!(decisions[3], Decision::SoldOut);
+    assert_eq!(sequence(&decisions[0]), sequence(&decisions[2]));
+}
+
+#[tokio::test]
+async fn a_batch_spans_events_and_tells_unknown_ones() {
+    let test = TestLedger::new().await;
+    let (one, two) = (test.event(1).await, test.event(1).await);
+    let user = UserId::parse("kim").expect("a user id");
+    let unknown = firstcome_core::EventId::from_uuid(uuid::Uuid::now_v7());
+    let claim = |event_id| Claim { event_id, user_id: user.clone() };
+    let batch = vec![claim(one.id), claim(unknown), claim(two.id), claim(one.id)];
+    let decisions = test.ledger.claim(batch).await.expect("verdicts");
+    assert!(matches!(decisions[0], Decision::Issued(_)));
+    assert_eq!(decisions[1], Decision::EventNotFound);
+    assert!(matches!(decisions[2], Decision::Issued(_)));
+    assert!(matches!(decisions[3], Decision::AlreadyClaimed(_)));
+}
+
+#[tokio::test]
+async fn what_was_won_is_there_after_a_crash_before_and_after_settling() {
+    let test = TestLedger::new().await;
+    let event = test.event(10).await;
+    let test = test.reopen(Purpose::Visit).await;
+    let first = test.claim(&event, &["kim", "\"quoted\\", "lee"]).await;
+    // Nothing has settled: the journal alone knows.
+    let test = test.reopen(Purpose::Visit).await;
+    let again = test.claim(&event, &["lee", "\"quoted\\", "kim", "park"]).await;
+    assert_eq!(sequence(&again[0]), sequence(&first[2]));
+    assert_eq!(sequence(&again[1]), sequence(&first[1]));
+    assert_eq!(sequence(&again[3]), Some(4));
+    let live = test.ledger.event(event.id).await.expect("an answer").expect("the event");
+    assert_eq!(live.rule.issued, 4);
+    test.ledger.close().await.expect("settles and closes");
+    // Everything has settled: the tables alone know.
+    let test = test.reopen(Purpose::Serve).await;
+    let settled = test.claim(&event, &["kim", "lee", "\"quoted\\", "choi"]).await;
+    let Decision::AlreadyClaimed(kim) = &settled[0] else { panic!("kim holds a coupon") };
+    let Decision::Issued(won) = &first[0] else { panic!("kim won") };
+    assert_eq!(kim, won);
+    assert_eq!(sequence(&settled[1]), Some(3));
+    assert_eq!(sequence(&settled[3]), Some(5));
+}
+
+#[tokio::test]
+async fn an_event_closed_by_the_clock_stays_closed_when_the_clock_steps_back() {
+    let test = TestLedger::new().await;
+    let event = test.event(10).await;
+    test.clock.set(OPENS_AT + HOUR);
+    assert_eq!(test.claim(&event, &["kim"]).await, [Decision::Closed]);
+    test.clock.set(OPENS_AT);
+    assert_eq!(test.claim(&event, &["kim"]).await, [Decision::Closed]);
+    let test = test.reopen(Purpose::Serve).await;
+    assert_eq!(test.claim(&event, &["kim"]).await, [Decision::Closed]);
+}
+
+#[tokio::test]
+async fn a_claim_after_a_change_meets_the_change() {
+    let test = TestLedger::new().await;
+    let event = test.event(1).await;
+    assert!(matches!(test.claim(&event, &["kim"]).await[0], Decision::Issued(_)));
+    assert_eq!(test.claim(&event, &["lee"]).await, [Decision::SoldOut]);
+    apply(&test, &event, Change::Quantity(2)).await;
+    apply(&test, &event, Change::Act(Action::Pause)).await;
+    assert_eq!(test.claim(&event, &["lee"]).await, [Decision::Paused]);
+    apply(&test, &event, Change::Act(Action::Resume)).await;
+    assert!(matches!(test.claim(&event, &["lee"]).await[0], Decision::Issued(_)));
+}
+
+/// One step of a history.
+#[derive(Debug, Clone)]
+enum Step {
+    Claim(Vec<u8>),
+    Change(Change),
+    Clock(i64),
+    Crash,
+    Settle,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Quantity(u32),
+    Act(Action),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let action = prop_oneof![
+        proptest::strategy::Just(Action::Open),
+        proptest::strategy::Just(Action::Pause),
+        proptest::strategy::Just(Action::Resume),
+        proptest::strategy::Just(Action::Close),
+    ];
+    prop_oneof![
+        12 => prop::collection::vec(0_u8..24, 1..12).prop_map(Step::Claim),
+        2 => (1_u32..20).prop_map(|quantity| Step::Change(Change::Quantity(quantity))),
+        2 => action.prop_map(|action| Step::Change(Change::Act(action))),
+        1 => (-2..HOUR / 8).prop_map(Step::Clock),
+        1 => any::<bool>().prop_map(|crash| if crash { Step::Crash } else { Step::Settle }),
+    ]
+}
+
+/// Changes the event where the rule allows it.
+async fn apply(test: &TestLedger, event: &EventRecord, change: Change) {
+    let now = firstcome_core::Clock::now(&*test.clock);
+    let changed = test.ledger.change_event(event.id, move |mut record| {
+        record.rule = changed(record.rule, change, now).ok_or(())?;
+        Ok::<_, ()>(record)
+    });
+    let _refused_or_done = changed.await.expect("an answer").expect("the event is there");
+}
+
+fn changed(
+    rule: firstcome_core::EventRule,
+    change: Change,
+    now: Timestamp,
+) -> Option<firstcome_core::EventRule> {
+    match change {
+        Change::Quantity(quantity) if quantity < rule.issued => None,
+        Change::Quantity(quantity) => {
+            let quantity = firstcome_core::Quantity::parse(quantity.into()).ok()?;
+            Some(firstcome_core::EventRule { quantity, ..rule })
+        }
+        Change::Act(action) => rule.apply(action, now).ok(),
+    }
+}
+
+/// The rule alone, with a map for a ledger.
+async fn run(steps: Vec<Step>) {
+    let mut test = TestLedger::new().await;
+    let event = test.event(8).await;
+    let mut rule = event.rule;
+    let mut holders: HashMap<UserId, Sequence> = HashMap::new();
+    let mut purpose = Purpose::Visit;
+    for step in steps {
+        let now = firstcome_core::Clock::now(&*test.clock);
+        match step {
+            Step::Claim(users) => {
+                let users: Vec<UserId> = users
+                    .iter()
+                    .map(|user| UserId::parse(&format!("u{user}")).expect("a user id"))
+                    .collect();
+                let expected = decide(&rule, |user| holders.get(user).copied(), &users, now);
+                let names: Vec<&str> = users.iter().map(UserId::as_str).collect();
+                let found = test.claim(&event, &names).await;
+                for ((user, expected), found) in users.iter().zip(&expected.verdicts).zip(&found) {
+                    assert_same(expected, found);
+                    if let Verdict::Issued(sequence) = expected {
+                        holders.insert(user.clone(), *sequence);
+                    }
+                }
+                rule = expected.rule;
+            }
+            Step::Change(change) => {
+                apply(&test, &event, change).await;
+                rule = changed(rule, change, now).unwrap_or(rule);
+            }
+            Step::Clock(by) => test.clock.set(now.as_micros() + by),
+            Step::Settle => {
+                purpose = Purpose::Serve;
+                test.ledger.close().await.expect("settles");
+                test = test.reopen(purpose).await;
+            }
+            Step::Crash => test = test.reopen(purpose).await,
+        }
+        let live = test.ledger.event(event.id).await.expect("an answer").expect("the event");
+        assert_eq!(live.rule.issued, rule.issued);
+        purpose = Purpose::Visit;
+    }
+}
+
+fn assert_same(expected: &Verdict, found: &Decision) {
+    let same = match (expected, found) {
+        (Verdict::Issued(sequence), Decision::Issued(coupon))
+        | (Verdict::AlreadyClaimed(sequence), Decision::AlreadyClaimed(coupon)) => {
+            *sequence == coupon.sequence
+        }
+        (Verdict::NotOpen { opens_at }, Decision::NotOpen { opens_at: found }) => opens_at == found,
+        (Verdict::SoldOut, Decision::SoldOut)
+        | (Verdict::Paused, Decision::Paused)
+        | (Verdict::Closed, Decision::Closed) => true,
+        _ => false,
+    };
+    assert!(same, "the rule says {expected:?}, the ledger {found:?}");
+}
+
+#[test]
+fn every_history_is_decided_as_the_rule_decides_it() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
+    let histories = prop::collection::vec(step(), 1..24);
+    TestRunner::new(config)
+        .run(&histories, |steps| {
+            runtime.block_on(run(steps));
+            Ok(())
+        })
+        .expect("the ledger follows the rule");
+}

@@ -1,0 +1,8 @@
+//! The ledger on a real database file.
+
+mod claims;
+mod coupons;
+mod issued;
+mod opening;
+mod redemptions;
+mod support;
