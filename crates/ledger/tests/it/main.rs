@@ -2,6 +2,7 @@
 
 mod claims;
 mod coupons;
+mod events;
 mod issued;
 mod opening;
 mod redemptions;
