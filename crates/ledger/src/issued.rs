@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::coupons::signed;
 use crate::entity::event;
 use crate::entity::issued_coupon::{ActiveModel, Column, Entity, Model};
-use crate::records::{self, sound};
+use crate::records;
 use crate::{IssuedCouponRecord, Ledger, LedgerError, redemptions};
 
 /// Rows that a stream reads at once; bounds its memory.
@@ -143,37 +143,23 @@ impl Ledger {
         stream::try_unfold(Reading::NotBegun, move |reading| {
             let ledger = ledger.clone();
             async move {
-                let Some(after) = ledger.go_on(reading, event).await? else { return Ok(None) };
+                let after = match reading {
+                    Reading::NotBegun => {
+                        ledger.settle_event(event).await?;
+                        None
+                    }
+                    Reading::After(sequence) => Some(sequence),
+                    Reading::Ended => return Ok(None),
+                };
                 let chunk = ledger.find_all(by_sequence(event, after, STREAM_ROWS)).await?;
-                let next = Reading::after(chunk.len(), chunk.last().map(|last| last.sequence));
-                Ok((!chunk.is_empty()).then_some((chunk, next)))
-            }
-        })
-    }
-
-    /// Who has won of an event by now, in the order of the sequences, in chunks.
-    pub fn winners_stream(
-        &self,
-        event: EventNo,
-    ) -> impl Stream<Item = Result<Vec<UserId>, LedgerError>> + Send + use<> {
-        let ledger = self.clone();
-        stream::try_unfold(Reading::NotBegun, move |reading| {
-            let ledger = ledger.clone();
-            async move {
-                let Some(after) = ledger.go_on(reading, event).await? else { return Ok(None) };
-                let rows: Vec<(i64, String)> = of_event(event, after)
-                    .limit(STREAM_ROWS)
-                    .select_only()
-                    .columns([Column::Sequence, Column::UserId])
-                    .into_tuple()
-                    .all(ledger.reader())
-                    .await?;
-                let last = rows.last().map(|(sequence, _)| Sequence::parse((*sequence).into()));
-                let last = sound(last.transpose(), "issued_coupons.sequence")?;
-                let next = Reading::after(rows.len(), last);
-                let user = |(_, user): (_, String)| sound(UserId::parse(&user), "a holder");
-                let chunk: Vec<UserId> = rows.into_iter().map(user).collect::<Result<_, _>>()?;
-                Ok((!chunk.is_empty()).then_some((chunk, next)))
+                let next = match chunk.last() {
+                    Some(last) if chunk.len() as u64 == STREAM_ROWS => {
+                        Reading::After(last.sequence)
+                    }
+                    Some(_) => Reading::Ended,
+                    None => return Ok(None),
+                };
+                Ok(Some((chunk, next)))
             }
         })
     }
@@ -245,22 +231,6 @@ impl Ledger {
         let coupon_id = CouponId::from_uuid(row.coupon_id);
         records::issued_coupon(&row.issued, event_id, coupon_id, &self.inner.code_key)
     }
-
-    /// After which sequence a stream reads on; none at its end. It settles once, at its beginning.
-    async fn go_on(
-        &self,
-        reading: Reading,
-        event: EventNo,
-    ) -> Result<Option<Option<Sequence>>, LedgerError> {
-        match reading {
-            Reading::NotBegun => {
-                self.settle_event(event).await?;
-                Ok(Some(None))
-            }
-            Reading::After(sequence) => Ok(Some(Some(sequence))),
-            Reading::Ended => Ok(None),
-        }
-    }
 }
 
 /// How far a stream has come.
@@ -268,16 +238,6 @@ enum Reading {
     NotBegun,
     After(Sequence),
     Ended,
-}
-
-impl Reading {
-    /// After a chunk of so many rows, up to `last`. A chunk that is not full was the last.
-    fn after(rows: usize, last: Option<Sequence>) -> Self {
-        match last {
-            Some(last) if rows as u64 == STREAM_ROWS => Self::After(last),
-            _ => Self::Ended,
-        }
-    }
 }
 
 /// An issued coupon beside what its event says of it.
@@ -299,16 +259,9 @@ fn with_event(filter: impl IntoCondition) -> Select<Entity> {
 }
 
 fn by_sequence(event: EventNo, after: Option<Sequence>, limit: u64) -> Select<Entity> {
-    with_event(above(event, after)).order_by_asc(Column::Sequence).limit(limit)
-}
-
-fn of_event(event: EventNo, after: Option<Sequence>) -> Select<Entity> {
-    Entity::find().filter(above(event, after)).order_by_asc(Column::Sequence)
-}
-
-fn above(event: EventNo, after: Option<Sequence>) -> Condition {
-    let after = after.map_or(0, Sequence::get);
-    Column::EventNo.eq(signed(event.get())).and(Column::Sequence.gt(after)).into_condition()
+    let event = Column::EventNo.eq(signed(event.get()));
+    let above = Column::Sequence.gt(after.map_or(0, Sequence::get));
+    with_event(event.and(above)).order_by_asc(Column::Sequence).limit(limit)
 }
 
 /// Changes the row of an issued coupon that is neither used nor revoked; the caller has seen
