@@ -11,6 +11,7 @@
 //! Modules in reading order: [`records`] (what callers see), [`open`], [`write`] (taking turns),
 //! [`claim`] (the hot path), one module for each resource, `entity` and `migration`.
 
+mod audit;
 mod claim;
 mod coupons;
 mod entity;
@@ -35,6 +36,7 @@ use tokio::task::JoinHandle;
 
 use claim::sqlite::{ClaimWriter, IssuedLive};
 
+pub use audit::{AuditCheck, AuditRecord};
 pub use claim::{Claim, Decision};
 pub use error::{ClaimError, LedgerError};
 pub use events::{EventQuery, NewEvent};
@@ -63,8 +65,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// The task that settles in the background.
     settler: std::sync::Mutex<Option<JoinHandle<()>>>,
-    /// Held until the process ends.
-    _lock: Option<std::fs::File>,
+    /// The lock of the data, held by the one process that serves.
+    lock: Option<std::fs::File>,
 }
 
 impl Ledger {

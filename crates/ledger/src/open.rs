@@ -97,7 +97,7 @@ impl Ledger {
                 code_key,
                 clock,
                 settler: std::sync::Mutex::new(None),
-                _lock: lock,
+                lock,
             }),
         };
         if options.purpose == Purpose::Serve {

@@ -5,7 +5,7 @@ mod sqlite;
 use firstcome_core::{EventId, EventNo};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::claim::sqlite::{ClaimWriter, blocking};
+use crate::claim::sqlite::{ClaimWriter, blocking, read_only};
 use crate::{Ledger, LedgerError};
 
 /// Winners that are settled within one turn, so that claims do not wait long for the audit.
@@ -119,7 +119,10 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not answer.
     pub async fn audit(&self, id: EventId) -> Result<Option<AuditRecord>, LedgerError> {
-        let Some(event) = self.event_row(id).await? else { return Ok(None) };
+        let path = self.inner.path.clone();
+        let Some(event) = blocking(move || sqlite::event_no(&path, id)).await? else {
+            return Ok(None);
+        };
         let turn = if self.inner.lock.is_some() {
             Some(self.settled_turn(event).await?)
         } else {
@@ -128,7 +131,7 @@ impl Ledger {
         let settled = turn.is_some();
         let path = self.inner.path.clone();
         let counts = blocking(move || {
-            let mut db = crate::claim::sqlite::read_only(&path)?;
+            let mut db = read_only(&path)?;
             let snapshot = sqlite::snapshot(&mut db)?;
             // The snapshot is taken: the claims may go on.
             drop(turn);

@@ -9,8 +9,10 @@ use uuid::Uuid;
 use super::Counts;
 use crate::LedgerError;
 use crate::claim::sqlite::{each_journalled, read_only, sql};
+use crate::records::{self, sound};
 
-const EVENT: &str = "SELECT quantity, issued FROM events WHERE no = ?1";
+const QUANTITY: &str = "SELECT quantity FROM events WHERE no = ?1";
+const ISSUED: &str = "SELECT issued FROM events WHERE no = ?1";
 const DISTINCT_USERS: &str =
     "SELECT count(DISTINCT user_id) FROM issued_coupons WHERE event_no = ?1";
 const IS_SETTLED: &str = "SELECT 1 FROM issued_coupons WHERE event_no = ?1 AND sequence = ?2";
@@ -44,14 +46,13 @@ pub(super) fn count(
     event_id: EventId,
 ) -> Result<Counts, LedgerError> {
     let pending = pending(db, event)?;
-    let (quantity, issued): (u64, u64) =
-        db.query_row(EVENT, [sql(event)], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let settled_users: u64 = db.query_row(DISTINCT_USERS, [sql(event)], |row| row.get(0))?;
+    let issued = number(db, ISSUED, event)?;
+    let settled_users = number(db, DISTINCT_USERS, event)?;
     let mut counts = Counts {
-        quantity,
+        quantity: number(db, QUANTITY, event)?,
         pending: pending.len() as u64,
         distinct_users: settled_users + new_users(db, event, &pending)?,
-        uses_wrong: db.query_row(USED_WITHOUT_ONE_REDEMPTION, [sql(event)], |row| row.get(0))?,
+        uses_wrong: number(db, USED_WITHOUT_ONE_REDEMPTION, event)?,
         ..Counts::default()
     };
     count_rows(db, event, event_id, pending, &mut counts)?;
@@ -60,14 +61,20 @@ pub(super) fn count(
     Ok(counts)
 }
 
+/// What a query of an event counts.
+fn number(db: &Transaction<'_>, query: &str, event: EventNo) -> Result<u64, LedgerError> {
+    let number: i64 = db.query_row(query, [sql(event)], |row| row.get(0))?;
+    sound(u64::try_from(number), "a count of the event")
+}
+
 /// The winners whom the journal alone holds, by sequence.
 fn pending(db: &Transaction<'_>, event: EventNo) -> Result<Vec<Winner>, LedgerError> {
     let mut journalled = Vec::new();
-    each_journalled(db, event, |win| {
+    each_journalled(db, event, |sequence, id, user| {
         journalled.push(Winner {
-            sequence: i64::from(win.sequence.get()),
-            id: win.id.as_uuid(),
-            user_id: win.user_id.as_str().to_owned(),
+            sequence: i64::from(sequence.get()),
+            id: id.as_uuid(),
+            user_id: user.as_str().to_owned(),
         });
     })?;
     let mut is_settled = db.prepare(IS_SETTLED)?;
@@ -110,7 +117,9 @@ fn count_rows(
     let mut select = db.prepare(ROWS)?;
     let mut rows = select.query([sql(event)])?;
     while let Some(row) = rows.next()? {
-        let (sequence, id, user_id) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (sequence, user_id) = (row.get(0)?, row.get(2)?);
+        let id = Uuid::from_slice(row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?);
+        let id = id.unwrap_or_default();
         while let Some(earlier) = pending.next_if(|winner| winner.sequence < sequence) {
             count_row(&earlier, event_id, counts);
         }
@@ -142,8 +151,9 @@ pub(super) fn integrity_faults(path: &Path) -> Result<Vec<String>, LedgerError> 
 }
 
 /// The number of the event with this id.
-pub(super) fn event_no(path: &Path, id: EventId) -> Result<Option<i64>, LedgerError> {
+pub(super) fn event_no(path: &Path, id: EventId) -> Result<Option<EventNo>, LedgerError> {
     let db = read_only(path)?;
-    let select = "SELECT no FROM events WHERE id = ?1";
-    Ok(db.query_row(select, [id.as_uuid()], |row| row.get(0)).optional()?)
+    let bytes = id.as_uuid().into_bytes();
+    let found = db.query_row("SELECT no FROM events WHERE id = ?1", [bytes], |row| row.get(0));
+    found.optional()?.map(records::event_no).transpose()
 }

@@ -16,6 +16,7 @@ mod journal;
 mod live;
 mod settle;
 mod settler;
+mod winners;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -35,6 +36,8 @@ pub(crate) use checkpoint::checkpoint;
 use journal::{Tail, Win};
 pub(crate) use live::IssuedLive;
 use live::LiveEvent;
+pub(crate) use settler::blocking;
+pub(crate) use winners::{each_journalled, read_only, sql};
 
 /// The one writer of claims, and its memory.
 pub(crate) struct ClaimWriter {

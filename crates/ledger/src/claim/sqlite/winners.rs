@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use firstcome_core::EventNo;
+use firstcome_core::{EventNo, IssuedCouponId, Sequence, UserId};
 use rusqlite::{Connection, OpenFlags};
 
-use super::journal::{Win, decode};
+use super::journal::decode;
 use super::settler::blocking;
 use crate::{Ledger, LedgerError};
 
@@ -34,7 +34,7 @@ impl Ledger {
             let mut folded = start;
             let db = read_only(&path)?;
             // The journal before the table: who leaves the one in between is in the other by then.
-            each_journalled(&db, event, |win| add(&mut folded, win.user_id.as_str()))?;
+            each_journalled(&db, event, |_, _, user| add(&mut folded, user.as_str()))?;
             let mut select = db.prepare("SELECT user_id FROM issued_coupons WHERE event_no = ?1")?;
             let mut rows = select.query([sql(event)])?;
             while let Some(row) = rows.next()? {
@@ -50,13 +50,15 @@ impl Ledger {
 pub(crate) fn each_journalled(
     db: &Connection,
     event: EventNo,
-    mut each: impl FnMut(Win),
+    mut each: impl FnMut(Sequence, IssuedCouponId, &UserId),
 ) -> Result<(), LedgerError> {
     let mut select = db.prepare("SELECT entries FROM claim_journal ORDER BY no")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         let wins = decode(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
-        wins.into_iter().filter(|win| win.event_no == event).for_each(&mut each);
+        for win in wins.iter().filter(|win| win.event_no == event) {
+            each(win.sequence, win.id, &win.user_id);
+        }
     }
     Ok(())
 }
