@@ -87,6 +87,8 @@ impl Email {
     /// # Errors
     /// When it has another shape or is too long.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
+        // First, since a letter can have more characters in lower case.
+        let text = text.to_lowercase();
         if text.chars().count() > limits::EMAIL_CHARS_MAX {
             let max = limits::EMAIL_CHARS_MAX;
             return Err(Invalid::new(format!("must be at most {max} characters")));
@@ -97,7 +99,7 @@ impl Email {
             !local.is_empty() && labels && !domain.contains('@')
         });
         if whole && !text.contains(foul) {
-            Ok(Self(text.to_lowercase()))
+            Ok(Self(text))
         } else {
             Err(Invalid::new("must be an e-mail address, as name@example.com"))
         }

@@ -2,11 +2,15 @@
 
 use std::fmt;
 
-use jiff::Timestamp as Instant;
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, date};
 use serde::{Serialize, Serializer};
 
 use crate::Invalid;
 
+/// 1970-01-01T00:00:00 in UTC. Times are civil ones in UTC here, since the calendar's own instants
+/// end a day before the year 9999 does.
+const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 /// Microseconds of one day; validity in days counts days of exactly this length.
 const DAY_MICROS: i64 = 86_400 * 1_000_000;
 /// 9999-12-31T23:59:59.999999Z, the last moment that RFC 3339 can write.
@@ -38,7 +42,7 @@ impl Timestamp {
     /// This moment `days` days of 24 hours later; the last moment of 9999 at most.
     #[must_use]
     pub const fn plus_days(self, days: u32) -> Self {
-        Self::from_micros(self.0.saturating_add(days as i64 * DAY_MICROS))
+        Self::from_micros(self.0.saturating_add((days as i64).saturating_mul(DAY_MICROS)))
     }
 
     /// Whole seconds from `self` until `later`, rounded up; 0 when `later` is not later.
@@ -47,18 +51,15 @@ impl Timestamp {
         u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0).div_ceil(1_000_000)
     }
 
-    /// Reads an RFC 3339 date and time with an offset, as `2026-11-27T10:00:00+09:00`.
+    /// Reads an RFC 3339 date and time with an offset, as `2026-11-27T10:00:00+09:00`. Digits below
+    /// a microsecond are dropped; a leap second is the second before it.
     ///
     /// # Errors
-    /// When it is not such a time, has no offset, or lies outside 1970 to 9999. Digits below a
-    /// microsecond are dropped.
+    /// When it is not such a time, has no offset, or lies outside 1970 to 9999.
     pub fn parse_rfc3339(text: &str) -> Result<Self, Invalid> {
-        let refused = || {
+        let micros = micros_of_rfc3339(text).ok_or_else(|| {
             Invalid::new("must be an RFC 3339 time with an offset, as 2026-11-27T10:00:00+09:00")
-        };
-        let shaped = has_rfc3339_shape(text.as_bytes());
-        let instant: Instant = text.parse().ok().filter(|_| shaped).ok_or_else(refused)?;
-        let micros = instant.as_microsecond();
+        })?;
         if (0..=LAST_MICROS).contains(&micros) {
             Ok(Self(micros))
         } else {
@@ -67,42 +68,55 @@ impl Timestamp {
     }
 }
 
-/// Whether the bytes have RFC 3339's fixed columns (the parser beneath is more generous: it takes
-/// a space for the `T`, basic formats, and time-zone names).
-fn has_rfc3339_shape(text: &[u8]) -> bool {
+/// Microseconds since the epoch of an RFC 3339 time, before it for an early year; none for any
+/// other text. The calendar's parser is more generous than RFC 3339 (a space for the `T`, basic
+/// formats, time-zone names), so it gets to see date and time in their fixed columns only.
+fn micros_of_rfc3339(text: &str) -> Option<i64> {
     const COLUMNS: &[u8] = b"dddd-dd-ddTdd:dd:dd";
-    let fixed = text.len() > COLUMNS.len()
-        && COLUMNS.iter().zip(text).all(|(column, byte)| match column {
-            b'd' => byte.is_ascii_digit(),
-            b'T' => matches!(byte, b'T' | b't'),
-            literal => byte == literal,
-        });
-    if !fixed {
-        return false;
-    }
-    let rest = match text[COLUMNS.len()..].split_first() {
-        Some((b'.', fraction)) => {
-            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            if digits == 0 {
-                return false;
-            }
-            &fraction[digits..]
-        }
-        _ => &text[COLUMNS.len()..],
+    let (seconds, rest) = text.split_at_checked(COLUMNS.len())?;
+    let shaped = COLUMNS.iter().zip(seconds.bytes()).all(|(column, byte)| match column {
+        b'd' => byte.is_ascii_digit(),
+        b'T' => matches!(byte, b'T' | b't'),
+        literal => byte == *literal,
+    });
+    let (fraction_micros, offset) = match rest.strip_prefix('.') {
+        Some(rest) => fraction_micros(rest)?,
+        None => (0, rest),
     };
-    match rest {
-        [b'Z' | b'z'] => true,
-        [b'+' | b'-', h1, h2, b':', m1, m2] => {
-            [h1, h2, m1, m2].into_iter().all(u8::is_ascii_digit)
-        }
-        _ => false,
-    }
+    let local: DateTime = seconds.parse().ok().filter(|_| shaped)?;
+    let local_seconds = local.duration_since(EPOCH).as_secs();
+    Some((local_seconds - offset_seconds(offset)?) * 1_000_000 + fraction_micros)
+}
+
+/// The microseconds in the digits that a text begins with, at least one, and the rest of it.
+fn fraction_micros(text: &str) -> Option<(i64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at(end);
+    let micros = format!("{digits:0<6.6}").parse().ok()?;
+    (!digits.is_empty()).then_some((micros, rest))
+}
+
+/// The seconds that an offset, `Z` or `±hh:mm`, is ahead of UTC.
+fn offset_seconds(text: &str) -> Option<i64> {
+    let (sign, h1, h2, m1, m2) = match *text.as_bytes() {
+        [b'Z' | b'z'] => return Some(0),
+        [b'+', h1, h2, b':', m1, m2] => (1, h1, h2, m1, m2),
+        [b'-', h1, h2, b':', m1, m2] => (-1, h1, h2, m1, m2),
+        _ => return None,
+    };
+    let two = |tens: u8, ones: u8, max: i64| {
+        let digits = tens.is_ascii_digit() && ones.is_ascii_digit();
+        let number = i64::from(tens) * 10 + i64::from(ones) - i64::from(b'0') * 11;
+        (digits && number <= max).then_some(number)
+    };
+    Some(sign * (two(h1, h2, 23)? * 3_600 + two(m1, m2, 59)? * 60))
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let instant = Instant::from_microsecond(self.0).expect("held within 1970 to 9999");
-        fmt::Display::fmt(&instant, f)
+        let since = SignedDuration::from_micros(self.0);
+        let civil = EPOCH.checked_add(since).expect("held within 1970 to 9999");
+        write!(f, "{civil}Z")
     }
 }
 

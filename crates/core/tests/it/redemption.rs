@@ -1,77 +1,41 @@
-//! The redemption rule, as tables.
+//! The redemption rule as tables.
 
 use firstcome_core::redemption::discount_amount;
 use firstcome_core::{
     Amount, Attempt, Benefit, Conditions, Currency, IssuedCouponId, IssuedRule, IssuedState, Label,
     MinOrderAmount, NotRedeemed, Order, OrderId, OrderItem, Percent, Redeemed, Redemption,
-    RedemptionId, Timestamp, Unmet, limits, redeem,
+    RedemptionId, Timestamp, Unmet, redeem,
 };
 use uuid::Uuid;
 
-/// The coupon is valid in `[FROM, UNTIL)`.
+use crate::sample::at;
+
 const FROM: i64 = 1_000;
 const UNTIL: i64 = 2_000;
 
-fn at(micros: i64) -> Timestamp {
-    Timestamp::from_micros(micros)
-}
-
 fn amount(number: u64) -> Amount {
     Amount::parse(number.into()).expect("an amount")
-}
-
-fn currency(code: &str) -> Currency {
-    Currency::parse(code).expect("a currency")
 }
 
 fn labels(texts: &[&str]) -> Vec<Label> {
     texts.iter().map(|text| Label::parse(text).expect("a label")).collect()
 }
 
-fn fixed(number: u64) -> Benefit {
-    Benefit::Amount { amount: amount(number), currency: Currency::krw() }
+/// 5,000 won off.
+fn five_thousand() -> Benefit {
+    Benefit::Amount { amount: amount(5_000), currency: Currency::krw() }
 }
 
-fn percent(number: i128, cap: Option<u64>) -> Benefit {
-    Benefit::Percent {
-        percent: Percent::parse(number).expect("a percentage"),
-        max_amount: cap.map(amount),
-        currency: Currency::krw(),
-    }
+fn percent(percent: i128, max_amount: Option<u64>) -> Benefit {
+    let percent = Percent::parse(percent).expect("a percentage");
+    Benefit::Percent { percent, max_amount: max_amount.map(amount), currency: Currency::krw() }
 }
 
-fn conditions(min_order_amount: u64, product_ids: &[&str], category_ids: &[&str]) -> Conditions {
+fn anything() -> Conditions {
     Conditions {
-        min_order_amount: MinOrderAmount::parse(min_order_amount.into()).expect("an amount"),
-        product_ids: labels(product_ids),
-        category_ids: labels(category_ids),
-    }
-}
-
-fn order(id: &str, number: u64) -> Order {
-    Order {
-        id: OrderId::parse(id).expect("an order id"),
-        amount: amount(number),
-        currency: Currency::krw(),
-        items: Vec::new(),
-    }
-}
-
-fn item(product_id: &str, category_ids: &[&str]) -> OrderItem {
-    let product_id = Label::parse(product_id).expect("a label");
-    OrderItem { product_id, category_ids: labels(category_ids), amount: None }
-}
-
-fn redemption(order_id: &str, cancelled_at: Option<i64>) -> Redemption {
-    Redemption {
-        id: RedemptionId::from_uuid(Uuid::from_u128(1)),
-        issued_coupon_id: IssuedCouponId::from_uuid(Uuid::from_u128(7)),
-        order_id: OrderId::parse(order_id).expect("an order id"),
-        order_amount: amount(30_000),
-        discount_amount: 5_000,
-        currency: Currency::krw(),
-        redeemed_at: at(FROM),
-        cancelled_at: cancelled_at.map(at),
+        min_order_amount: MinOrderAmount::MIN,
+        product_ids: Vec::new(),
+        category_ids: Vec::new(),
     }
 }
 
@@ -83,205 +47,239 @@ fn used() -> IssuedRule {
     IssuedRule { used_at: Some(at(FROM)), ..unused() }
 }
 
-fn revoked() -> IssuedRule {
-    IssuedRule { revoked_at: Some(at(FROM)), ..unused() }
+fn order(id: &str, order_amount: u64) -> Order {
+    let id = OrderId::parse(id).expect("an order id");
+    Order { id, amount: amount(order_amount), currency: Currency::krw(), items: Vec::new() }
 }
 
-fn attempt(order: Order) -> Attempt {
+fn item(product_id: &str, category_ids: &[&str]) -> OrderItem {
+    let product_id = Label::parse(product_id).expect("a label");
+    OrderItem { product_id, category_ids: labels(category_ids), amount: None }
+}
+
+fn attempt(id: u128, order: &Order) -> Attempt {
     Attempt {
-        id: RedemptionId::from_uuid(Uuid::from_u128(2)),
+        id: RedemptionId::from_uuid(Uuid::from_u128(id)),
         issued_coupon_id: IssuedCouponId::from_uuid(Uuid::from_u128(7)),
-        order,
+        order: order.clone(),
     }
 }
 
-/// Redeems 5,000 off for the order at a moment, after `prior`.
-fn outcome(
-    issued: IssuedRule,
+/// The redemption that `order` got at `FROM`.
+fn redemption(order: &Order, cancelled_at: Option<Timestamp>) -> Redemption {
+    let Attempt { id, issued_coupon_id, .. } = attempt(1, order);
+    Redemption {
+        id,
+        issued_coupon_id,
+        order_id: order.id.clone(),
+        order_amount: order.amount,
+        discount_amount: 5_000,
+        currency: order.currency.clone(),
+        redeemed_at: at(FROM),
+        cancelled_at,
+    }
+}
+
+/// Redeems 5,000 won off anything.
+fn redeem_plain(
+    issued: &IssuedRule,
     prior: &[Redemption],
-    order: Order,
+    order: &Order,
     now: i64,
 ) -> Result<Redeemed, NotRedeemed> {
-    redeem(&attempt(order), &issued, &fixed(5_000), &conditions(0, &[], &[]), prior, at(now))
+    redeem(&attempt(2, order), issued, &five_thousand(), &anything(), prior, at(now))
+}
+
+/// The redemption that a first attempt on this order makes at `now`.
+fn new(order: &Order, now: i64) -> Result<Redeemed, NotRedeemed> {
+    let id = attempt(2, order).id;
+    let made = Redemption { id, redeemed_at: at(now), ..redemption(order, None) };
+    Ok(Redeemed::New(made))
 }
 
 #[test]
-fn a_state_is_revoked_before_used_before_expired() {
-    let both = IssuedRule { revoked_at: Some(at(FROM)), ..used() };
-    let table = [
-        (unused(), FROM - 1, IssuedState::Issued),
+fn the_state_of_an_issued_coupon() {
+    let revoked = IssuedRule { revoked_at: Some(at(FROM)), ..unused() };
+    for (rule, now, state) in [
+        (unused(), 0, IssuedState::Issued),
         (unused(), FROM, IssuedState::Issued),
         (unused(), UNTIL - 1, IssuedState::Issued),
         (unused(), UNTIL, IssuedState::Expired),
-        (used(), FROM, IssuedState::Used),
+        (used(), UNTIL - 1, IssuedState::Used),
         (used(), UNTIL, IssuedState::Used),
-        (revoked(), FROM, IssuedState::Revoked),
-        (revoked(), UNTIL, IssuedState::Revoked),
-        (both, UNTIL, IssuedState::Revoked),
-    ];
-    for (rule, now, expected) in table {
-        assert_eq!(rule.state(at(now)), expected, "{rule:?} at {now}");
+        (revoked, FROM, IssuedState::Revoked),
+        (revoked, UNTIL, IssuedState::Revoked),
+    ] {
+        assert_eq!(rule.state(at(now)), state, "{rule:?} at {now}");
     }
-}
-
-#[test]
-fn the_words_of_the_states_are_read_back() {
     for state in IssuedState::ALL {
         assert_eq!(IssuedState::parse(state.as_str()), Some(state));
     }
-    assert_eq!(IssuedState::parse("Issued"), None);
-}
-
-#[test]
-fn a_new_redemption_holds_the_order_and_the_discount() {
-    let new = outcome(unused(), &[], order("A-1", 30_000), FROM);
-    let expected =
-        Redemption { id: RedemptionId::from_uuid(Uuid::from_u128(2)), ..redemption("A-1", None) };
-    assert_eq!(new, Ok(Redeemed::New(expected)));
+    assert_eq!(IssuedState::parse("ISSUED"), None);
 }
 
 #[test]
 fn validity_is_half_open() {
-    let at_moment = |now| outcome(unused(), &[], order("A-1", 30_000), now);
-    assert_eq!(at_moment(FROM - 1), Err(NotRedeemed::NotYetValid));
-    assert!(matches!(at_moment(FROM), Ok(Redeemed::New(_))));
-    assert!(matches!(at_moment(UNTIL - 1), Ok(Redeemed::New(_))));
-    assert_eq!(at_moment(UNTIL), Err(NotRedeemed::Expired));
-}
-
-#[test]
-fn the_same_order_gets_its_redemption_whatever_happened_since() {
-    let (active, cancelled) = (redemption("A-1", None), redemption("A-1", Some(1_500)));
-    let table = [
-        ("while valid", used(), active.clone(), FROM),
-        ("after expiry", used(), active.clone(), UNTIL),
-        ("after a cancel", unused(), cancelled.clone(), FROM),
-        ("after a cancel and expiry", unused(), cancelled.clone(), UNTIL),
-        ("after a cancel and a revocation", revoked(), cancelled.clone(), FROM),
-    ];
-    for (when, issued, prior, now) in table {
-        let same = outcome(issued, std::slice::from_ref(&prior), order("A-1", 30_000), now);
-        assert_eq!(same, Ok(Redeemed::Same(prior)), "{when}");
+    let order = order("o-1", 20_000);
+    for (now, expected) in [
+        (FROM - 1, Err(NotRedeemed::NotYetValid)),
+        (FROM, new(&order, FROM)),
+        (UNTIL - 1, new(&order, UNTIL - 1)),
+        (UNTIL, Err(NotRedeemed::Expired)),
+    ] {
+        assert_eq!(redeem_plain(&unused(), &[], &order, now), expected, "at {now}");
     }
 }
 
 #[test]
-fn the_same_order_with_another_amount_or_currency_is_a_mismatch() {
-    let prior = [redemption("A-1", None)];
-    let dollars = Order { currency: currency("USD"), ..order("A-1", 30_000) };
-    for other in [order("A-1", 30_001), dollars] {
-        let mismatch = outcome(used(), &prior, other, UNTIL);
-        assert_eq!(mismatch, Err(NotRedeemed::OrderMismatch));
+fn the_same_order_gets_its_redemption_again_whatever_happened_since() {
+    let order = order("o-1", 20_000);
+    let active = redemption(&order, None);
+    let cancelled = redemption(&order, Some(at(1_500)));
+    let revoked = IssuedRule { revoked_at: Some(at(1_600)), ..unused() };
+    for (issued, prior, now) in [
+        (used(), &active, FROM),
+        (used(), &active, UNTIL),
+        (unused(), &cancelled, 1_700),
+        (unused(), &cancelled, UNTIL),
+        (revoked, &cancelled, 1_700),
+    ] {
+        let answer = redeem_plain(&issued, std::slice::from_ref(prior), &order, now);
+        assert_eq!(answer, Ok(Redeemed::Same(prior.clone())));
     }
 }
 
 #[test]
-fn another_order_meets_the_first_reason_that_applies() {
-    let active = redemption("A-1", None);
-    let cancelled = redemption("A-1", Some(1_500));
-    let other = || order("A-2", 30_000);
-    let already_used = NotRedeemed::AlreadyUsed(active.clone());
-    let table = [
-        ("used", used(), active.clone(), FROM, already_used.clone()),
-        ("used, then expired", used(), active, UNTIL, already_used),
-        ("revoked", revoked(), cancelled.clone(), FROM, NotRedeemed::Revoked),
-        ("revoked and expired", revoked(), cancelled.clone(), UNTIL, NotRedeemed::Revoked),
-        ("cancelled, then expired", unused(), cancelled.clone(), UNTIL, NotRedeemed::Expired),
-    ];
-    for (what, issued, prior, now, expected) in table {
-        assert_eq!(outcome(issued, &[prior], other(), now), Err(expected), "{what}");
+fn the_same_order_with_another_amount_or_currency() {
+    let first = order("o-1", 20_000);
+    let prior = [redemption(&first, None)];
+    let dollars = Currency::parse("USD").expect("a currency");
+    for changed in [
+        Order { amount: amount(20_001), ..first.clone() },
+        Order { currency: dollars, ..first.clone() },
+    ] {
+        for now in [FROM, UNTIL] {
+            let answer = redeem_plain(&used(), &prior, &changed, now);
+            assert_eq!(answer, Err(NotRedeemed::OrderMismatch));
+        }
     }
-    let again = outcome(unused(), &[cancelled], other(), FROM);
-    assert!(matches!(again, Ok(Redeemed::New(_))), "a cancelled use leaves the coupon usable");
+    let items = Order { items: vec![item("p", &[])], ..first };
+    assert!(redeem_plain(&used(), &prior, &items, FROM).is_ok(), "items are not the order's sum");
 }
 
 #[test]
-fn time_is_told_before_conditions() {
-    let asked = conditions(40_000, &[], &[]);
-    let attempt = attempt(order("A-1", 30_000));
-    let at_moment = |now| redeem(&attempt, &unused(), &fixed(1), &asked, &[], at(now));
-    assert_eq!(at_moment(FROM - 1), Err(NotRedeemed::NotYetValid));
-    assert_eq!(at_moment(UNTIL), Err(NotRedeemed::Expired));
-    assert!(matches!(at_moment(FROM), Err(NotRedeemed::ConditionsNotMet(_))));
+fn one_use_only() {
+    let prior = [redemption(&order("o-1", 20_000), None)];
+    for now in [0, FROM, UNTIL] {
+        let answer = redeem_plain(&used(), &prior, &order("o-2", 20_000), now);
+        assert_eq!(answer, Err(NotRedeemed::AlreadyUsed(prior[0].clone())));
+    }
 }
 
 #[test]
-fn the_discount_is_floored_capped_and_never_above_the_order() {
-    let table = [
-        (fixed(5_000), 30_000, 5_000),
-        (fixed(5_000), 5_000, 5_000),
-        (fixed(5_000), 4_999, 4_999),
-        (percent(10, None), 30_000, 3_000),
-        (percent(10, Some(2_999)), 30_000, 2_999),
-        (percent(10, Some(3_000)), 30_000, 3_000),
-        (percent(10, Some(3_001)), 30_000, 3_000),
-        (percent(33, None), 10, 3),
+fn a_cancelled_redemption_frees_the_coupon_for_another_order() {
+    let prior = [redemption(&order("o-1", 20_000), Some(at(1_500)))];
+    let second = order("o-2", 20_000);
+    assert_eq!(redeem_plain(&unused(), &prior, &second, 1_600), new(&second, 1_600));
+    let answer = redeem_plain(&unused(), &prior, &second, UNTIL);
+    assert_eq!(answer, Err(NotRedeemed::Expired));
+}
+
+#[test]
+fn a_revoked_coupon_is_refused_before_all_else() {
+    let revoked = IssuedRule { revoked_at: Some(at(FROM)), ..unused() };
+    for now in [0, FROM, UNTIL] {
+        let answer = redeem_plain(&revoked, &[], &order("o-1", 20_000), now);
+        assert_eq!(answer, Err(NotRedeemed::Revoked));
+    }
+}
+
+#[test]
+#[should_panic(expected = "used is what has an active redemption")]
+fn used_without_a_redemption_is_a_bug() {
+    let _ = redeem_plain(&used(), &[], &order("o-1", 20_000), FROM);
+}
+
+#[test]
+fn the_discount() {
+    let max = Amount::MAX.get();
+    for (benefit, order_amount, discount) in [
+        (five_thousand(), 20_000, 5_000),
+        (five_thousand(), 5_000, 5_000),
+        (five_thousand(), 4_999, 4_999),
+        (five_thousand(), 1, 1),
+        (percent(10, None), 20_000, 2_000),
+        (percent(10, None), 19_999, 1_999),
+        (percent(10, None), 9, 0),
         (percent(1, None), 99, 0),
-        (percent(100, None), 1, 1),
-        (percent(100, None), limits::AMOUNT_MAX, limits::AMOUNT_MAX),
-        (percent(99, None), limits::AMOUNT_MAX, limits::AMOUNT_MAX / 100 * 99),
-    ];
-    for (benefit, order_amount, expected) in table {
+        (percent(33, None), 100, 33),
+        (percent(10, Some(3_000)), 29_999, 2_999),
+        (percent(10, Some(3_000)), 30_001, 3_000),
+        (percent(100, None), max, max),
+        (percent(100, Some(1)), max, 1),
+        (percent(99, None), max, max / 100 * 99),
+        (percent(100, Some(max)), 7, 7),
+    ] {
         let found = discount_amount(&benefit, amount(order_amount));
-        assert_eq!(found, expected, "{benefit:?} of {order_amount}");
+        assert_eq!(found, discount, "{benefit:?} of {order_amount}");
+        assert!(found <= order_amount);
     }
 }
 
-/// The conditions that an order does not meet, at a moment when everything else is right.
-fn unmet(asked: &Conditions, order: Order) -> Vec<Unmet> {
-    match redeem(&attempt(order), &unused(), &fixed(5_000), asked, &[], at(FROM)) {
-        Ok(_) => Vec::new(),
-        Err(NotRedeemed::ConditionsNotMet(unmet)) => unmet,
-        Err(other) => panic!("refused for another reason: {other}"),
-    }
+#[track_caller]
+fn check_conditions(conditions: &Conditions, order: &Order, unmet: Vec<Unmet>) {
+    let attempt = attempt(2, order);
+    let answer = redeem(&attempt, &unused(), &five_thousand(), conditions, &[], at(FROM));
+    let expected =
+        if unmet.is_empty() { new(order, FROM) } else { Err(NotRedeemed::ConditionsNotMet(unmet)) };
+    assert_eq!(answer, expected);
 }
 
 #[test]
-fn the_minimum_includes_itself() {
-    let asked = conditions(20_000, &[], &[]);
-    assert_eq!(unmet(&asked, order("A-1", 20_000)), []);
-    let (expected, found) = (asked.min_order_amount, amount(19_999));
-    let too_little = Unmet::MinOrderAmount { expected, found };
-    assert_eq!(unmet(&asked, order("A-1", 19_999)), [too_little]);
+fn the_least_order_amount() {
+    let min_order_amount = MinOrderAmount::parse(20_000).expect("an amount");
+    let conditions = Conditions { min_order_amount, ..anything() };
+    check_conditions(&conditions, &order("o", 20_000), Vec::new());
+    let unmet = Unmet::MinOrderAmount { expected: min_order_amount, found: amount(19_999) };
+    check_conditions(&conditions, &order("o", 19_999), vec![unmet]);
 }
 
 #[test]
-fn another_currency_is_not_met() {
-    let dollars = Order { currency: currency("USD"), ..order("A-1", 30_000) };
-    let expected = Unmet::Currency { expected: Currency::krw(), found: currency("USD") };
-    assert_eq!(unmet(&conditions(0, &[], &[]), dollars), [expected]);
-}
+fn any_one_item_of_the_products_or_categories() {
+    let products = Conditions { product_ids: labels(&["p1", "p2"]), ..anything() };
+    let categories = Conditions { category_ids: labels(&["c1", "c2"]), ..anything() };
+    let both = Conditions { category_ids: labels(&["c1"]), ..products.clone() };
+    let order = |items: &[OrderItem]| Order { items: items.to_vec(), ..order("o", 20_000) };
 
-#[test]
-fn one_item_suffices_for_each_list_of_ids() {
-    let (shoes, hats) = (item("shoes", &["wear", "feet"]), item("hats", &["heads"]));
-    let with = |items: &[&OrderItem]| Order {
-        items: items.iter().map(|item| (*item).clone()).collect(),
-        ..order("A-1", 30_000)
+    check_conditions(&products, &order(&[item("x", &[]), item("p2", &[])]), Vec::new());
+    check_conditions(&categories, &order(&[item("x", &["y", "c2"])]), Vec::new());
+    check_conditions(&both, &order(&[item("p1", &["c1"])]), Vec::new());
+    check_conditions(&both, &order(&[item("p1", &[]), item("x", &["c1"])]), Vec::new());
+
+    let no_product = |found: &[&str]| Unmet::ProductIds {
+        expected: labels(&["p1", "p2"]),
+        found: labels(found),
     };
-    let products = |found| Unmet::ProductIds { expected: labels(&["shoes"]), found: labels(found) };
-    let categories =
-        |found| Unmet::CategoryIds { expected: labels(&["heads"]), found: labels(found) };
-    let both = conditions(0, &["shoes"], &["heads"]);
-    let table = [
-        (conditions(0, &["shoes"], &[]), with(&[]), vec![products(&[])]),
-        (conditions(0, &["shoes"], &[]), with(&[&hats]), vec![products(&["hats"])]),
-        (conditions(0, &["shoes"], &[]), with(&[&hats, &shoes]), vec![]),
-        (conditions(0, &["boots", "hats"], &[]), with(&[&hats]), vec![]),
-        (conditions(0, &[], &["heads"]), with(&[&shoes]), vec![categories(&["wear", "feet"])]),
-        (conditions(0, &[], &["heads"]), with(&[&shoes, &hats]), vec![]),
-        (both.clone(), with(&[&shoes, &hats]), vec![]),
-        (both.clone(), with(&[&shoes]), vec![categories(&["wear", "feet"])]),
-        (both, with(&[]), vec![products(&[]), categories(&[])]),
-    ];
-    for (asked, order, expected) in table {
-        assert_eq!(unmet(&asked, order.clone()), expected, "{asked:?} of {order:?}");
-    }
+    let no_category = |expected: &[&str], found: &[&str]| Unmet::CategoryIds {
+        expected: labels(expected),
+        found: labels(found),
+    };
+    check_conditions(&products, &order(&[]), vec![no_product(&[])]);
+    check_conditions(&products, &order(&[item("P1", &["p1"])]), vec![no_product(&["P1"])]);
+    let unmet = no_category(&["c1", "c2"], &["x"]);
+    check_conditions(&categories, &order(&[item("c1", &["x"])]), vec![unmet]);
+    check_conditions(&both, &order(&[item("p1", &[])]), vec![no_category(&["c1"], &[])]);
+    let unmet = vec![no_product(&["x"]), no_category(&["c1"], &[])];
+    check_conditions(&both, &order(&[item("x", &[])]), unmet);
 }
 
 #[test]
-fn every_unmet_condition_is_told() {
-    let asked = conditions(20_000, &["shoes"], &["heads"]);
-    let dollars = Order { currency: currency("USD"), ..order("A-1", 1) };
-    assert_eq!(unmet(&asked, dollars).len(), 4);
+fn another_currency_and_everything_else_unmet_is_told_at_once() {
+    let min_order_amount = MinOrderAmount::parse(20_000).expect("an amount");
+    let conditions = Conditions { min_order_amount, ..anything() };
+    let dollars = Currency::parse("USD").expect("a currency");
+    let order = Order { currency: dollars.clone(), ..order("o", 10) };
+    let currency = Unmet::Currency { expected: Currency::krw(), found: dollars };
+    let too_small = Unmet::MinOrderAmount { expected: min_order_amount, found: amount(10) };
+    check_conditions(&conditions, &order, vec![currency, too_small]);
 }
