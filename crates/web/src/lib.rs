@@ -1,1 +1,38 @@
-//! Skeleton.
+//! What every HTTP service of Firstcome shares: how a request is read and how an answer is said.
+//!
+//! Invariants:
+//! - every refusal is a [`Problem`], and every [`Problem`] carries one stable word of [`Code`];
+//! - the body of a 5xx answer says nothing of the inside, whatever its cause said;
+//! - a handler is given parsed values: a token that was checked, an id that has its form, JSON
+//!   without an unknown or a repeated member;
+//! - who asks is known from the token alone; no header names a user.
+//!
+//! Modules in reading order: [`problem`], [`json`], [`path`], [`listing`], [`etag`], [`auth`],
+//! [`clock`], [`middleware`], [`serve`], [`views`], [`openapi`].
+
+pub mod auth;
+pub mod clock;
+pub mod etag;
+pub mod json;
+pub mod listing;
+pub mod middleware;
+pub mod openapi;
+pub mod path;
+pub mod problem;
+pub mod serve;
+pub mod views;
+
+pub use auth::{
+    AccessClaims, AdminToken, AnyToken, RedeemToken, Scopes, StaffToken, TokenKey, UserToken,
+    Verifier,
+};
+pub use clock::SystemClock;
+pub use etag::{IfMatch, etag};
+pub use json::{Body, Checks, ClaimBody, FieldError, Integer, OptionalBody, present};
+pub use listing::{CursorKey, Listing, Page};
+pub use middleware::{EdgeOptions, RequestId, edge};
+pub use openapi::{ProblemView, Refused};
+pub use path::PathId;
+pub use problem::{Code, Problem};
+pub use serve::{Drained, ServeOptions, serve};
+pub use views::{EventView, IssuedView};

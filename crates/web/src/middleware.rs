@@ -1,0 +1,213 @@
+//! What happens to every request, whatever its route: the whole order is [`Edge::call`].
+
+pub(crate) mod request_id;
+
+mod metrics;
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use tokio::time::timeout;
+use tower::{Layer, Service};
+
+pub use metrics::describe_metrics;
+pub use request_id::RequestId;
+
+use crate::problem::{Code, Problem};
+use metrics::RouteMetrics;
+
+/// The bounds that hold for every request.
+#[derive(Debug, Clone, Copy)]
+pub struct EdgeOptions {
+    /// Longest time from the request's head to the answer's; then 503 `timeout`.
+    pub answer_timeout: Duration,
+    /// Most bytes of a request's target and headers; above, 431 `headers_too_large`.
+    pub head_bytes_max: usize,
+}
+
+impl Default for EdgeOptions {
+    fn default() -> Self {
+        Self {
+            answer_timeout: Duration::from_secs(30),
+            head_bytes_max: 16 * 1024,
+        }
+    }
+}
+
+/// Wraps every route of a complete router, and its 404 and 405, in the [`Edge`].
+///
+/// Call it last: routes that are added afterwards have no edge. The state is already in the router
+/// then, so that its layers are made once for each route and not for each request.
+#[must_use]
+pub fn edge(router: Router, options: EdgeOptions) -> Router {
+    router.with_state(()).layer(EdgeLayer(options))
+}
+
+#[derive(Debug, Clone, Copy)]
+struct EdgeLayer(EdgeOptions);
+
+impl<S> Layer<S> for EdgeLayer {
+    type Service = Edge<S>;
+
+    fn layer(&self, inner: S) -> Edge<S> {
+        Edge {
+            inner,
+            options: self.0,
+            metrics: Arc::new(RouteMetrics::default()),
+        }
+    }
+}
+
+/// One route behind everything that all routes share.
+#[derive(Debug, Clone)]
+struct Edge<S> {
+    inner: S,
+    options: EdgeOptions,
+    metrics: Arc<RouteMetrics>,
+}
+
+impl<S> Service<Request> for Edge<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    /// In this order, from the outside in: measured, named by its id, logged; its answer dressed
+    /// with headers and its bare errors told as problems; panics caught; time bounded; its head
+    /// bounded; handled.
+    fn call(&mut self, request: Request) -> Self::Future {
+        let measured = RouteMetrics::start(&self.metrics, &request);
+        let id = RequestId::take_or_make(request.headers());
+        let line = LogLine::of(&request);
+        let personal = request.headers().contains_key(header::AUTHORIZATION);
+        let EdgeOptions {
+            answer_timeout,
+            head_bytes_max,
+        } = self.options;
+        let small = head_bytes(&request) <= head_bytes_max;
+        let handled = small.then(|| self.inner.call(request));
+
+        Box::pin(request_id::scope(id.clone(), async move {
+            let response = match handled {
+                None => head_too_large(head_bytes_max).into_response(),
+                Some(handled) => {
+                    let bounded = timeout(answer_timeout, handled);
+                    match AssertUnwindSafe(bounded).catch_unwind().await {
+                        Ok(Ok(Ok(response))) => tell_bare_error_as_problem(response),
+                        Ok(Err(_elapsed)) => timed_out(answer_timeout).into_response(),
+                        Err(panic) => panicked(panic.as_ref()).into_response(),
+                    }
+                }
+            };
+            let response = dress(response, &id, personal);
+            line.write(&id, response.status());
+            measured.answered(response.status());
+            Ok(response)
+        }))
+    }
+}
+
+/// Bytes of the request's target and headers, as sent.
+fn head_bytes(request: &Request) -> usize {
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    let header = |(name, value): (&header::HeaderName, &HeaderValue)| {
+        name.as_str().len() + ": \r\n".len() + value.len()
+    };
+    target + request.headers().iter().map(header).sum::<usize>()
+}
+
+fn head_too_large(bytes_max: usize) -> Problem {
+    let detail = format!("Target and headers may have at most {bytes_max} bytes.");
+    Problem::new(Code::HeadersTooLarge, detail)
+}
+
+fn timed_out(after: Duration) -> Problem {
+    Problem::new(Code::Timeout, format!("no answer within {after:?}"))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Problem {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Problem::new(
+        Code::Internal,
+        format!("panicked: {}", text.unwrap_or("without a message")),
+    )
+}
+
+/// Answers that a library makes by itself (404, 405, a refused path or body) are bare, or plain
+/// text: they become problems. What a handler answers as JSON stays as it is.
+fn tell_bare_error_as_problem(response: Response) -> Response {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let made_by_library = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|media_type| media_type.as_bytes().starts_with(b"text/plain"));
+    if !made_by_library {
+        return response;
+    }
+    let code = Code::of_status(status.as_u16());
+    let mut problem = Problem::new(code, code.title()).into_response();
+    for (name, value) in response.headers() {
+        if !matches!(*name, header::CONTENT_TYPE | header::CONTENT_LENGTH) {
+            problem.headers_mut().insert(name.clone(), value.clone());
+        }
+    }
+    problem
+}
+
+/// Headers of every answer. What was answered to a token is for its bearer alone, so nothing on
+/// the way may keep it unless the handler said so.
+fn dress(mut response: Response, id: &RequestId, personal: bool) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(request_id::X_REQUEST_ID, id.to_header());
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if personal {
+        let no_store = HeaderValue::from_static("no-store");
+        headers.entry(header::CACHE_CONTROL).or_insert(no_store);
+    }
+    response
+}
+
+/// One line for each request in the debug log; costs nothing when nobody reads it.
+struct LogLine(Option<(Method, Uri)>);
+
+impl LogLine {
+    fn of(request: &Request) -> Self {
+        let read = tracing::enabled!(tracing::Level::DEBUG);
+        Self(read.then(|| (request.method().clone(), request.uri().clone())))
+    }
+
+    fn write(&self, id: &RequestId, status: StatusCode) {
+        if let Some((method, uri)) = &self.0 {
+            let (request_id, status) = (id.as_str(), status.as_u16());
+            tracing::debug!(request_id, status, "{method} {} answered", uri.path());
+        }
+    }
+}

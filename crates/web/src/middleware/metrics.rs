@@ -1,0 +1,153 @@
+//! The HTTP metrics: requests by route, method and status, their time, and how many are under way.
+
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{Method, StatusCode};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+use tokio::time::Instant;
+
+const REQUESTS: &str = "http_requests_total";
+const SECONDS: &str = "http_request_duration_seconds";
+const IN_FLIGHT: &str = "http_requests_in_flight";
+
+/// The label of every path that no route matches: strangers shall not make series.
+const UNMATCHED: &str = "unmatched";
+/// The status label of a request whose sender went away before the answer.
+const ABANDONED: &str = "abandoned";
+
+/// Methods with a series of their own; any other is counted under the last.
+const METHODS: [&str; 8] = [
+    "GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS", "OTHER",
+];
+/// Statuses whose counters are kept at hand; any other is looked up each time.
+const STATUSES: [u16; 16] = [
+    200, 201, 204, 400, 401, 403, 404, 405, 409, 412, 413, 422, 428, 429, 500, 503,
+];
+
+static UNDER_WAY: LazyLock<Gauge> = LazyLock::new(|| gauge!(IN_FLIGHT));
+
+/// Declares the HTTP metrics with their help texts. Call it once a recorder is installed.
+pub fn describe_metrics() {
+    describe_counter!(
+        REQUESTS,
+        Unit::Count,
+        "HTTP requests by route, method and status."
+    );
+    describe_histogram!(
+        SECONDS,
+        Unit::Seconds,
+        "Time from a request's head to its answer's."
+    );
+    describe_gauge!(
+        IN_FLIGHT,
+        Unit::Count,
+        "HTTP requests that are not answered yet."
+    );
+}
+
+/// The series of one route. They are made when first used, so that a recorder is there, and kept,
+/// because to look one up costs as much as the rest of the edge.
+#[derive(Default)]
+pub(super) struct RouteMetrics {
+    by_method: [OnceLock<Box<Series>>; METHODS.len()],
+}
+
+struct Series {
+    route: String,
+    method: &'static str,
+    seconds: Histogram,
+    requests: [OnceLock<Counter>; STATUSES.len()],
+}
+
+impl std::fmt::Debug for RouteMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RouteMetrics")
+    }
+}
+
+impl RouteMetrics {
+    /// Begins to measure a request.
+    pub(super) fn start(metrics: &Arc<Self>, request: &Request) -> Measured {
+        let method = method_index(request.method());
+        metrics.by_method[method].get_or_init(|| {
+            let matched = request.extensions().get::<MatchedPath>();
+            let route = matched.map_or(UNMATCHED, MatchedPath::as_str);
+            Box::new(Series::new(route, METHODS[method]))
+        });
+        UNDER_WAY.increment(1);
+        Measured {
+            metrics: Arc::clone(metrics),
+            method,
+            began: Instant::now(),
+            status: None,
+        }
+    }
+}
+
+impl Series {
+    fn new(route: &str, method: &'static str) -> Self {
+        let seconds = histogram!(SECONDS, "route" => route.to_owned(), "method" => method);
+        Self {
+            route: route.to_owned(),
+            method,
+            seconds,
+            requests: Default::default(),
+        }
+    }
+
+    fn requests(&self, status: impl ToString) -> Counter {
+        let (route, status) = (self.route.clone(), status.to_string());
+        counter!(REQUESTS, "route" => route, "method" => self.method, "status" => status)
+    }
+
+    fn count(&self, status: u16) {
+        match STATUSES.iter().position(|known| *known == status) {
+            Some(index) => {
+                self.requests[index]
+                    .get_or_init(|| self.requests(status))
+                    .increment(1);
+            }
+            None => self.requests(status).increment(1),
+        }
+    }
+}
+
+fn method_index(method: &Method) -> usize {
+    let known = METHODS.iter().position(|known| *known == method.as_str());
+    known.unwrap_or(METHODS.len() - 1)
+}
+
+/// A request being measured. When it is dropped unanswered, its sender has gone away.
+pub(super) struct Measured {
+    metrics: Arc<RouteMetrics>,
+    method: usize,
+    began: Instant,
+    status: Option<StatusCode>,
+}
+
+impl Measured {
+    /// The answer is made.
+    pub(super) fn answered(mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        UNDER_WAY.decrement(1);
+        let Some(series) = self.metrics.by_method[self.method].get() else {
+            return;
+        };
+        match self.status {
+            Some(status) => {
+                series.count(status.as_u16());
+                series.seconds.record(self.began.elapsed().as_secs_f64());
+            }
+            None => series.requests(ABANDONED).increment(1),
+        }
+    }
+}

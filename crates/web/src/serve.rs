@@ -1,0 +1,225 @@
+//! Serving: connections in, drained on the way out. `docs/adr/0003-serving.md` has the reasons.
+
+mod patience;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use crate::middleware::RequestId;
+use crate::problem::{Code, Problem};
+use patience::{Patience, Patient};
+
+/// Most bytes of a request's head that are read at all. The edge refuses heads far below this with
+/// a problem; above it nothing is parsed, and hyper answers a bare 431.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// How long accepting pauses when the process has run out of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The bounds that hold for every connection.
+#[derive(Debug, Clone, Copy)]
+pub struct ServeOptions {
+    /// Most connections at once; one more is answered 503 `unavailable` and closed at once.
+    pub connections_max: usize,
+    /// Longest time from a head's first byte (on a new connection, from its beginning) to its
+    /// last; then the connection is closed.
+    pub head_timeout: Duration,
+    /// Shortest time that a connection without a request is kept; at most twice as long.
+    pub idle_timeout: Duration,
+    /// Longest time that accepted requests are given when the server stops.
+    pub drain_deadline: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            head_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(75),
+            drain_deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How serving ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were still answering at the drain's deadline, and were cut.
+    pub cut: usize,
+}
+
+/// Serves HTTP/1.1 on the listener until `shutdown` completes, then drains: nothing more is
+/// accepted, idle connections close, requests under way are answered with `Connection: close`, and
+/// what is left at the deadline is cut.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()>,
+) -> Drained {
+    let server = Server::new(app, options);
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => server.admit(stream, peer),
+                Err(error) => pause_after(&error).await,
+            },
+        }
+    }
+    drop(listener);
+    server.drain().await
+}
+
+/// A connection that failed before it was accepted concerns nobody; any other failure is the
+/// process's own and does not pass at once.
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if !matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    ) {
+        tracing::error!("cannot accept connections: {error}");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Everything that connections share.
+struct Server {
+    app: Router,
+    options: ServeOptions,
+    http: http1::Builder,
+    seats: Arc<Semaphore>,
+    connections: TaskTracker,
+    /// Answer what is under way, then close.
+    closing: CancellationToken,
+    /// Close now.
+    cutting: CancellationToken,
+}
+
+impl Server {
+    fn new(app: Router, options: ServeOptions) -> Self {
+        let mut http = http1::Builder::new();
+        // The connection keeps its own time: see `patience`.
+        http.header_read_timeout(None)
+            .max_header_size(HEAD_BYTES_MAX);
+        Self {
+            // With its state inside, the router is made ready once, not for each request.
+            app: app.with_state(()),
+            options,
+            http,
+            seats: Arc::new(Semaphore::new(options.connections_max)),
+            connections: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            cutting: CancellationToken::new(),
+        }
+    }
+
+    /// Gives the connection a task of its own, or turns it away.
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
+            return turn_away(&stream);
+        };
+        // An answer is one write: to wait for more would only delay it.
+        if stream.set_nodelay(true).is_ok() {
+            self.connections.spawn(self.connection(stream, peer, seat));
+        }
+    }
+
+    /// Serves one connection to its end.
+    fn connection(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        seat: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let patience = Arc::new(Patience::default());
+        let stream = Patient::new(
+            stream,
+            Arc::clone(&patience),
+            self.options.head_timeout,
+            self.options.idle_timeout,
+        );
+        let app = self.app.clone();
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let answering = patience.answering();
+            let response = app.clone().call(request);
+            async move {
+                let response = response.await;
+                drop(answering);
+                response
+            }
+        });
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let (closing, cutting) = (self.closing.clone(), self.cutting.clone());
+        async move {
+            let _seat = seat;
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                biased;
+                ended = connection.as_mut() => ended,
+                () = closing.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        biased;
+                        ended = connection => ended,
+                        () = cutting.cancelled() => Ok(()),
+                    }
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%peer, "connection ended: {error}");
+            }
+        }
+    }
+
+    async fn drain(self) -> Drained {
+        self.connections.close();
+        self.closing.cancel();
+        let all_ended = self.connections.wait();
+        if tokio::time::timeout(self.options.drain_deadline, all_ended)
+            .await
+            .is_ok()
+        {
+            return Drained { cut: 0 };
+        }
+        let cut = self.connections.len();
+        self.cutting.cancel();
+        self.connections.wait().await;
+        Drained { cut }
+    }
+}
+
+/// Says 503 without reading anything, and closes. A peer that is slow to listen may miss it.
+fn turn_away(stream: &TcpStream) {
+    let problem = Problem::new(Code::Unavailable, "too many connections");
+    let body = problem.render(RequestId::make().as_str());
+    let mut answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {}\r\nretry-after: 1\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n",
+        crate::problem::MEDIA_TYPE,
+        body.len()
+    )
+    .into_bytes();
+    answer.extend(body);
+    if stream.try_write(&answer).is_err() {
+        tracing::debug!("turned a connection away without a word");
+    }
+}
