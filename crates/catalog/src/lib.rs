@@ -1,1 +1,55 @@
-//! Skeleton.
+//! Catalog: what there is to claim. Coupons are made, read and changed here; events are read.
+//!
+//! Invariants:
+//! - anybody reads, only an admin writes;
+//! - a change is made to the version that its author saw, or not at all;
+//! - an answer has exactly the members of its shape, defaults spelled out.
+//!
+//! Modules in reading order: [`coupons`] and [`events`] (the calls), `draft` (what an admin
+//! writes), `view` (what everybody reads), `error`.
+
+pub mod coupons;
+mod draft;
+mod error;
+pub mod events;
+mod view;
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use firstcome_core::Clock;
+use firstcome_ledger::Ledger;
+use firstcome_web::{CursorKey, Verifier};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use error::CatalogError;
+
+/// What the service needs; cheap to clone.
+#[derive(Clone)]
+pub struct Catalog {
+    /// Where coupons and events are.
+    pub ledger: Ledger,
+    /// What tells the state of an event.
+    pub clock: Arc<dyn Clock>,
+    /// What signs the cursors of lists.
+    pub cursors: CursorKey,
+    /// What checks tokens.
+    pub verifier: Arc<Verifier>,
+}
+
+impl FromRef<Catalog> for Arc<Verifier> {
+    fn from_ref(catalog: &Catalog) -> Self {
+        Arc::clone(&catalog.verifier)
+    }
+}
+
+/// The service's calls.
+pub fn router(catalog: Catalog) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(coupons::create, coupons::list))
+        .routes(routes!(coupons::read, coupons::change))
+        .routes(routes!(events::list))
+        .routes(routes!(events::read))
+        .with_state(catalog)
+}

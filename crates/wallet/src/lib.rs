@@ -1,1 +1,58 @@
-//! Skeleton.
+//! Wallet: what was won. A shopper reads and redeems its issued coupons; the checkout redeems by
+//! code and cancels; an admin revokes.
+//!
+//! Invariants:
+//! - a shopper meets its own coupons only: another's id is an unknown one;
+//! - an issued coupon has at most one active redemption, however many ask at once;
+//! - the same order gets the same redemption, always.
+//!
+//! Modules in reading order: [`coupons`] and [`redemptions`] (the calls), `order` (what a checkout
+//! writes), `view` (what is answered), `error`.
+
+pub mod coupons;
+mod error;
+mod order;
+pub mod redemptions;
+mod view;
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use firstcome_core::Clock;
+use firstcome_ledger::Ledger;
+use firstcome_web::{CursorKey, Verifier};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use error::WalletError;
+
+/// What the service needs; cheap to clone.
+#[derive(Clone)]
+pub struct Wallet {
+    /// Where issued coupons and redemptions are.
+    pub ledger: Ledger,
+    /// What tells the state of an issued coupon.
+    pub clock: Arc<dyn Clock>,
+    /// What signs the cursors of lists.
+    pub cursors: CursorKey,
+    /// What checks tokens.
+    pub verifier: Arc<Verifier>,
+}
+
+impl FromRef<Wallet> for Arc<Verifier> {
+    fn from_ref(wallet: &Wallet) -> Self {
+        Arc::clone(&wallet.verifier)
+    }
+}
+
+/// The service's calls.
+pub fn router(wallet: Wallet) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(coupons::list))
+        .routes(routes!(coupons::read))
+        .routes(routes!(coupons::revoke))
+        .routes(routes!(redemptions::redeem))
+        .routes(routes!(redemptions::redeem_by_code))
+        .routes(routes!(redemptions::cancel))
+        .with_state(wallet)
+}

@@ -1,0 +1,138 @@
+//! The calls about issued coupons.
+
+use axum::Json;
+use axum::extract::State;
+use firstcome_core::{IssuedCouponId, IssuedState, Label, Timestamp};
+use firstcome_ledger::{IssuedCouponRecord, IssuedPlace, IssuedQuery};
+use firstcome_web::{
+    AdminToken, Body, Checks, Code, IssuedView, Listing, Page, PathId, Problem, ProblemView,
+    Refused, UserToken,
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::view::{RedemptionView, issued_view};
+use crate::{Wallet, WalletError};
+
+/// The name of the list in its cursors.
+const LIST: &str = "my-coupons";
+
+/// The caller's issued coupons, or those in one state, newest first.
+#[utoipa::path(
+    get, path = "/v1/me/coupons", operation_id = "list_my_coupons", tag = "wallet",
+    params(
+        ("state" = Option<String>, Query, description = "`issued`, `used`, `expired` or `revoked`"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query),
+    ),
+    security(("bearer" = ["user"])),
+    responses(
+        (status = 200, description = "A page of issued coupons.", body = Page<IssuedView>),
+        Refused<400>, Refused<401>, Refused<403>, Refused<422>, Refused<503>,
+    )
+)]
+pub async fn list(
+    State(wallet): State<Wallet>,
+    UserToken { subject: user_id, .. }: UserToken,
+    listing: Listing,
+) -> Result<Json<Page<IssuedView>>, WalletError> {
+    let state = state(&listing)?;
+    let owner = user_id.clone();
+    let filters = [owner.as_str(), state.map_or("", IssuedState::as_str)];
+    let after = listing.position(&wallet.cursors, LIST, &filters)?.map(place);
+    let (now, limit) = (wallet.clock.now(), u64::from(listing.limit) + 1);
+    let query = IssuedQuery { user_id, state, now, after, limit };
+    let rows = wallet.ledger.issued_coupons_of(&query).await?;
+    let cursor = |last: &_| wallet.cursors.encode(LIST, &filters, &position(last));
+    Ok(Json(Page::of(rows, listing.limit, cursor, |coupon| issued_view(coupon, now))))
+}
+
+/// One of the caller's issued coupons.
+#[utoipa::path(
+    get, path = "/v1/me/coupons/{id}", operation_id = "read_my_coupon", tag = "wallet",
+    params(("id" = Uuid, Path)), security(("bearer" = ["user"])),
+    responses(
+        (status = 200, description = "The issued coupon.", body = IssuedView),
+        (status = 404, description = "`issued_coupon_not_found`", body = ProblemView,
+            content_type = "application/problem+json"),
+        Refused<401>, Refused<403>, Refused<503>,
+    )
+)]
+pub async fn read(
+    State(wallet): State<Wallet>,
+    token: UserToken,
+    PathId(id): PathId<IssuedCouponId>,
+) -> Result<Json<IssuedView>, WalletError> {
+    let found = wallet.ledger.issued_coupon_of(&token.subject, id).await?;
+    let coupon = found.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
+    Ok(Json(issued_view(coupon, wallet.clock.now())))
+}
+
+/// Why a coupon is taken back.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Revocation {
+    /// 1 to 200 characters, none of them a control character.
+    reason: String,
+}
+
+/// Takes an issued coupon back for good; it does not return to the stock.
+///
+/// Revoking again answers the revoked coupon.
+#[utoipa::path(
+    post, path = "/v1/issued-coupons/{id}/revoke", operation_id = "revoke_issued_coupon",
+    tag = "wallet", params(("id" = Uuid, Path)), request_body = Revocation,
+    security(("bearer" = ["admin"])),
+    responses(
+        (status = 200, description = "The revoked coupon.", body = IssuedView),
+        (status = 404, description = "`issued_coupon_not_found`", body = ProblemView,
+            content_type = "application/problem+json"),
+        (status = 409, description = "`already_used`, with `redemption`", body = ProblemView,
+            content_type = "application/problem+json"),
+        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<422>,
+        Refused<503>,
+    )
+)]
+pub async fn revoke(
+    State(wallet): State<Wallet>,
+    _: AdminToken,
+    PathId(id): PathId<IssuedCouponId>,
+    Body(body): Body<Revocation>,
+) -> Result<Json<IssuedView>, WalletError> {
+    let outcome = wallet.ledger.revoke(id, body.parse()?).await?;
+    let outcome = outcome.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
+    let revoked = outcome.map_err(|redemption| {
+        let detail = "It is used for an order; cancel the redemption first.";
+        Problem::new(Code::AlreadyUsed, detail).with("redemption", RedemptionView::of(redemption))
+    })?;
+    Ok(Json(issued_view(revoked, wallet.clock.now())))
+}
+
+impl Revocation {
+    fn parse(&self) -> Result<Label, Problem> {
+        let mut checks = Checks::new();
+        let reason = checks.field("/reason", Label::parse(&self.reason));
+        reason.ok_or_else(|| checks.into_problem())
+    }
+}
+
+/// The state that the list is narrowed to.
+fn state(listing: &Listing) -> Result<Option<IssuedState>, Problem> {
+    let Some(word) = listing.filter("state") else { return Ok(None) };
+    IssuedState::parse(word).map(Some).ok_or_else(|| {
+        let mut checks = Checks::new();
+        let words = IssuedState::ALL.map(IssuedState::as_str).join(", ");
+        checks.refuse("/state", format!("must be one of {words}"));
+        checks.into_problem()
+    })
+}
+
+/// The place of a coupon in the list, as a cursor holds it.
+fn position(coupon: &IssuedCouponRecord) -> (i64, Uuid) {
+    (coupon.issued_at.as_micros(), coupon.id.as_uuid())
+}
+
+fn place((issued_at, id): (i64, Uuid)) -> IssuedPlace {
+    let issued_at = Timestamp::from_micros(issued_at);
+    IssuedPlace { issued_at, id: IssuedCouponId::from_uuid(id) }
+}

@@ -1,0 +1,139 @@
+//! The calls about redemptions.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use firstcome_core::{Attempt, IssuedCouponId, NotRedeemed, Order, Redeemed, RedemptionId};
+use firstcome_web::{
+    Body, Code, OptionalBody, PathId, Problem, ProblemView, RedeemToken, Refused, StaffToken,
+    UserToken,
+};
+use uuid::Uuid;
+
+use crate::order::{OrderBody, OrderByCodeBody};
+use crate::view::RedemptionView;
+use crate::{Wallet, WalletError};
+
+type Outcome = Result<(StatusCode, Json<RedemptionView>), WalletError>;
+
+/// Uses one of the caller's coupons for an order.
+///
+/// The same order again gets its redemption again (200), also after expiry and after a cancel.
+#[utoipa::path(
+    post, path = "/v1/me/coupons/{id}/redemptions", operation_id = "redeem_my_coupon",
+    tag = "wallet", params(("id" = Uuid, Path)), request_body = OrderBody,
+    security(("bearer" = ["user"])),
+    responses(
+        (status = 201, description = "The redemption.", body = RedemptionView),
+        (status = 200, description = "The same redemption again.", body = RedemptionView),
+        (status = 404, description = "`issued_coupon_not_found`", body = ProblemView,
+            content_type = "application/problem+json"),
+        (status = 409, description = "`already_used` (with `redemption`), `expired`, \
+            `not_yet_valid`, `revoked`, `order_mismatch`", body = ProblemView,
+            content_type = "application/problem+json"),
+        (status = 422, description = "`conditions_not_met` (with `unmet`), `invalid` (with \
+            `errors`)", body = ProblemView, content_type = "application/problem+json"),
+        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<503>,
+    )
+)]
+pub async fn redeem(
+    State(wallet): State<Wallet>,
+    token: UserToken,
+    PathId(id): PathId<IssuedCouponId>,
+    Body(body): Body<OrderBody>,
+) -> Outcome {
+    let order = body.parse()?;
+    let theirs = wallet.ledger.issued_coupon_of(&token.subject, id).await?;
+    let theirs = theirs.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
+    use_for(&wallet, theirs.id, order).await
+}
+
+/// Uses the coupon with a code for an order: for a checkout service.
+///
+/// The same order again gets its redemption again (200), also after expiry and after a cancel.
+#[utoipa::path(
+    post, path = "/v1/redemptions", operation_id = "redeem_by_code", tag = "wallet",
+    request_body = OrderByCodeBody, security(("bearer" = ["redeem"])),
+    responses(
+        (status = 201, description = "The redemption.", body = RedemptionView),
+        (status = 200, description = "The same redemption again.", body = RedemptionView),
+        (status = 404, description = "`issued_coupon_not_found`", body = ProblemView,
+            content_type = "application/problem+json"),
+        (status = 409, description = "`already_used` (with `redemption`), `expired`, \
+            `not_yet_valid`, `revoked`, `order_mismatch`", body = ProblemView,
+            content_type = "application/problem+json"),
+        (status = 422, description = "`conditions_not_met` (with `unmet`), `invalid` (with \
+            `errors`)", body = ProblemView, content_type = "application/problem+json"),
+        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<503>,
+    )
+)]
+pub async fn redeem_by_code(
+    State(wallet): State<Wallet>,
+    _: RedeemToken,
+    Body(body): Body<OrderByCodeBody>,
+) -> Outcome {
+    let (code, order) = body.parse()?;
+    let code = code.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
+    let found = wallet.ledger.issued_coupon_by_code(code).await?;
+    let found = found.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
+    use_for(&wallet, found.id, order).await
+}
+
+/// Takes a use back: the coupon can be used again while it is valid.
+///
+/// Cancelling again answers the same cancelled redemption.
+#[utoipa::path(
+    post, path = "/v1/redemptions/{id}/cancel", operation_id = "cancel_redemption",
+    tag = "wallet", params(("id" = Uuid, Path)), security(("bearer" = ["redeem", "admin"])),
+    responses(
+        (status = 200, description = "The cancelled redemption.", body = RedemptionView),
+        (status = 404, description = "`redemption_not_found`", body = ProblemView,
+            content_type = "application/problem+json"),
+        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<503>,
+    )
+)]
+pub async fn cancel(
+    State(wallet): State<Wallet>,
+    _: StaffToken,
+    PathId(id): PathId<RedemptionId>,
+    _: OptionalBody,
+) -> Result<Json<RedemptionView>, WalletError> {
+    let cancelled = wallet.ledger.cancel_redemption(id).await?;
+    let cancelled = cancelled.ok_or_else(PathId::<RedemptionId>::not_found)?;
+    Ok(Json(RedemptionView::of(cancelled)))
+}
+
+/// Uses an issued coupon for an order.
+async fn use_for(wallet: &Wallet, issued_coupon_id: IssuedCouponId, order: Order) -> Outcome {
+    let id = RedemptionId::from_uuid(Uuid::now_v7());
+    let outcome = wallet.ledger.redeem(Attempt { id, issued_coupon_id, order }).await?;
+    let (status, redemption) = match outcome.ok_or_else(PathId::<IssuedCouponId>::not_found)? {
+        Ok(Redeemed::New(redemption)) => (StatusCode::CREATED, redemption),
+        Ok(Redeemed::Same(redemption)) => (StatusCode::OK, redemption),
+        Err(reason) => return Err(refused(reason).into()),
+    };
+    Ok((status, Json(RedemptionView::of(redemption))))
+}
+
+/// Why a coupon is not used, as the sender reads it.
+fn refused(reason: NotRedeemed) -> Problem {
+    match reason {
+        NotRedeemed::OrderMismatch => Problem::new(
+            Code::OrderMismatch,
+            "This order was redeemed before, with another amount or currency.",
+        ),
+        NotRedeemed::Revoked => Problem::new(Code::Revoked, "An admin took this coupon back."),
+        NotRedeemed::AlreadyUsed(redemption) => {
+            Problem::new(Code::AlreadyUsed, "This coupon is used for another order.")
+                .with("redemption", RedemptionView::of(redemption))
+        }
+        NotRedeemed::Expired => Problem::new(Code::Expired, "This coupon is past its end."),
+        NotRedeemed::NotYetValid => {
+            Problem::new(Code::NotYetValid, "This coupon's validity has not begun.")
+        }
+        NotRedeemed::ConditionsNotMet(unmet) => {
+            Problem::new(Code::ConditionsNotMet, "The order does not meet the coupon's conditions.")
+                .with("unmet", unmet)
+        }
+    }
+}
