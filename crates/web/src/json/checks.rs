@@ -4,13 +4,15 @@ use std::borrow::Cow;
 
 use firstcome_core::Invalid;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::problem::{Code, Problem};
 
 /// What is wrong with one member.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// RFC 6901 JSON pointer into the body; for a query parameter, `/` and its name.
+    #[schema(value_type = String, example = "/quantity")]
     pub pointer: Cow<'static, str>,
     /// A sentence for the sender.
     pub detail: String,

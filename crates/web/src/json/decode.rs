@@ -128,17 +128,12 @@ impl de::Error for Refused {
     }
 
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        // A derived type expects "struct CreateEvent": the sender shall not read our names.
         let expected = expected.to_string();
-        let shape = if ["struct ", "tuple ", "internally tagged", "a map"]
-            .iter()
-            .any(|ours| expected.starts_with(ours))
-        {
-            "an object"
-        } else if expected == "a sequence" {
-            "an array"
-        } else {
-            &expected
+        let shape = match expected.as_str() {
+            "a sequence" => "an array",
+            // A tagged type expects itself by name: the sender shall not read our names.
+            ours if ours.starts_with("internally tagged") || ours == "a map" => "an object",
+            shape => shape,
         };
         Self::new(Why::Wrong(format!("must be {shape}")))
     }
@@ -200,6 +195,19 @@ impl<'de> Deserializer<'de> for Node {
         visitor.visit_newtype_struct(self)
     }
 
+    /// A derived type would read an array as its members in order; JSON has objects for that.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Refused> {
+        match self {
+            object @ Self::Object(_) => object.deserialize_any(visitor),
+            _ => Err(Refused::new(Why::Wrong("must be an object".to_owned()))),
+        }
+    }
+
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -219,7 +227,7 @@ impl<'de> Deserializer<'de> for Node {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier
+        unit_struct seq tuple tuple_struct map identifier
     }
 }
 
@@ -412,7 +420,13 @@ mod tests {
                 "/more",
                 "is not known here",
             ),
-            ("[]", 422, "", "must be an object"),
+            (r#"["a",5]"#, 422, "", "must be an object"),
+            (
+                r#"{"id":"a","amount":5,"items":[[["x"]]]}"#,
+                422,
+                "/items/0",
+                "must be an object",
+            ),
             ("null", 422, "", "must be an object"),
             ("5", 422, "", "must be an object"),
         ] {
