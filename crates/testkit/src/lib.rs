@@ -1,1 +1,24 @@
-//! Skeleton.
+//! What tests need to speak with Firstcome from the outside; a dev-dependency only.
+//!
+//! Everything here panics with a sentence when it does not get what it expects: a test has nothing
+//! better to do with an error.
+//!
+//! Modules in reading order: [`clock`] (a clock that stands until it is moved), [`body`] (bodies
+//! with safe defaults), [`answer`], [`api`] (a thin HTTP client), [`wire`] (one connection, byte by
+//! byte), [`launch`] (how the binary is started), [`server`] (the binary, running).
+
+pub mod answer;
+pub mod api;
+pub mod body;
+pub mod clock;
+pub mod launch;
+pub mod server;
+pub mod wire;
+
+pub use answer::Answer;
+pub use api::Api;
+pub use body::{Body, coupon_body, event_body};
+pub use clock::ManualClock;
+pub use launch::{Ended, Launch};
+pub use server::Server;
+pub use wire::Wire;

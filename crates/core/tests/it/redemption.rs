@@ -195,6 +195,16 @@ fn a_revoked_coupon_is_refused_before_all_else() {
 }
 
 #[test]
+fn time_is_told_before_conditions() {
+    let conditions = Conditions { product_ids: labels(&["p1"]), ..anything() };
+    for (now, expected) in [(0, NotRedeemed::NotYetValid), (UNTIL, NotRedeemed::Expired)] {
+        let attempt = attempt(2, &order("o-1", 20_000));
+        let answer = redeem(&attempt, &unused(), &five_thousand(), &conditions, &[], at(now));
+        assert_eq!(answer, Err(expected), "at {now}");
+    }
+}
+
+#[test]
 #[should_panic(expected = "used is what has an active redemption")]
 fn used_without_a_redemption_is_a_bug() {
     let _ = redeem_plain(&used(), &[], &order("o-1", 20_000), FROM);

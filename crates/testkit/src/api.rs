@@ -1,0 +1,123 @@
+//! A thin HTTP client: it sends what it is told and shows what it got.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::time::Duration;
+
+use reqwest::{Client, Method, RequestBuilder};
+
+use crate::{Answer, Body};
+
+/// Longest that a test waits for one answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The API of one server.
+#[derive(Debug, Clone)]
+pub struct Api {
+    client: Client,
+    base: String,
+}
+
+/// A call that is sent when it is awaited.
+#[must_use]
+#[derive(Debug)]
+pub struct Call {
+    what: String,
+    request: RequestBuilder,
+}
+
+impl Api {
+    /// The API at `base`, as `http://127.0.0.1:8080`.
+    ///
+    /// # Panics
+    /// When the system gives no HTTP client.
+    #[must_use]
+    pub fn new(base: &str) -> Self {
+        let client = Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().build();
+        Self { client: client.expect("an HTTP client"), base: base.to_owned() }
+    }
+
+    /// A call with any method.
+    ///
+    /// # Panics
+    /// When the method is not one.
+    pub fn call(&self, method: &str, path: &str) -> Call {
+        let parsed = Method::from_bytes(method.as_bytes()).expect("a method");
+        let request = self.client.request(parsed, format!("{}{path}", self.base));
+        Call { what: format!("{method} {path}"), request }
+    }
+
+    /// A `GET`.
+    pub fn get(&self, path: &str) -> Call {
+        self.call("GET", path)
+    }
+
+    /// A `POST`, without a body as yet.
+    pub fn post(&self, path: &str) -> Call {
+        self.call("POST", path)
+    }
+
+    /// A `PATCH`, without a body as yet.
+    pub fn patch(&self, path: &str) -> Call {
+        self.call("PATCH", path)
+    }
+}
+
+impl Call {
+    /// With this access token.
+    pub fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// With this header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    /// With this JSON body.
+    pub fn json(self, body: impl Into<Body>) -> Self {
+        let text = body.into().json().to_string();
+        self.json_bytes(text)
+    }
+
+    /// With these bytes, said to be JSON.
+    pub fn json_bytes(self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.header("content-type", "application/json").bytes(bytes)
+    }
+
+    /// With these bytes, said to be nothing.
+    pub fn bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.request = self.request.body(bytes.into());
+        self
+    }
+
+    /// With this form.
+    pub fn form(mut self, pairs: &[(&str, &str)]) -> Self {
+        self.request = self.request.form(pairs);
+        self
+    }
+
+    /// Sends it; an error when there is no whole answer.
+    ///
+    /// # Errors
+    /// When the connection cannot be made, or ends before the answer does.
+    pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
+        let response = self.request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await?.to_vec();
+        Ok(Answer { call: self.what, status, headers, bytes })
+    }
+}
+
+impl IntoFuture for Call {
+    type Output = Answer;
+    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let what = self.what.clone();
+        Box::pin(async move {
+            self.try_send().await.unwrap_or_else(|error| panic!("{what} had no answer: {error:?}"))
+        })
+    }
+}

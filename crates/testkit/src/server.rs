@@ -1,0 +1,210 @@
+//! The binary, running, on a data directory of its own.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use crate::launch::{POLL, Process};
+use crate::{Api, Ended, Launch, Wire};
+
+/// Longest from the start to the first `/readyz` that says yes.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest from SIGTERM to the end; the server's own deadline is shorter.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A server; dropping it kills it.
+#[derive(Debug)]
+pub struct Server {
+    binary: std::path::PathBuf,
+    launch: Launch,
+    data: TempDir,
+    process: Process,
+    authority: String,
+}
+
+impl Server {
+    /// Starts `binary serve` on a new data directory and any free port, and waits until it is
+    /// ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start(binary: &str) -> Self {
+        Self::start_as(binary, |launch| launch).await
+    }
+
+    /// Starts it as `change` wants it.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start_as(binary: &str, change: impl FnOnce(Launch) -> Launch) -> Self {
+        let data = TempDir::new().expect("a temporary directory");
+        let directory = data.path().to_str().expect("a path in UTF-8");
+        let launch = Launch::new(binary, &["serve", "--data-dir", directory]);
+        let launch = change(launch.arguments(&["--listen", "127.0.0.1:0"]));
+        let (process, authority) = ready(&launch).await;
+        Self { binary: binary.into(), launch, data, process, authority }
+    }
+
+    /// Where it listens, as `127.0.0.1:8080`.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// A client of it.
+    #[must_use]
+    pub fn api(&self) -> Api {
+        Api::new(&format!("http://{}", self.authority))
+    }
+
+    /// A connection to it.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    pub async fn wire(&self) -> Wire {
+        Wire::connect(&self.authority).await.expect("the server listens")
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// All that it said until now.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.process.said()
+    }
+
+    /// Kills it at once, as `kill -9`.
+    ///
+    /// # Panics
+    /// When it had ended already.
+    pub fn kill9(&mut self) {
+        let ended = self.process.child.try_wait().expect("the child's status");
+        assert!(ended.is_none(), "ended by itself; it said:\n{}", self.said());
+        self.process.child.kill().expect("a running child can be killed");
+        self.process.child.wait().expect("a killed child ends");
+    }
+
+    /// Asks it to stop, as `kill -TERM`.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn ask_to_stop(&self) {
+        let id = self.id().to_string();
+        let kill = Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &id]).status();
+        assert!(kill.expect("a shell").success(), "cannot ask {id} to stop");
+    }
+
+    /// Waits for its end; its exit code, or none after a signal.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn end(&mut self) -> Option<i32> {
+        self.process.wait(STOP_TIMEOUT).await
+    }
+
+    /// Asks it to stop and waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn terminate(&mut self) -> Option<i32> {
+        self.ask_to_stop();
+        self.end().await
+    }
+
+    /// Starts it again on the same data, after its end.
+    ///
+    /// # Panics
+    /// When it still runs, or does not become ready.
+    pub async fn restart(&mut self) {
+        let ended = self.process.child.try_wait().expect("the child's status");
+        assert!(ended.is_some(), "it still runs");
+        (self.process, self.authority) = ready(&self.launch).await;
+    }
+
+    /// Runs a command of the binary on the same data, to its end.
+    pub async fn command(&self, arguments: &[&str]) -> Ended {
+        let directory = self.data.path().to_str().expect("a path in UTF-8");
+        Launch::new(&self.binary, arguments).arguments(&["--data-dir", directory]).run().await
+    }
+
+    /// An access token for this user.
+    ///
+    /// # Panics
+    /// When the command does not give one.
+    pub async fn token(&self, sub: &str, scope: &str) -> String {
+        let lines = self.token_lines(&["token", "--sub", sub, "--scope", scope]).await;
+        let [token] = <[String; 1]>::try_from(lines).expect("one token");
+        token
+    }
+
+    /// Access tokens for `prefix-1` to `prefix-count`, with the scope `user`.
+    ///
+    /// # Panics
+    /// When the command does not give them.
+    pub async fn tokens(&self, prefix: &str, count: usize) -> Vec<String> {
+        let counted = count.to_string();
+        let lines = self.token_lines(&["token", "--sub", prefix, "--count", &counted]).await;
+        assert_eq!(lines.len(), count, "one token a line");
+        lines
+    }
+
+    async fn token_lines(&self, arguments: &[&str]) -> Vec<String> {
+        let Ended { code, stdout, stderr } = self.command(arguments).await;
+        assert_eq!(code, Some(0), "{arguments:?} said: {stderr}");
+        stdout.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Server {
+    /// A test that fails shows what its server said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = self.said();
+            // A failing test has nowhere better to say that this failed.
+            let _ = writeln!(std::io::stderr(), "the server at {} said:\n{said}", self.authority);
+        }
+    }
+}
+
+/// Starts a server and waits until it is ready; where it listens.
+async fn ready(launch: &Launch) -> (Process, String) {
+    let mut process = launch.spawn();
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        let ended = process.child.try_wait().expect("the child's status");
+        assert!(ended.is_none(), "{ended:?} before it was ready; it said:\n{}", process.said());
+        if let Some(authority) = announced(&process.said())
+            && is_ready(&authority).await
+        {
+            return (process, authority);
+        }
+        assert!(Instant::now() < deadline, "not ready in time; it said:\n{}", process.said());
+        sleep(POLL).await;
+    }
+}
+
+/// The first address that a server said it listens on.
+fn announced(said: &str) -> Option<String> {
+    let (_, rest) = said.split_once("http://127.0.0.1:")?;
+    let (port, _) = rest.split_once(|c: char| !c.is_ascii_digit())?;
+    Some(format!("127.0.0.1:{port}"))
+}
+
+async fn is_ready(authority: &str) -> bool {
+    let asked = Api::new(&format!("http://{authority}")).get("/readyz").try_send().await;
+    asked.is_ok_and(|answer| answer.status == 200)
+}
