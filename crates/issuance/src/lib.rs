@@ -1,1 +1,39 @@
-//! Skeleton.
+//! Issuance: claims are decided here, and everything that decides about them: the events'
+//! lifecycle, their quantity, and the audit that counts what came of it.
+//!
+//! Invariants:
+//! - an accepted claim is decided, whether or not anyone waits for the answer;
+//! - every queue and every wait is bounded; a claim without a verdict is answered 503, and a
+//!   retry of it is safe;
+//! - an answer from memory is the one that the decider would have given;
+//! - a change of an event is in the ledger before anything in memory follows it.
+//!
+//! Modules in reading order: [`routes`] (every call), [`claims`], `service` (a claim's way),
+//! `latch` (answers from memory), `lane` (queue and batch), [`strategy`] (who decides),
+//! [`events`] with `draft` and `view`, [`issued`] with `accept` and `csv`, [`audit`], `config`,
+//! `metrics`, `error`.
+
+mod accept;
+pub mod audit;
+pub mod claims;
+mod config;
+mod csv;
+mod draft;
+mod error;
+pub mod events;
+pub mod issued;
+mod lane;
+mod latch;
+mod metrics;
+pub mod routes;
+mod service;
+pub mod strategy;
+mod view;
+
+pub use config::IssuanceConfig;
+pub use error::{IssuanceError, NoVerdict, Undecided};
+pub use lane::NotDrained;
+pub use routes::{IssuanceState, router};
+pub use service::{Issuance, IssuanceHandle};
+pub use strategy::{LedgerStrategy, Strategy};
+pub use view::AuditView;

@@ -19,11 +19,16 @@ const IS_SETTLED: &str = "SELECT 1 FROM issued_coupons WHERE event_no = ?1 AND s
 const HOLDS_SETTLED: &str = "SELECT 1 FROM issued_coupons WHERE event_no = ?1 AND user_id = ?2";
 const ROWS: &str =
     "SELECT sequence, id, user_id FROM issued_coupons WHERE event_no = ?1 ORDER BY sequence";
-const USED_WITHOUT_ONE_REDEMPTION: &str = "
-    SELECT count(*) FROM issued_coupons AS c
-    WHERE c.event_no = ?1 AND (c.used_at IS NOT NULL) <>
-          (SELECT count(*) FROM redemptions AS r
-           WHERE r.issued_coupon_id = c.id AND r.cancelled_at IS NULL)";
+/// Used coupons without exactly one redemption that stands, and redemptions that stand of coupons
+/// that are not used.
+const USES_WRONG: &str = "
+    SELECT (SELECT count(*) FROM issued_coupons AS c
+            WHERE c.event_no = ?1 AND c.used_at IS NOT NULL
+              AND 1 <> (SELECT count(*) FROM redemptions AS r
+                        WHERE r.issued_coupon_id = c.id AND r.cancelled_at IS NULL))
+         + (SELECT count(*) FROM redemptions AS r JOIN issued_coupons AS c
+                        ON c.id = r.issued_coupon_id
+            WHERE c.event_no = ?1 AND c.used_at IS NULL AND r.cancelled_at IS NULL)";
 
 /// A winner of the event.
 struct Winner {
@@ -52,7 +57,7 @@ pub(super) fn count(
         quantity: number(db, QUANTITY, event)?,
         pending: pending.len() as u64,
         distinct_users: settled_users + new_users(db, event, &pending)?,
-        uses_wrong: number(db, USED_WITHOUT_ONE_REDEMPTION, event)?,
+        uses_wrong: number(db, USES_WRONG, event)?,
         ..Counts::default()
     };
     count_rows(db, event, event_id, pending, &mut counts)?;

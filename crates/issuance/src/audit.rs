@@ -1,0 +1,29 @@
+//! The call that audits an event.
+
+use axum::Json;
+use axum::extract::State;
+use firstcome_core::EventId;
+use firstcome_web::{AdminToken, PathId, ProblemView, Refused};
+
+use crate::view::AuditView;
+use crate::{IssuanceError, IssuanceState};
+
+/// Counts an event's invariants from the rows themselves, at one moment; claims go on meanwhile.
+#[utoipa::path(
+    get, path = "/v1/events/{id}/audit", operation_id = "audit_event", tag = "events",
+    params(("id" = Uuid, Path)), security(("bearer" = ["admin"])),
+    responses(
+        (status = 200, description = "The audit, whether it passes or fails.", body = AuditView),
+        (status = 404, description = "`event_not_found`", body = ProblemView,
+            content_type = "application/problem+json"),
+        Refused<401>, Refused<403>, Refused<503>,
+    )
+)]
+pub async fn read(
+    State(state): State<IssuanceState>,
+    _: AdminToken,
+    PathId(id): PathId<EventId>,
+) -> Result<Json<AuditView>, IssuanceError> {
+    let audit = state.ledger().audit(id).await?;
+    Ok(Json(AuditView::of(audit.ok_or_else(PathId::<EventId>::not_found)?)))
+}

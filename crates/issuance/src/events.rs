@@ -1,0 +1,167 @@
+//! The calls that make events and change them; the catalog reads them.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use firstcome_core::{Action, EventId, WrongState};
+use firstcome_ledger::EventRecord;
+use firstcome_web::{
+    AdminToken, Body, Code, EventView, IfMatch, OptionalBody, PathId, Problem, ProblemView,
+    Refused, etag,
+};
+
+use crate::draft::{EventBody, EventPatch, wrong_state};
+use crate::view::event_view;
+use crate::{IssuanceError, IssuanceState};
+
+/// An event with its `ETag`.
+type Event = ([(HeaderName, HeaderValue); 1], Json<EventView>);
+
+/// Makes an event. It opens and closes by itself.
+#[utoipa::path(
+    post, path = "/v1/events", operation_id = "create_event", tag = "events",
+    request_body = EventBody, security(("bearer" = ["admin"])),
+    responses(
+        (status = 201, description = "The event.", body = EventView,
+            headers(("Location" = String), ("ETag" = String))),
+        (status = 404, description = "`coupon_not_found`", body = ProblemView,
+            content_type = "application/problem+json"),
+        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<422>,
+        Refused<503>,
+    )
+)]
+pub async fn create(
+    State(state): State<IssuanceState>,
+    _: AdminToken,
+    Body(body): Body<EventBody>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Event), IssuanceError> {
+    let made = state.ledger().create_event(body.parse()?).await?;
+    let made = made.ok_or_else(|| Problem::new(Code::CouponNotFound, "There is no such coupon."))?;
+    let location = [(header::LOCATION, format!("/v1/events/{}", made.id))];
+    Ok((StatusCode::CREATED, location, shown(&state, made)))
+}
+
+/// Changes an event, also while it is live: what is given is replaced, what is not stays.
+///
+/// The quantity may rise and fall, but not below what is issued. The window of a closed event
+/// does not change.
+// The precondition is told last, so that a request that could never succeed says so at once.
+#[utoipa::path(
+    patch, path = "/v1/events/{id}", operation_id = "change_event", tag = "events",
+    params(("id" = Uuid, Path), ("If-Match" = String, Header)),
+    request_body = EventPatch, security(("bearer" = ["admin"])),
+    responses(
+        (status = 200, description = "The event as it is now.", body = EventView,
+            headers(("ETag" = String))),
+        (status = 404, description = "`event_not_found`", body = ProblemView,
+            content_type = "application/problem+json"),
+        (status = 409, body = ProblemView, content_type = "application/problem+json",
+            description = "`quantity_below_issued` with `issued`, or `wrong_state` with `state`"),
+        Refused<400>, Refused<401>, Refused<403>, Refused<412>, Refused<413>, Refused<415>,
+        Refused<422>, Refused<428>, Refused<503>,
+    )
+)]
+pub async fn change(
+    State(state): State<IssuanceState>,
+    _: AdminToken,
+    PathId(id): PathId<EventId>,
+    if_match: Result<IfMatch, Problem>,
+    Body(body): Body<EventPatch>,
+) -> Result<Event, IssuanceError> {
+    let (change, clock) = (body.parse()?, state.clock().clone());
+    let change = move |event: EventRecord| {
+        if_match?.check(event.version)?;
+        change.apply(event, clock.now())
+    };
+    changed(&state, id, change).await
+}
+
+macro_rules! lifecycle {
+    ($($(#[$doc:meta])* $call:ident $path:literal $operation:literal $action:ident)+) => {$(
+        $(#[$doc])*
+        #[utoipa::path(
+            post, path = $path, operation_id = $operation, tag = "events",
+            params(("id" = Uuid, Path)), security(("bearer" = ["admin"])),
+            responses(
+                (status = 200, description = "The event as it is now.", body = EventView,
+                    headers(("ETag" = String))),
+                (status = 404, description = "`event_not_found`", body = ProblemView,
+                    content_type = "application/problem+json"),
+                (status = 409, description = "`wrong_state` with `state`", body = ProblemView,
+                    content_type = "application/problem+json"),
+                Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>,
+                Refused<503>,
+            )
+        )]
+        pub async fn $call(
+            State(state): State<IssuanceState>,
+            _: AdminToken,
+            PathId(id): PathId<EventId>,
+            _: OptionalBody,
+        ) -> Result<Event, IssuanceError> {
+            act(&state, id, Action::$action).await
+        }
+    )+};
+}
+
+lifecycle! {
+    /// Opens a scheduled event before its window begins.
+    open "/v1/events/{id}/open" "open_event" Open
+    /// Pauses an open or sold-out event.
+    pause "/v1/events/{id}/pause" "pause_event" Pause
+    /// Ends a pause.
+    resume "/v1/events/{id}/resume" "resume_event" Resume
+    /// Closes an event for good.
+    close "/v1/events/{id}/close" "close_event" Close
+}
+
+/// Rebuilds what is remembered of an event from the ledger.
+///
+/// The strategy `ledger` has nothing beside the ledger but what tells that an event is sold out.
+#[utoipa::path(
+    post, path = "/v1/events/{id}/sync", operation_id = "sync_event", tag = "events",
+    params(("id" = Uuid, Path)), security(("bearer" = ["admin"])),
+    responses(
+        (status = 200, description = "The event.", body = EventView,
+            headers(("ETag" = String))),
+        (status = 404, description = "`event_not_found`", body = ProblemView,
+            content_type = "application/problem+json"),
+        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<503>,
+    )
+)]
+pub async fn sync(
+    State(state): State<IssuanceState>,
+    _: AdminToken,
+    PathId(id): PathId<EventId>,
+    _: OptionalBody,
+) -> Result<Event, IssuanceError> {
+    state.issuance().forget(id);
+    let event = state.ledger().event(id).await?;
+    Ok(shown(&state, event.ok_or_else(PathId::<EventId>::not_found)?))
+}
+
+async fn act(state: &IssuanceState, id: EventId, action: Action) -> Result<Event, IssuanceError> {
+    let clock = state.clock().clone();
+    let act = move |mut event: EventRecord| {
+        let acted = event.rule.apply(action, clock.now());
+        event.rule = acted.map_err(|WrongState { state }| {
+            wrong_state(state, format!("The event is {}.", state.as_str()))
+        })?;
+        Ok(event)
+    };
+    changed(state, id, act).await
+}
+
+async fn changed(
+    state: &IssuanceState,
+    id: EventId,
+    change: impl FnOnce(EventRecord) -> Result<EventRecord, Problem> + Send + 'static,
+) -> Result<Event, IssuanceError> {
+    let changed = state.issuance().change_event(id, change).await?;
+    Ok(shown(state, changed.ok_or_else(PathId::<EventId>::not_found)??))
+}
+
+fn shown(state: &IssuanceState, event: EventRecord) -> Event {
+    let tag = [(header::ETAG, etag(event.version))];
+    (tag, Json(event_view(event, state.clock().now())))
+}
