@@ -30,11 +30,8 @@ impl Scopes {
     /// Redeems coupons by code, for a checkout service.
     pub const REDEEM: Self = Self(4);
 
-    const WORDS: [(Self, &'static str); 3] = [
-        (Self::USER, "user"),
-        (Self::ADMIN, "admin"),
-        (Self::REDEEM, "redeem"),
-    ];
+    const WORDS: [(Self, &'static str); 3] =
+        [(Self::USER, "user"), (Self::ADMIN, "admin"), (Self::REDEEM, "redeem")];
 
     /// Reads words apart by spaces (RFC 6749, section 3.3); words that are not ours permit nothing.
     #[must_use]
@@ -146,18 +143,9 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Verified {
-            subject,
-            scope,
-            jti,
-            session,
-        } = Arc::<Verifier>::from_ref(state).check(&parts.headers)?;
-        Ok(Self {
-            subject,
-            scope,
-            jti,
-            session,
-        })
+        let Verified { subject, scope, jti, session } =
+            Arc::<Verifier>::from_ref(state).check(&parts.headers)?;
+        Ok(Self { subject, scope, jti, session })
     }
 }
 

@@ -16,9 +16,7 @@ impl SystemClock {
     /// The clock. A process shares one.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            latest_micros: AtomicI64::new(0),
-        }
+        Self { latest_micros: AtomicI64::new(0) }
     }
 
     /// The later of this reading and every one before.
@@ -29,14 +27,9 @@ impl SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place where the time comes in"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place where the time comes in")]
     fn now(&self) -> Timestamp {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.advance(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
     }
 }

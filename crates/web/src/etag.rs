@@ -80,9 +80,6 @@ mod tests {
             let refused = if_match(values).await.unwrap().check(7).unwrap_err();
             assert_eq!(refused.code(), Code::PreconditionFailed, "{values:?}");
         }
-        assert_eq!(
-            if_match(&[]).await.unwrap_err().code(),
-            Code::PreconditionRequired
-        );
+        assert_eq!(if_match(&[]).await.unwrap_err().code(), Code::PreconditionRequired);
     }
 }

@@ -40,10 +40,7 @@ impl<T> Page<T> {
         let more = rows.len() as u64 > u64::from(limit);
         rows.truncate(limit as usize);
         let next_cursor = rows.last().filter(|_| more).map(cursor);
-        Self {
-            items: rows.into_iter().map(show).collect(),
-            next_cursor,
-        }
+        Self { items: rows.into_iter().map(show).collect(), next_cursor }
     }
 }
 
@@ -61,10 +58,7 @@ impl Listing {
     /// The value of a filter, where it is given.
     #[must_use]
     pub fn filter(&self, name: &str) -> Option<&str> {
-        self.filters
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.filters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The position after which the page begins; none for the first page.
@@ -78,10 +72,7 @@ impl Listing {
         list: &str,
         filters: &[&str],
     ) -> Result<Option<P>, Problem> {
-        self.cursor
-            .as_deref()
-            .map(|cursor| key.decode(list, filters, cursor))
-            .transpose()
+        self.cursor.as_deref().map(|cursor| key.decode(list, filters, cursor)).transpose()
     }
 }
 
@@ -91,11 +82,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| Problem::new(Code::Malformed, "The query cannot be read."))?;
-        let mut listing = Self {
-            limit: PAGE_LIMIT_DEFAULT,
-            cursor: None,
-            filters: Vec::new(),
-        };
+        let mut listing = Self { limit: PAGE_LIMIT_DEFAULT, cursor: None, filters: Vec::new() };
         for (index, (name, value)) in pairs.iter().enumerate() {
             if pairs[..index].iter().any(|(before, _)| before == name) {
                 let detail = format!("The query has the parameter {name:?} twice.");
@@ -114,16 +101,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
 fn parse_limit(text: &str) -> Result<u32, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let limit = digits.then(|| text.parse().ok()).flatten();
-    limit
-        .filter(|limit| (PAGE_LIMIT_MIN..=PAGE_LIMIT_MAX).contains(limit))
-        .ok_or_else(|| {
-            let mut checks = Checks::new();
-            checks.refuse(
-                "/limit",
-                format!("must be {PAGE_LIMIT_MIN} to {PAGE_LIMIT_MAX}"),
-            );
-            checks.into_problem()
-        })
+    limit.filter(|limit| (PAGE_LIMIT_MIN..=PAGE_LIMIT_MAX).contains(limit)).ok_or_else(|| {
+        let mut checks = Checks::new();
+        checks.refuse("/limit", format!("must be {PAGE_LIMIT_MIN} to {PAGE_LIMIT_MAX}"));
+        checks.into_problem()
+    })
 }
 
 /// Signs cursors, so that a position in a list is one that we named, and stays in its list.
@@ -169,9 +151,7 @@ impl CursorKey {
             return Err(refused());
         }
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| refused())?;
-        let (signature, position) = bytes
-            .split_at_checked(SIGNATURE_BYTES)
-            .ok_or_else(refused)?;
+        let (signature, position) = bytes.split_at_checked(SIGNATURE_BYTES).ok_or_else(refused)?;
         self.sign(list, filters, position)
             .verify_truncated_left(signature)
             .map_err(|_| refused())?;
@@ -181,10 +161,7 @@ impl CursorKey {
     /// The signature's state over everything that a cursor is bound to, each part with its length.
     fn sign(&self, list: &str, filters: &[&str], position: &[u8]) -> Hmac<Sha256> {
         let mut mac = self.0.clone();
-        let parts = [list]
-            .into_iter()
-            .chain(filters.iter().copied())
-            .map(str::as_bytes);
+        let parts = [list].into_iter().chain(filters.iter().copied()).map(str::as_bytes);
         for part in parts.chain([position]) {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
@@ -206,21 +183,13 @@ mod tests {
     use super::*;
 
     async fn listing(query: &str) -> Result<Listing, Problem> {
-        let request = Request::builder()
-            .uri(format!("/v1/events{query}"))
-            .body(())
-            .unwrap();
+        let request = Request::builder().uri(format!("/v1/events{query}")).body(()).unwrap();
         Listing::from_request_parts(&mut request.into_parts().0, &()).await
     }
 
     #[tokio::test]
     async fn limits_within_the_bounds_are_taken() {
-        for (query, limit) in [
-            ("", 50),
-            ("?limit=1", 1),
-            ("?limit=200", 200),
-            ("?limit=007", 7),
-        ] {
+        for (query, limit) in [("", 50), ("?limit=1", 1), ("?limit=200", 200), ("?limit=007", 7)] {
             assert_eq!(listing(query).await.unwrap().limit, limit, "{query}");
         }
     }
@@ -246,9 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn filters_are_found_by_name() {
-        let listing = listing("?state=open&limit=5&q=%EC%BF%A0%ED%8F%B0")
-            .await
-            .unwrap();
+        let listing = listing("?state=open&limit=5&q=%EC%BF%A0%ED%8F%B0").await.unwrap();
         assert_eq!(listing.filter("state"), Some("open"));
         assert_eq!(listing.filter("q"), Some("쿠폰"));
         assert_eq!(listing.filter("limit"), None);
@@ -257,12 +224,7 @@ mod tests {
     #[test]
     fn a_page_names_the_next_one_where_there_is_more() {
         let page = |rows: &[u8]| {
-            let page = Page::of(
-                rows.to_vec(),
-                2,
-                |last| format!("after {last}"),
-                |row| row * 10,
-            );
+            let page = Page::of(rows.to_vec(), 2, |last| format!("after {last}"), |row| row * 10);
             (page.items, page.next_cursor)
         };
         assert_eq!(page(&[]), (vec![], None));
@@ -275,25 +237,16 @@ mod tests {
         let key = CursorKey::new(&[7; 32]);
         let cursor = key.encode("events", &["open"], &("2026", 5));
         let decode = |key: &CursorKey, list, filters: &[&str], cursor: &str| {
-            key.decode::<(String, u64)>(list, filters, cursor)
-                .map_err(|problem| problem.code())
+            key.decode::<(String, u64)>(list, filters, cursor).map_err(|problem| problem.code())
         };
-        assert_eq!(
-            decode(&key, "events", &["open"], &cursor),
-            Ok(("2026".to_owned(), 5))
-        );
+        assert_eq!(decode(&key, "events", &["open"], &cursor), Ok(("2026".to_owned(), 5)));
 
         let mut forged = cursor.clone().into_bytes();
         *forged.last_mut().unwrap() ^= 1;
         let forged = String::from_utf8(forged).unwrap();
         let long = "A".repeat(CURSOR_BYTES_MAX + 1);
         for (key, list, filters, cursor) in [
-            (
-                &CursorKey::new(&[8; 32]),
-                "events",
-                &["open"][..],
-                cursor.as_str(),
-            ),
+            (&CursorKey::new(&[8; 32]), "events", &["open"][..], cursor.as_str()),
             (&key, "coupons", &["open"], &cursor),
             (&key, "events", &["closed"], &cursor),
             (&key, "events", &[], &cursor),
@@ -304,11 +257,7 @@ mod tests {
             (&key, "events", &["open"], "쿠폰"),
             (&key, "events", &["open"], &long),
         ] {
-            assert_eq!(
-                decode(key, list, filters, cursor),
-                Err(Code::Malformed),
-                "{cursor}"
-            );
+            assert_eq!(decode(key, list, filters, cursor), Err(Code::Malformed), "{cursor}");
         }
     }
 }

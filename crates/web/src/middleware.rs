@@ -38,10 +38,7 @@ pub struct EdgeOptions {
 
 impl Default for EdgeOptions {
     fn default() -> Self {
-        Self {
-            answer_timeout: Duration::from_secs(30),
-            head_bytes_max: 16 * 1024,
-        }
+        Self { answer_timeout: Duration::from_secs(30), head_bytes_max: 16 * 1024 }
     }
 }
 
@@ -61,11 +58,7 @@ impl<S> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, inner: S) -> Edge<S> {
-        Edge {
-            inner,
-            options: self.0,
-            metrics: Arc::new(RouteMetrics::default()),
-        }
+        Edge { inner, options: self.0, metrics: Arc::new(RouteMetrics::default()) }
     }
 }
 
@@ -98,10 +91,7 @@ where
         let id = RequestId::take_or_make(request.headers());
         let line = LogLine::of(&request);
         let personal = request.headers().contains_key(header::AUTHORIZATION);
-        let EdgeOptions {
-            answer_timeout,
-            head_bytes_max,
-        } = self.options;
+        let EdgeOptions { answer_timeout, head_bytes_max } = self.options;
         let small = head_bytes(&request) <= head_bytes_max;
         let handled = small.then(|| self.inner.call(request));
 
@@ -127,10 +117,7 @@ where
 
 /// Bytes of the request's target and headers, as sent.
 fn head_bytes(request: &Request) -> usize {
-    let target = request
-        .uri()
-        .path_and_query()
-        .map_or(0, |target| target.as_str().len());
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let header = |(name, value): (&header::HeaderName, &HeaderValue)| {
         name.as_str().len() + ": \r\n".len() + value.len()
     };
@@ -149,10 +136,7 @@ fn timed_out(after: Duration) -> Problem {
 fn panicked(panic: &(dyn Any + Send)) -> Problem {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Problem::new(
-        Code::Internal,
-        format!("panicked: {}", text.unwrap_or("without a message")),
-    )
+    Problem::new(Code::Internal, format!("panicked: {}", text.unwrap_or("without a message")))
 }
 
 /// Answers that a library makes by itself (404, 405, a refused path or body) are bare, or plain
@@ -184,10 +168,7 @@ fn tell_bare_error_as_problem(response: Response) -> Response {
 fn dress(mut response: Response, id: &RequestId, personal: bool) -> Response {
     let headers = response.headers_mut();
     headers.insert(request_id::X_REQUEST_ID, id.to_header());
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if personal {
         let no_store = HeaderValue::from_static("no-store");
         headers.entry(header::CACHE_CONTROL).or_insert(no_store);

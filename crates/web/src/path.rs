@@ -54,12 +54,9 @@ impl<T: PathKey, S: Send + Sync> FromRequestParts<S> for PathId<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let params = RawPathParams::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Self::not_found())?;
+        let params =
+            RawPathParams::from_request_parts(parts, state).await.map_err(|_| Self::not_found())?;
         let text = params.iter().next().map(|(_, text)| text);
-        text.and_then(T::parse)
-            .map(Self)
-            .ok_or_else(Self::not_found)
+        text.and_then(T::parse).map(Self).ok_or_else(Self::not_found)
     }
 }

@@ -109,11 +109,7 @@ impl Problem {
     pub(crate) fn render(&self, request_id: &str) -> Vec<u8> {
         let (code, status) = (self.code, self.code.status());
         let digits = [100, 10, 1].map(|unit| b'0' + u8::try_from(status / unit % 10).unwrap_or(0));
-        let detail = if status >= 500 {
-            code.title()
-        } else {
-            &self.detail
-        };
+        let detail = if status >= 500 { code.title() } else { &self.detail };
         let mut body = Vec::with_capacity(RENDERED_BYTES + self.extensions.len() + detail.len());
         for part in [
             b"{\"type\":\"/docs/errors/",
@@ -145,9 +141,7 @@ impl Problem {
 
     /// Headers beside the content type that this refusal must carry.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
-        let challenge = self
-            .challenge
-            .or((self.code.status() == 401).then_some("Bearer"));
+        let challenge = self.challenge.or((self.code.status() == 401).then_some("Bearer"));
         let again = self.code.retryable().then_some(RETRY_AFTER_SECONDS);
         let retry_after = self.retry_after_seconds.or(again);
         [
@@ -252,21 +246,12 @@ mod tests {
         let headers = |problem: Problem| {
             let response = problem.into_response();
             ["www-authenticate", "retry-after"].map(|name| {
-                response
-                    .headers()
-                    .get(name)
-                    .map(|value| value.to_str().unwrap().to_owned())
+                response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
             })
         };
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            headers(Problem::new(Code::Unauthenticated, "")),
-            [text("Bearer"), None]
-        );
-        assert_eq!(
-            headers(Problem::new(Code::Unavailable, "")),
-            [None, text("1")]
-        );
+        assert_eq!(headers(Problem::new(Code::Unauthenticated, "")), [text("Bearer"), None]);
+        assert_eq!(headers(Problem::new(Code::Unavailable, "")), [None, text("1")]);
         assert_eq!(
             headers(Problem::new(Code::NotOpen, "").retry_after_seconds(90)),
             [None, text("90")]

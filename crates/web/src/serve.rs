@@ -22,7 +22,7 @@ use tower::Service;
 
 use crate::middleware::RequestId;
 use crate::problem::{Code, Problem};
-use patience::{Patience, Patient};
+use patience::{Noted, Patience, RunOut};
 
 /// Most bytes of a request's head that are read at all. The edge refuses heads far below this with
 /// a problem; above it nothing is parsed, and hyper answers a bare 431.
@@ -91,10 +91,7 @@ pub async fn serve(
 /// process's own and does not pass at once.
 async fn pause_after(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    if !matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    ) {
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         tracing::error!("cannot accept connections: {error}");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
@@ -117,8 +114,7 @@ impl Server {
     fn new(app: Router, options: ServeOptions) -> Self {
         let mut http = http1::Builder::new();
         // The connection keeps its own time: see `patience`.
-        http.header_read_timeout(None)
-            .max_header_size(HEAD_BYTES_MAX);
+        http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX);
         Self {
             // With its state inside, the router is made ready once, not for each request.
             app: app.with_state(()),
@@ -149,13 +145,10 @@ impl Server {
         peer: SocketAddr,
         seat: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let patience = Arc::new(Patience::default());
-        let stream = Patient::new(
-            stream,
-            Arc::clone(&patience),
-            self.options.head_timeout,
-            self.options.idle_timeout,
-        );
+        let ServeOptions { head_timeout, idle_timeout, .. } = self.options;
+        let patience = Patience::new();
+        let run_out = RunOut::new(Arc::clone(&patience), head_timeout, idle_timeout);
+        let stream = TokioIo::new(Noted::new(stream, Arc::clone(&patience)));
         let app = self.app.clone();
         let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
@@ -167,25 +160,28 @@ impl Server {
                 response
             }
         });
-        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let connection = self.http.serve_connection(stream, service);
         let (closing, cutting) = (self.closing.clone(), self.cutting.clone());
         async move {
             let _seat = seat;
-            let mut connection = pin!(connection);
-            let ended = tokio::select! {
-                biased;
-                ended = connection.as_mut() => ended,
-                () = closing.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        biased;
-                        ended = connection => ended,
-                        () = cutting.cancelled() => Ok(()),
+            let (mut connection, mut run_out) = (pin!(connection), pin!(run_out));
+            let mut draining = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    ended = connection.as_mut() => {
+                        if let Err(error) = ended {
+                            tracing::debug!(%peer, "connection ended: {error}");
+                        }
+                        return;
                     }
+                    () = closing.cancelled(), if !draining => {
+                        draining = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    () = cutting.cancelled(), if draining => return,
+                    () = run_out.as_mut() => return,
                 }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%peer, "connection ended: {error}");
             }
         }
     }
@@ -194,10 +190,7 @@ impl Server {
         self.connections.close();
         self.closing.cancel();
         let all_ended = self.connections.wait();
-        if tokio::time::timeout(self.options.drain_deadline, all_ended)
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(self.options.drain_deadline, all_ended).await.is_ok() {
             return Drained { cut: 0 };
         }
         let cut = self.connections.len();

@@ -53,10 +53,7 @@ impl TokenKey {
     /// A key with this secret, which must come from a cryptographic random source.
     #[must_use]
     pub fn new(secret: &[u8; 32]) -> Self {
-        Self {
-            signs: EncodingKey::from_secret(secret),
-            checks: DecodingKey::from_secret(secret),
-        }
+        Self { signs: EncodingKey::from_secret(secret), checks: DecodingKey::from_secret(secret) }
     }
 
     /// The signed token.
@@ -77,10 +74,7 @@ impl std::fmt::Debug for TokenKey {
 }
 
 fn header() -> Header {
-    Header {
-        typ: Some(TYPE.to_owned()),
-        ..Header::new(Algorithm::HS256)
-    }
+    Header { typ: Some(TYPE.to_owned()), ..Header::new(Algorithm::HS256) }
 }
 
 /// What a checked token says.
@@ -192,10 +186,7 @@ impl Verifier {
         if now_seconds >= claims.exp.saturating_add(LEEWAY_SECONDS) {
             return Err(refused("The access token has expired."));
         }
-        if claims
-            .nbf
-            .is_some_and(|nbf| now_seconds < nbf.saturating_sub(LEEWAY_SECONDS))
-        {
+        if claims.nbf.is_some_and(|nbf| now_seconds < nbf.saturating_sub(LEEWAY_SECONDS)) {
             return Err(refused("The access token is not valid yet."));
         }
         Ok(Verified {
@@ -246,9 +237,6 @@ fn is_acceptable(header: &str) -> bool {
     serde_json::from_slice(&header).is_ok_and(|header: WireHeader<'_>| {
         let media_type = header.typ.to_ascii_lowercase();
         header.alg == "HS256"
-            && media_type
-                .strip_prefix("application/")
-                .unwrap_or(&media_type)
-                == TYPE
+            && media_type.strip_prefix("application/").unwrap_or(&media_type) == TYPE
     })
 }

@@ -73,10 +73,7 @@ fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
 }
 
 fn unsupported() -> Problem {
-    Problem::new(
-        Code::UnsupportedMediaType,
-        "Send application/json, in UTF-8 and not compressed.",
-    )
+    Problem::new(Code::UnsupportedMediaType, "Send application/json, in UTF-8 and not compressed.")
 }
 
 /// Reads a whole body that says it is JSON.

@@ -21,10 +21,7 @@ pub struct FieldError {
 impl FieldError {
     /// The refusal of the member at `pointer`.
     pub fn new(pointer: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self {
-            pointer: pointer.into(),
-            detail: detail.into(),
-        }
+        Self { pointer: pointer.into(), detail: detail.into() }
     }
 }
 
@@ -64,16 +61,11 @@ impl Checks {
         pointer: impl Into<Cow<'static, str>>,
         parsed: Result<T, Invalid>,
     ) -> Option<T> {
-        parsed
-            .map_err(|invalid| self.refuse(pointer, invalid.to_string()))
-            .ok()
+        parsed.map_err(|invalid| self.refuse(pointer, invalid.to_string())).ok()
     }
 
     /// The parsed member where there is one; the outer none means that it was refused.
-    #[expect(
-        clippy::option_option,
-        reason = "absent and refused are different answers"
-    )]
+    #[expect(clippy::option_option, reason = "absent and refused are different answers")]
     pub fn optional<T>(
         &mut self,
         pointer: impl Into<Cow<'static, str>>,
@@ -111,10 +103,6 @@ impl Checks {
     /// # Errors
     /// 422 `invalid` otherwise.
     pub fn finish<T>(self, value: T) -> Result<T, Problem> {
-        if self.is_clean() {
-            Ok(value)
-        } else {
-            Err(self.into_problem())
-        }
+        if self.is_clean() { Ok(value) } else { Err(self.into_problem()) }
     }
 }

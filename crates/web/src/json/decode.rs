@@ -82,10 +82,7 @@ pub(super) enum Why {
 
 impl Refused {
     fn new(why: Why) -> Self {
-        Self {
-            pointer: String::new(),
-            why,
-        }
+        Self { pointer: String::new(), why }
     }
 
     /// The same refusal, seen from one level above.
@@ -143,10 +140,7 @@ impl de::Error for Refused {
     }
 
     fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(Why::Wrong(format!(
-            "must be one of {}",
-            expected.join(", ")
-        )))
+        Self::new(Why::Wrong(format!("must be one of {}", expected.join(", "))))
     }
 
     fn unknown_field(field: &str, _: &'static [&'static str]) -> Self {
@@ -173,10 +167,9 @@ impl<'de> Deserializer<'de> for Node {
             Self::Number(value) => visitor.visit_f64(value),
             Self::String(value) => visitor.visit_string(value),
             Self::Array(nodes) => visitor.visit_seq(Items(nodes.into_iter().enumerate())),
-            Self::Object(members) => visitor.visit_map(Members {
-                rest: members.into_iter(),
-                value: None,
-            }),
+            Self::Object(members) => {
+                visitor.visit_map(Members { rest: members.into_iter(), value: None })
+            }
         }
     }
 
@@ -244,9 +237,7 @@ impl<'de> SeqAccess<'de> for Items {
         let Some((index, node)) = self.0.next() else {
             return Ok(None);
         };
-        seed.deserialize(node)
-            .map(Some)
-            .map_err(|refused| refused.below(&index.to_string()))
+        seed.deserialize(node).map(Some).map_err(|refused| refused.below(&index.to_string()))
     }
 }
 
@@ -273,12 +264,8 @@ impl<'de> MapAccess<'de> for Members {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Refused> {
-        let (name, node) = self
-            .value
-            .take()
-            .expect("serde reads a name before its value");
-        seed.deserialize(node)
-            .map_err(|refused| refused.below(&name))
+        let (name, node) = self.value.take().expect("serde reads a name before its value");
+        seed.deserialize(node).map_err(|refused| refused.below(&name))
     }
 }
 
@@ -321,18 +308,10 @@ mod tests {
     fn members_decode() {
         read(r#"{"id":"a","amount":-5,"max":null,"kind":"small","items":[{"ids":["x"]}]}"#)
             .expect("everything fits");
-        assert_eq!(
-            decode::<Integer>(Node::Integer(u64::MAX.into())).unwrap().0,
-            u64::MAX.into()
-        );
+        assert_eq!(decode::<Integer>(Node::Integer(u64::MAX.into())).unwrap().0, u64::MAX.into());
         assert!(matches!(
             read(r#"{"id":"a","amount":5,"kind":"large"}"#),
-            Ok(Order {
-                kind: Some(Kind::Large),
-                max: None,
-                note: None,
-                ..
-            })
+            Ok(Order { kind: Some(Kind::Large), max: None, note: None, .. })
         ));
     }
 
@@ -342,54 +321,14 @@ mod tests {
             (r#"{"amount":5}"#, 422, "/id", "is required"),
             (r#"{"id":5,"amount":5}"#, 422, "/id", "must be a string"),
             (r#"{"id":null,"amount":5}"#, 422, "/id", "must be a string"),
-            (
-                r#"{"id":"a","amount":1.5}"#,
-                422,
-                "/amount",
-                "must be an integer",
-            ),
-            (
-                r#"{"id":"a","amount":"5"}"#,
-                422,
-                "/amount",
-                "must be an integer",
-            ),
-            (
-                r#"{"id":"a","amount":null}"#,
-                422,
-                "/amount",
-                "must be an integer",
-            ),
-            (
-                r#"{"id":"a","amount":36893488147419103232}"#,
-                422,
-                "/amount",
-                "must be an integer",
-            ),
-            (
-                r#"{"id":"a","amount":5,"note":null}"#,
-                422,
-                "/note",
-                "must be a string",
-            ),
-            (
-                r#"{"id":"a","amount":5,"items":{}}"#,
-                422,
-                "/items",
-                "must be an array",
-            ),
-            (
-                r#"{"id":"a","amount":5,"items":[1]}"#,
-                422,
-                "/items/0",
-                "must be an object",
-            ),
-            (
-                r#"{"id":"a","amount":5,"items":[{}]}"#,
-                422,
-                "/items/0/ids",
-                "is required",
-            ),
+            (r#"{"id":"a","amount":1.5}"#, 422, "/amount", "must be an integer"),
+            (r#"{"id":"a","amount":"5"}"#, 422, "/amount", "must be an integer"),
+            (r#"{"id":"a","amount":null}"#, 422, "/amount", "must be an integer"),
+            (r#"{"id":"a","amount":36893488147419103232}"#, 422, "/amount", "must be an integer"),
+            (r#"{"id":"a","amount":5,"note":null}"#, 422, "/note", "must be a string"),
+            (r#"{"id":"a","amount":5,"items":{}}"#, 422, "/items", "must be an array"),
+            (r#"{"id":"a","amount":5,"items":[1]}"#, 422, "/items/0", "must be an object"),
+            (r#"{"id":"a","amount":5,"items":[{}]}"#, 422, "/items/0/ids", "is required"),
             (
                 r#"{"id":"a","amount":5,"items":[{"ids":["",1]}]}"#,
                 422,
@@ -402,31 +341,11 @@ mod tests {
                 "/items/0/a~1b~0",
                 "is not known here",
             ),
-            (
-                r#"{"id":"a","amount":5,"kind":"odd"}"#,
-                422,
-                "/kind",
-                "must be one of small, large",
-            ),
-            (
-                r#"{"id":"a","amount":5,"kind":5}"#,
-                422,
-                "/kind",
-                "must be a string",
-            ),
-            (
-                r#"{"id":"a","amount":5,"more":{"id":1}}"#,
-                400,
-                "/more",
-                "is not known here",
-            ),
+            (r#"{"id":"a","amount":5,"kind":"odd"}"#, 422, "/kind", "must be one of small, large"),
+            (r#"{"id":"a","amount":5,"kind":5}"#, 422, "/kind", "must be a string"),
+            (r#"{"id":"a","amount":5,"more":{"id":1}}"#, 400, "/more", "is not known here"),
             (r#"["a",5]"#, 422, "", "must be an object"),
-            (
-                r#"{"id":"a","amount":5,"items":[[["x"]]]}"#,
-                422,
-                "/items/0",
-                "must be an object",
-            ),
+            (r#"{"id":"a","amount":5,"items":[[["x"]]]}"#, 422, "/items/0", "must be an object"),
             ("null", 422, "", "must be an object"),
             ("5", 422, "", "must be an object"),
         ] {

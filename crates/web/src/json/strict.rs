@@ -44,13 +44,9 @@ struct Level {
 impl Level {
     fn deeper<E: de::Error>(self) -> Result<Self, E> {
         if self.depth == DEPTH_MAX {
-            return Err(E::custom(format_args!(
-                "The body nests deeper than {DEPTH_MAX} levels"
-            )));
+            return Err(E::custom(format_args!("The body nests deeper than {DEPTH_MAX} levels")));
         }
-        Ok(Self {
-            depth: self.depth + 1,
-        })
+        Ok(Self { depth: self.depth + 1 })
     }
 }
 
@@ -131,10 +127,7 @@ mod tests {
             ("0", Node::Integer(0)),
             ("-9223372036854775808", Node::Integer(i64::MIN.into())),
             ("18446744073709551615", Node::Integer(u64::MAX.into())),
-            (
-                "18446744073709551616",
-                Node::Number(18_446_744_073_709_551_616.0),
-            ),
+            ("18446744073709551616", Node::Number(18_446_744_073_709_551_616.0)),
             ("1.5", Node::Number(1.5)),
             ("1e3", Node::Number(1000.0)),
         ] {
@@ -148,10 +141,7 @@ mod tests {
         assert!(parse(nested(DEPTH_MAX).as_bytes()).is_ok());
         for depth in [DEPTH_MAX + 1, 127, 128, 30_000] {
             let refusal = parse(nested(depth).as_bytes()).unwrap_err();
-            assert!(
-                refusal.contains("nests deeper than 64"),
-                "{depth}: {refusal}"
-            );
+            assert!(refusal.contains("nests deeper than 64"), "{depth}: {refusal}");
         }
     }
 

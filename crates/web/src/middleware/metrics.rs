@@ -20,33 +20,18 @@ const UNMATCHED: &str = "unmatched";
 const ABANDONED: &str = "abandoned";
 
 /// Methods with a series of their own; any other is counted under the last.
-const METHODS: [&str; 8] = [
-    "GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS", "OTHER",
-];
+const METHODS: [&str; 8] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS", "OTHER"];
 /// Statuses whose counters are kept at hand; any other is looked up each time.
-const STATUSES: [u16; 16] = [
-    200, 201, 204, 400, 401, 403, 404, 405, 409, 412, 413, 422, 428, 429, 500, 503,
-];
+const STATUSES: [u16; 16] =
+    [200, 201, 204, 400, 401, 403, 404, 405, 409, 412, 413, 422, 428, 429, 500, 503];
 
 static UNDER_WAY: LazyLock<Gauge> = LazyLock::new(|| gauge!(IN_FLIGHT));
 
 /// Declares the HTTP metrics with their help texts. Call it once a recorder is installed.
 pub fn describe_metrics() {
-    describe_counter!(
-        REQUESTS,
-        Unit::Count,
-        "HTTP requests by route, method and status."
-    );
-    describe_histogram!(
-        SECONDS,
-        Unit::Seconds,
-        "Time from a request's head to its answer's."
-    );
-    describe_gauge!(
-        IN_FLIGHT,
-        Unit::Count,
-        "HTTP requests that are not answered yet."
-    );
+    describe_counter!(REQUESTS, Unit::Count, "HTTP requests by route, method and status.");
+    describe_histogram!(SECONDS, Unit::Seconds, "Time from a request's head to its answer's.");
+    describe_gauge!(IN_FLIGHT, Unit::Count, "HTTP requests that are not answered yet.");
 }
 
 /// The series of one route. They are made when first used, so that a recorder is there, and kept,
@@ -79,24 +64,14 @@ impl RouteMetrics {
             Box::new(Series::new(route, METHODS[method]))
         });
         UNDER_WAY.increment(1);
-        Measured {
-            metrics: Arc::clone(metrics),
-            method,
-            began: Instant::now(),
-            status: None,
-        }
+        Measured { metrics: Arc::clone(metrics), method, began: Instant::now(), status: None }
     }
 }
 
 impl Series {
     fn new(route: &str, method: &'static str) -> Self {
         let seconds = histogram!(SECONDS, "route" => route.to_owned(), "method" => method);
-        Self {
-            route: route.to_owned(),
-            method,
-            seconds,
-            requests: Default::default(),
-        }
+        Self { route: route.to_owned(), method, seconds, requests: Default::default() }
     }
 
     fn requests(&self, status: impl ToString) -> Counter {
@@ -107,9 +82,7 @@ impl Series {
     fn count(&self, status: u16) {
         match STATUSES.iter().position(|known| *known == status) {
             Some(index) => {
-                self.requests[index]
-                    .get_or_init(|| self.requests(status))
-                    .increment(1);
+                self.requests[index].get_or_init(|| self.requests(status)).increment(1);
             }
             None => self.requests(status).increment(1),
         }

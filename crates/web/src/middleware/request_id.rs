@@ -44,9 +44,7 @@ impl RequestId {
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0
-            .to_str()
-            .expect("a request id is ASCII: it was checked when it was taken or made")
+        self.0.to_str().expect("a request id is ASCII: it was checked when it was taken or made")
     }
 
     /// The id as the value of `X-Request-Id`.
@@ -59,17 +57,13 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     type Rejection = Infallible;
 
     async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(CURRENT
-            .try_with(Clone::clone)
-            .unwrap_or_else(|_| Self::make()))
+        Ok(CURRENT.try_with(Clone::clone).unwrap_or_else(|_| Self::make()))
     }
 }
 
 fn is_well_formed(id: &[u8]) -> bool {
     (1..=BYTES_MAX).contains(&id.len())
-        && id
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
 }
 
 /// Runs the work on a request under its id.
@@ -79,9 +73,7 @@ pub(crate) fn scope<F: Future>(id: RequestId, work: F) -> impl Future<Output = F
 
 /// Calls `f` with the id of the request at work; with an empty one, outside of any.
 pub(crate) fn with_current<T>(f: impl Fn(&str) -> T) -> T {
-    CURRENT
-        .try_with(|id| f(id.as_str()))
-        .unwrap_or_else(|_| f(""))
+    CURRENT.try_with(|id| f(id.as_str())).unwrap_or_else(|_| f(""))
 }
 
 #[cfg(test)]
@@ -95,30 +87,15 @@ mod tests {
             for value in values {
                 headers.append(X_REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
             }
-            RequestId::take_or_make(&headers)
-                .as_str()
-                .as_bytes()
-                .to_vec()
+            RequestId::take_or_make(&headers).as_str().as_bytes().to_vec()
         };
         let long = [b'a'; 65];
         for id in [&b"a"[..], b"A-9._z", &long[..64]] {
             assert_eq!(taken(&[id]), id);
         }
-        for id in [
-            &b""[..],
-            b"a b",
-            b"a\"b",
-            "아이디".as_bytes(),
-            b"\xff",
-            b"a/b",
-            &long,
-        ] {
+        for id in [&b""[..], b"a b", b"a\"b", "아이디".as_bytes(), b"\xff", b"a/b", &long] {
             let made = taken(&[id]);
-            assert!(
-                made != id && made.len() == 32,
-                "{}",
-                String::from_utf8_lossy(id)
-            );
+            assert!(made != id && made.len() == 32, "{}", String::from_utf8_lossy(id));
         }
         assert_eq!(taken(&[b"a", b"a"]).len(), 32);
         assert_ne!(taken(&[]), taken(&[]));

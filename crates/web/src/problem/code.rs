@@ -154,16 +154,9 @@ mod tests {
     fn words_and_titles_are_distinct_and_need_no_escape_in_json() {
         let words: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
         let titles: HashSet<_> = Code::ALL.iter().map(|code| code.title()).collect();
-        assert_eq!(
-            (words.len(), titles.len()),
-            (Code::ALL.len(), Code::ALL.len())
-        );
+        assert_eq!((words.len(), titles.len()), (Code::ALL.len(), Code::ALL.len()));
         for text in words {
-            assert!(
-                text.bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
-                "{text}"
-            );
+            assert!(text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{text}");
         }
         for text in titles {
             assert!(text.is_ascii() && !text.contains(['"', '\\']), "{text}");
@@ -174,11 +167,7 @@ mod tests {
     fn a_bare_status_gets_a_code_of_its_own_class() {
         for status in 400..600 {
             let code = Code::of_status(status);
-            assert_eq!(
-                code.status() >= 500,
-                status >= 500 || status == 408,
-                "{status}"
-            );
+            assert_eq!(code.status() >= 500, status >= 500 || status == 408, "{status}");
         }
     }
 }

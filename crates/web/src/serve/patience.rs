@@ -1,35 +1,66 @@
 //! How long a connection is waited for.
 //!
 //! hyper has one timer for both a head that trickles in and a connection that is merely idle, and
-//! arms it anew for each request. Here the two have their own bounds and a request costs no timer:
-//! the stream itself notices that hyper asks for more bytes than have come, and only then looks at
-//! its one timer.
+//! arms it anew for each request. Here the two have their own bounds, and a request costs no timer:
+//! the stream notes that bytes came, the service that a request began and ended, and the
+//! connection's task looks at both, and at its one timer, whenever it has nothing else to do.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Which request a connection is at. While one is being answered its own time-out bounds it, and
-/// the stream waits.
-#[derive(Debug, Default)]
+/// What has happened on a connection. One task reads and writes it.
+#[derive(Debug)]
 pub(super) struct Patience {
     /// Requests whose head has been read.
     begun: AtomicU64,
     /// Requests whose answer has been made, or was given up.
     ended: AtomicU64,
+    /// A part of a head has come; a new connection owes one.
+    head_begun: AtomicBool,
+    /// Bytes went either way since the last look.
+    alive: AtomicBool,
 }
 
 impl Patience {
-    /// A head has been read; the guard lives until its answer is made.
+    /// With a new connection.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            head_begun: AtomicBool::new(true),
+            alive: AtomicBool::new(true),
+        })
+    }
+
+    /// A head has been read; the guard lives until its answer is made. Meanwhile the request's own
+    /// time-out bounds it.
     pub(super) fn answering(self: &Arc<Self>) -> Answering {
         self.begun.fetch_add(1, Ordering::Relaxed);
+        self.head_begun.store(false, Ordering::Relaxed);
         Answering(Arc::clone(self))
+    }
+
+    fn is_answering(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) != self.ended.load(Ordering::Relaxed)
+    }
+
+    fn read(&self) {
+        self.alive.store(true, Ordering::Relaxed);
+        if !self.is_answering() {
+            self.head_begun.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn written(&self) {
+        self.alive.store(true, Ordering::Relaxed);
     }
 }
 
@@ -45,118 +76,106 @@ impl Drop for Answering {
 /// What the timer is set for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiting {
-    /// Not set.
-    Nothing,
-    /// The rest of a head.
-    ForHead,
+    /// The rest of the head of this request.
+    ForHead { request: u64 },
     /// Any sign of life.
     ForLife,
 }
 
-/// A stream that ends when its peer keeps it waiting too long.
-pub(super) struct Patient<S> {
-    stream: S,
+/// Completes when the peer has kept the connection waiting too long. It must be polled by the
+/// connection's own task, after the connection.
+pub(super) struct RunOut {
     patience: Arc<Patience>,
     head_timeout: Duration,
     idle_timeout: Duration,
     timer: Pin<Box<Sleep>>,
     waiting: Waiting,
-    /// Requests begun when the stream was last read.
-    begun_before: u64,
-    /// Bytes of a head have come, or the connection is new and owes one.
-    head_begun: bool,
-    /// Bytes went either way since the timer was set for life.
-    alive: bool,
 }
 
-impl<S> Patient<S> {
+impl RunOut {
+    /// Waits for the first head of a new connection.
     pub(super) fn new(
-        stream: S,
         patience: Arc<Patience>,
         head_timeout: Duration,
         idle_timeout: Duration,
     ) -> Self {
         Self {
-            stream,
             patience,
             head_timeout,
             idle_timeout,
             timer: Box::pin(sleep(head_timeout)),
-            waiting: Waiting::ForHead,
-            begun_before: 0,
-            head_begun: true,
-            alive: false,
+            waiting: Waiting::ForHead { request: 0 },
         }
     }
 
-    /// Whether a request is being answered; notes whether another has begun since the last look.
-    fn look(&mut self) -> bool {
-        let begun = self.patience.begun.load(Ordering::Relaxed);
-        if begun != self.begun_before {
-            self.begun_before = begun;
-            self.head_begun = false;
-            if self.waiting == Waiting::ForHead {
-                self.waiting = Waiting::Nothing;
-            }
-        }
-        begun != self.patience.ended.load(Ordering::Relaxed)
-    }
-
-    /// Whether the peer has kept us waiting too long; else the task is woken when it has.
-    fn has_run_out(&mut self, context: &mut Context<'_>) -> bool {
-        let (wanted, within) = if self.head_begun {
-            (Waiting::ForHead, self.head_timeout)
-        } else {
-            (Waiting::ForLife, self.idle_timeout)
+    fn arm(&mut self, waiting: Waiting) {
+        let within = match waiting {
+            Waiting::ForHead { .. } => self.head_timeout,
+            Waiting::ForLife => self.idle_timeout,
         };
-        if self.waiting != wanted {
-            self.set(wanted, within);
-        }
-        while self.timer.as_mut().poll(context).is_ready() {
-            if wanted == Waiting::ForHead || !self.alive {
-                return true;
-            }
-            self.set(wanted, within);
-        }
-        false
-    }
-
-    fn set(&mut self, waiting: Waiting, within: Duration) {
         self.timer.as_mut().reset(Instant::now() + within);
         self.waiting = waiting;
-        self.alive = false;
+        self.patience.alive.store(false, Ordering::Relaxed);
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl Future for RunOut {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.patience.is_answering() {
+            return Poll::Pending;
+        }
+        let waiting = if self.patience.head_begun.load(Ordering::Relaxed) {
+            Waiting::ForHead { request: self.patience.begun.load(Ordering::Relaxed) }
+        } else {
+            Waiting::ForLife
+        };
+        if self.waiting != waiting {
+            self.arm(waiting);
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            if waiting != Waiting::ForLife || !self.patience.alive.load(Ordering::Relaxed) {
+                return Poll::Ready(());
+            }
+            self.arm(waiting);
+        }
+    }
+}
+
+/// A stream that notes when bytes go through it.
+pub(super) struct Noted<S> {
+    stream: S,
+    patience: Arc<Patience>,
+}
+
+impl<S> Noted<S> {
+    pub(super) fn new(stream: S, patience: Arc<Patience>) -> Self {
+        Self { stream, patience }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let answering = this.look();
-        if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(context, buffer) {
-            this.alive = true;
-            this.head_begun |= !answering;
-            return Poll::Ready(read);
-        }
-        if !answering && this.has_run_out(context) {
-            // The end of the stream: hyper closes without a word, as there is no one to hear it.
-            return Poll::Ready(Ok(()));
-        }
-        Poll::Pending
+        let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        self.patience.read();
+        Poll::Ready(read)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, buffer));
-        self.alive = true;
+        self.patience.written();
         Poll::Ready(written)
     }
 
@@ -166,7 +185,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, buffers));
-        self.alive = true;
+        self.patience.written();
         Poll::Ready(written)
     }
 
