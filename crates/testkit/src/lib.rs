@@ -3,16 +3,19 @@
 //! Everything here panics with a sentence when it does not get what it expects: a test has nothing
 //! better to do with an error.
 //!
-//! Modules in reading order: [`clock`] (a clock that stands until it is moved), [`body`] (bodies
-//! with safe defaults), [`answer`], [`api`] (a thin HTTP client), [`wire`] (one connection, byte by
-//! byte), [`launch`] (how the binary is started), [`server`] (the binary, running).
+//! Modules in reading order: [`clock`] (a clock that stands until it is moved), [`draft`] and
+//! [`body`] (values and bodies with safe defaults), [`token`] (access tokens, signed independently
+//! of the code under test), [`answer`], [`api`] (a thin HTTP client), [`wire`] (one connection,
+//! byte by byte), [`launch`] (how the binary is started), [`server`] (the binary, running).
 
 pub mod answer;
 pub mod api;
 pub mod body;
 pub mod clock;
+pub mod draft;
 pub mod launch;
 pub mod server;
+pub mod token;
 pub mod wire;
 
 pub use answer::Answer;
@@ -21,4 +24,5 @@ pub use body::{Body, coupon_body, event_body};
 pub use clock::ManualClock;
 pub use launch::{Ended, Launch};
 pub use server::Server;
+pub use token::TokenMint;
 pub use wire::Wire;
