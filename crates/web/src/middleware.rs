@@ -46,7 +46,6 @@ impl Default for EdgeOptions {
 ///
 /// Call it last: routes that are added afterwards have no edge. The state is already in the router
 /// then, so that its layers are made once for each route and not for each request.
-#[must_use]
 pub fn edge(router: Router, options: EdgeOptions) -> Router {
     router.with_state(()).layer(EdgeLayer(options))
 }

@@ -65,7 +65,6 @@ impl Checks {
     }
 
     /// The parsed member where there is one; the outer none means that it was refused.
-    #[expect(clippy::option_option, reason = "absent and refused are different answers")]
     pub fn optional<T>(
         &mut self,
         pointer: impl Into<Cow<'static, str>>,

@@ -74,17 +74,19 @@ impl Series {
         Self { route: route.to_owned(), method, seconds, requests: Default::default() }
     }
 
-    fn requests(&self, status: impl ToString) -> Counter {
-        let (route, status) = (self.route.clone(), status.to_string());
+    fn requests(&self, status: &str) -> Counter {
+        let (route, status) = (self.route.clone(), status.to_owned());
         counter!(REQUESTS, "route" => route, "method" => self.method, "status" => status)
     }
 
     fn count(&self, status: u16) {
         match STATUSES.iter().position(|known| *known == status) {
             Some(index) => {
-                self.requests[index].get_or_init(|| self.requests(status)).increment(1);
+                self.requests[index]
+                    .get_or_init(|| self.requests(&status.to_string()))
+                    .increment(1);
             }
-            None => self.requests(status).increment(1),
+            None => self.requests(&status.to_string()).increment(1),
         }
     }
 }
