@@ -106,6 +106,29 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// The migrations that opening for [`Purpose::Serve`] would apply, in their order; changes
+    /// nothing, and may run beside a server.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or its schema is newer than this binary.
+    pub async fn pending_migrations(options: &LedgerOptions) -> Result<Vec<String>, LedgerError> {
+        if !options.path.exists() {
+            let all = Migrator::migrations();
+            return Ok(all.iter().map(|migration| migration.name().to_owned()).collect());
+        }
+        let options = LedgerOptions { purpose: Purpose::Visit, ..options.clone() };
+        let (reader, _) = pools(&options).map_err(|error| at(&options.path, error))?;
+        missing_migrations(&reader).await.map_err(|error| at(&options.path, error))
+    }
+
+    /// Asks the ledger for a sign of life.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        Ok(self.reader().ping().await?)
+    }
+
     /// Writes everything that is still in the journal to the tables and ends the background
     /// work. Claims afterwards are refused.
     ///
@@ -169,25 +192,28 @@ fn pools(options: &LedgerOptions) -> Result<(DatabaseConnection, DatabaseConnect
 
 /// Refuses a schema that is newer than this binary; brings an older one up where allowed.
 async fn check_schema(writer: &DatabaseConnection, purpose: Purpose) -> Result<(), LedgerError> {
-    let applied: Vec<String> =
-        if SchemaManager::new(writer).has_table("seaql_migrations").await? {
-            let models = Migrator::get_migration_models(writer).await?;
-            models.into_iter().map(|model| model.version).collect()
-        } else {
-            Vec::new()
-        };
-    let known: Vec<String> =
+    match (purpose, missing_migrations(writer).await?.into_iter().next()) {
+        (_, None) => Ok(()),
+        (Purpose::Serve, Some(_)) => Ok(Migrator::up(writer, None).await?),
+        (Purpose::Visit, Some(missing)) => Err(LedgerError::OlderSchema { missing }),
+    }
+}
+
+/// The migrations that the schema lacks, in their order.
+async fn missing_migrations(db: &DatabaseConnection) -> Result<Vec<String>, LedgerError> {
+    let applied: Vec<String> = if SchemaManager::new(db).has_table("seaql_migrations").await? {
+        let models = Migrator::get_migration_models(db).await?;
+        models.into_iter().map(|model| model.version).collect()
+    } else {
+        Vec::new()
+    };
+    let mut known: Vec<String> =
         Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
     if let Some(newest) = applied.iter().rfind(|version| !known.contains(version)) {
         return Err(LedgerError::NewerSchema { newest: newest.clone() });
     }
-    match (purpose, known.iter().find(|version| !applied.contains(version))) {
-        (_, None) => Ok(()),
-        (Purpose::Serve, Some(_)) => Ok(Migrator::up(writer, None).await?),
-        (Purpose::Visit, Some(missing)) => {
-            Err(LedgerError::OlderSchema { missing: missing.clone() })
-        }
-    }
+    known.retain(|version| !applied.contains(version));
+    Ok(known)
 }
 
 /// Says which file it was that could not be used.
