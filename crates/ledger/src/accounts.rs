@@ -4,8 +4,7 @@ use std::fmt;
 
 use firstcome_core::{AccountId, Email, Timestamp};
 use sea_orm::{
-    ActiveValue::{NotSet, Set},
-    ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter,
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -70,17 +69,6 @@ pub struct NewAccount {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the e-mail address has an account already")]
 pub struct EmailTaken;
-
-/// What it took to have an admin with an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AdminChange {
-    /// The account was made.
-    Created,
-    /// The account was there and has the scope of an admin now; its password is what it was.
-    Promoted,
-    /// The account was there and an admin's already.
-    Unchanged,
-}
 
 /// What a refresh token stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,44 +164,29 @@ impl Ledger {
         Ok(admin.one(self.reader()).await?.is_some())
     }
 
-    /// Makes the account, or gives the one that has its address the new one's scope where it is
-    /// no admin's yet. The password of an account that exists is never changed.
+    /// Gives an account this scope; tokens that it has already keep theirs. None when there is no
+    /// such account.
     ///
     /// # Errors
     /// When the ledger does not answer.
-    pub async fn ensure_admin(
+    pub async fn set_scope(
         &self,
-        new: NewAccount,
-    ) -> Result<(AccountRecord, AdminChange), LedgerError> {
+        id: AccountId,
+        scope: String,
+    ) -> Result<Option<AccountRecord>, LedgerError> {
         let ledger = self.clone();
         self.spawn(async move {
             let write = ledger.write().await?;
-            let found = account::Entity::find()
-                .filter(account::Column::Email.eq(new.email.as_str()))
-                .one(write.connection())
-                .await?;
-            let (row, change) = match found {
-                Some(row) if row.scope.split(' ').any(|word| word == ADMIN) => {
-                    return Ok((row.try_into()?, AdminChange::Unchanged));
-                }
-                Some(row) => {
-                    let promoted = account::ActiveModel {
-                        id: Set(row.id),
-                        scope: Set(new.scope),
-                        ..Default::default()
-                    };
-                    let updated = account::Entity::update(promoted).exec(write.connection());
-                    (updated.await?, AdminChange::Promoted)
-                }
-                None => {
-                    let row = account_row(&new, ledger.inner.clock.now());
-                    let inserted =
-                        account::Entity::insert(row).exec_with_returning(write.connection());
-                    (inserted.await?, AdminChange::Created)
-                }
+            let found = account::Entity::find_by_id(id.as_uuid());
+            let Some(row) = found.one(write.connection()).await? else { return Ok(None) };
+            let changed = account::ActiveModel {
+                id: Set(row.id),
+                scope: Set(scope),
+                ..Default::default()
             };
+            let changed = account::Entity::update(changed).exec(write.connection()).await?;
             write.commit().await?;
-            Ok((row.try_into()?, change))
+            Ok(Some(changed.try_into()?))
         })
         .await
     }
@@ -265,13 +238,9 @@ impl Ledger {
         let ledger = self.clone();
         self.spawn(async move {
             let write = ledger.write().await?;
-            let revoked = session::ActiveModel {
-                id: NotSet,
-                revoked_at: Set(Some(ledger.inner.clock.now().as_micros())),
-                ..Default::default()
-            };
+            let now = ledger.inner.clock.now().as_micros();
             session::Entity::update_many()
-                .set(revoked)
+                .col_expr(session::Column::RevokedAt, Expr::value(now))
                 .filter(session::Column::Id.eq(id))
                 .filter(session::Column::RevokedAt.is_null())
                 .exec(write.connection())
@@ -279,14 +248,6 @@ impl Ledger {
             write.commit().await
         })
         .await
-    }
-
-    /// How many accounts there are.
-    ///
-    /// # Errors
-    /// When the ledger does not answer.
-    pub async fn account_count(&self) -> Result<u64, LedgerError> {
-        Ok(account::Entity::find().count(self.reader()).await?)
     }
 }
 

@@ -11,6 +11,7 @@
 //! Modules in reading order: [`records`] (what callers see), [`open`], [`write`] (taking turns),
 //! [`claim`] (the hot path), one module for each resource, `entity` and `migration`.
 
+mod accounts;
 mod audit;
 mod claim;
 mod coupons;
@@ -36,6 +37,9 @@ use tokio::task::JoinHandle;
 
 use claim::sqlite::{ClaimWriter, IssuedLive};
 
+pub use accounts::{
+    AccountRecord, EmailTaken, NewAccount, NewSession, PasswordHash, SessionRecord,
+};
 pub use audit::{AuditCheck, AuditRecord};
 pub use claim::{Claim, Decision};
 pub use error::{ClaimError, LedgerError};
