@@ -33,7 +33,7 @@ mod view;
 pub use config::IssuanceConfig;
 pub use error::{IssuanceError, NoVerdict, Undecided};
 pub use lane::NotDrained;
-pub use routes::{IssuanceState, router};
+pub use routes::{IssuanceState, calls, router};
 pub use service::{Issuance, IssuanceHandle};
 pub use strategy::{LedgerStrategy, Strategy};
 pub use view::AuditView;

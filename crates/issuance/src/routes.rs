@@ -21,8 +21,8 @@ struct Needed {
     cursors: CursorKey,
 }
 
-/// The service's calls.
-pub fn router(state: IssuanceState) -> OpenApiRouter {
+/// The service's calls, and their part of the OpenAPI document.
+pub fn calls() -> OpenApiRouter<IssuanceState> {
     OpenApiRouter::new()
         .routes(routes!(events::create))
         .routes(routes!(events::change))
@@ -35,7 +35,11 @@ pub fn router(state: IssuanceState) -> OpenApiRouter {
         .routes(routes!(issued::list))
         .routes(routes!(claims::claim))
         .routes(routes!(claims::read_mine))
-        .with_state(state)
+}
+
+/// The service's calls with what they need.
+pub fn router(state: IssuanceState) -> OpenApiRouter {
+    calls().with_state(state)
 }
 
 impl IssuanceState {

@@ -45,8 +45,8 @@ impl FromRef<Wallet> for Arc<Verifier> {
     }
 }
 
-/// The service's calls.
-pub fn router(wallet: Wallet) -> OpenApiRouter {
+/// The service's calls, and their part of the OpenAPI document.
+pub fn calls() -> OpenApiRouter<Wallet> {
     OpenApiRouter::new()
         .routes(routes!(coupons::list))
         .routes(routes!(coupons::read))
@@ -54,5 +54,9 @@ pub fn router(wallet: Wallet) -> OpenApiRouter {
         .routes(routes!(redemptions::redeem))
         .routes(routes!(redemptions::redeem_by_code))
         .routes(routes!(redemptions::cancel))
-        .with_state(wallet)
+}
+
+/// The service's calls with what they need.
+pub fn router(wallet: Wallet) -> OpenApiRouter {
+    calls().with_state(wallet)
 }
