@@ -1,2 +1,6 @@
 //! Skeleton.
+mod cli;
+mod config;
+mod logs;
+mod measures;
 fn main() {}

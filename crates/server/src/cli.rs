@@ -1,0 +1,284 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use firstcome_core::{EventId, UserId};
+use firstcome_web::Scopes;
+
+use crate::config::{ConfigError, Configuration, FlagValue};
+
+/// Issues limited coupons first come, first served, exactly.
+#[derive(Debug, Parser)]
+#[command(name = "firstcome", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the HTTP API; everything in one process, data in ./data, until Ctrl-C or SIGTERM
+    Serve(ServeFlags),
+    /// Bring the ledger's schema up to this version; `serve` does so by itself
+    Migrate {
+        /// Only say what would be applied
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        flags: DataFlags,
+    },
+    /// Count the invariants again from the ledger's rows, also while a server runs
+    Audit(AuditFlags),
+    /// Rebuild what is derived from the ledger
+    Sync(DataFlags),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Look at the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Manage accounts
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Sign access tokens with the deployment's own key, one a line, also while a server runs
+    Token(TokenFlags),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every key, its value in force and where it came from
+    Check(ServeFlags),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Make an admin, or make an admin of who has signed up
+    AddAdmin {
+        /// Who
+        #[arg(long)]
+        email: String,
+        /// Read the password from standard input, up to the end of its first line. Otherwise it is
+        /// FIRSTCOME_ADMIN_PASSWORD, or made and printed once
+        #[arg(long)]
+        password_stdin: bool,
+        #[command(flatten)]
+        flags: DataFlags,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditFlags {
+    /// The event to audit
+    #[arg(long, value_name = "ID", value_parser = event_id, required_unless_present = "all")]
+    pub(crate) event: Option<EventId>,
+    /// Audit every event
+    #[arg(long, conflicts_with = "event")]
+    pub(crate) all: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) flags: DataFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenFlags {
+    /// Whose token
+    #[arg(long, value_name = "NAME", value_parser = user_id)]
+    pub(crate) sub: UserId,
+    /// This many tokens, for NAME-1 to NAME-N
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u32>,
+    /// What the tokens permit: user, admin, redeem, or several with blanks
+    #[arg(long, default_value = "user", value_parser = scopes)]
+    pub(crate) scope: Scopes,
+    /// How long they are good, as 90s, 30m, 2h or 7d
+    #[arg(long, default_value = "2h", value_parser = seconds)]
+    pub(crate) ttl: Seconds,
+    #[command(flatten)]
+    pub(crate) flags: DataFlags,
+}
+
+/// A length of time in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seconds(pub(crate) u32);
+
+/// What every command takes that works on the data.
+#[derive(Debug, Args)]
+pub(crate) struct DataFlags {
+    /// A configuration file; config/default.toml explains every key [env: FIRSTCOME_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The directory of everything that is kept [default: ./data] [env: FIRSTCOME_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// The ledger, as sqlite:PATH [default: ledger.db in the data directory]
+    /// [env: FIRSTCOME_LEDGER_URL]
+    #[arg(long, value_name = "URL")]
+    ledger_url: Option<String>,
+}
+
+/// What `serve` takes. A flag outranks its environment variable, that the file, and that the
+/// default.
+#[derive(Debug, Args)]
+pub(crate) struct ServeFlags {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080] [env: FIRSTCOME_LISTEN]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    #[command(flatten)]
+    data: DataFlags,
+    /// A service to run: identity, catalog, issuance or wallet; repeatable [default: all]
+    /// [env: FIRSTCOME_ROLES, with commas]
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// Who decides the claims of new events; this version: ledger [env: FIRSTCOME_STRATEGY]
+    #[arg(long)]
+    strategy: Option<String>,
+    /// What must hold a won claim before its answer; this version: ledger [env: FIRSTCOME_COMMIT]
+    #[arg(long)]
+    commit: Option<String>,
+    /// Redis; not in this version [env: FIRSTCOME_REDIS_URL]
+    #[arg(long, value_name = "URL")]
+    redis_url: Option<String>,
+    /// Kafka; not in this version [env: FIRSTCOME_KAFKA_BROKERS]
+    #[arg(long, value_name = "HOST:PORT,…")]
+    kafka_brokers: Option<String>,
+    /// The form of the log on standard error: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// What is logged: error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+impl DataFlags {
+    fn given(&self) -> Vec<FlagValue> {
+        given([
+            ("--data-dir", "server.data_dir", &self.data_dir),
+            ("--ledger-url", "ledger.url", &self.ledger_url),
+        ])
+    }
+
+    /// The configuration with these flags on top.
+    pub(crate) fn load(&self) -> Result<Configuration, ConfigError> {
+        Configuration::load(self.config.as_deref(), std::env::vars_os(), self.given())
+    }
+}
+
+impl ServeFlags {
+    /// The configuration with these flags on top.
+    pub(crate) fn load(&self) -> Result<Configuration, ConfigError> {
+        let roles = Some(self.roles.join(",")).filter(|_| !self.roles.is_empty());
+        let mut flags = self.data.given();
+        flags.extend(given([
+            ("--listen", "server.listen", &self.listen),
+            ("--role", "server.roles", &roles),
+            ("--strategy", "claims.strategy", &self.strategy),
+            ("--commit", "claims.commit", &self.commit),
+            ("--redis-url", "redis.url", &self.redis_url),
+            ("--kafka-brokers", "kafka.brokers", &self.kafka_brokers),
+            ("--log-format", "telemetry.log_format", &self.log_format),
+            ("--log-level", "telemetry.log_level", &self.log_level),
+        ]));
+        Configuration::load(self.data.config.as_deref(), std::env::vars_os(), flags)
+    }
+}
+
+/// The flags that are there, each with the key that it gives.
+fn given<const N: usize>(
+    flags: [(&'static str, &'static str, &Option<String>); N],
+) -> Vec<FlagValue> {
+    let there = |(flag, key, text): (_, _, &Option<String>)| {
+        text.clone().map(|text| FlagValue { flag, key, text })
+    };
+    flags.into_iter().filter_map(there).collect()
+}
+
+fn event_id(text: &str) -> Result<EventId, &'static str> {
+    EventId::parse(text).ok_or("an event's id is a UUID in its canonical form")
+}
+
+fn user_id(text: &str) -> Result<UserId, String> {
+    UserId::parse(text).map_err(|invalid| invalid.to_string())
+}
+
+fn scopes(text: &str) -> Result<Scopes, &'static str> {
+    let scopes = Scopes::parse(text);
+    let has_every_word = text.split(' ').all(|word| Scopes::parse(word) != Scopes::default());
+    if has_every_word { Ok(scopes) } else { Err("the scopes are user, admin and redeem") }
+}
+
+fn seconds(text: &str) -> Result<Seconds, &'static str> {
+    const HINT: &str = "write a number with s, m, h or d, as 90s, 30m, 2h or 7d";
+    let unit_at = text.len().saturating_sub(1);
+    let (number, unit) = text.split_at_checked(unit_at).ok_or(HINT)?;
+    let unit_seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(HINT),
+    };
+    let number: u32 = number.parse().map_err(|_| HINT)?;
+    number
+        .checked_mul(unit_seconds)
+        .filter(|seconds| *seconds > 0)
+        .map(Seconds)
+        .ok_or("the length of time is out of range")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn refusal(arguments: &[&str]) -> String {
+        let arguments = ["firstcome"].iter().chain(arguments);
+        Cli::try_parse_from(arguments).expect_err("a refusal").to_string()
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_unknown_flag_is_named() {
+        assert!(refusal(&["serve", "--lissten", "x"]).contains("'--lissten'"));
+        assert!(refusal(&["token", "--subject", "x"]).contains("'--subject'"));
+        assert!(refusal(&["serv"]).contains("'serv'"));
+    }
+
+    #[test]
+    fn an_audit_names_an_event_or_all() {
+        assert!(refusal(&["audit"]).contains("--event"));
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        assert!(refusal(&["audit", "--all", "--event", id]).contains("cannot be used with"));
+        assert!(refusal(&["audit", "--event", "7"]).contains("canonical"));
+    }
+
+    #[test]
+    fn a_length_of_time_has_a_unit() {
+        let cases =
+            [("90s", Some(90)), ("30m", Some(1_800)), ("2h", Some(7_200)), ("7d", Some(604_800))];
+        for (text, expected) in cases {
+            assert_eq!(seconds(text).ok(), expected.map(Seconds), "{text}");
+        }
+        for text in ["", "s", "2", "0h", "-1h", "1.5h", "2 h", "2시", "99999d"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_scope_has_known_words_only() {
+        assert_eq!(scopes("user admin"), Ok(Scopes::USER.and(Scopes::ADMIN)));
+        for text in ["", "users", "user,admin", "user  admin"] {
+            assert!(scopes(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The sections of the configuration as types, and what this version can serve of them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use firstcome_issuance::IssuanceConfig;
+use firstcome_ledger::{LedgerError, LedgerOptions, Purpose};
+use firstcome_web::{EdgeOptions, ServeOptions};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+/// The file of the ledger in the data directory.
+const LEDGER_FILE: &str = "ledger.db";
+/// Most connections that may be asked for.
+const CONNECTIONS_MAX: usize = 1_000_000;
+/// Longest time that any timeout or deadline may be set to.
+const SECONDS_MAX: u64 = 3_600;
+/// Most connections that read the ledger.
+const READERS_MAX: u32 = 64;
+
+/// The whole configuration.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    pub(crate) server: ServerConfig,
+    pub(crate) admin: AdminConfig,
+    pub(crate) ledger: LedgerConfig,
+    pub(crate) claims: ClaimsConfig,
+    pub(crate) issuance: IssuanceConfig,
+    pub(crate) telemetry: TelemetryConfig,
+    redis: RedisConfig,
+    kafka: KafkaConfig,
+}
+
+/// The process and its connections.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerConfig {
+    pub(crate) listen: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) roles: Vec<Role>,
+    connections_max: usize,
+    head_timeout_seconds: u64,
+    idle_timeout_seconds: u64,
+    answer_timeout_seconds: u64,
+    drain_deadline_seconds: u64,
+}
+
+/// A service that a process can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    Identity,
+    Catalog,
+    Issuance,
+    Wallet,
+    /// Known, but not in this version.
+    Worker,
+    /// Known, but not in this version.
+    Notify,
+    /// Known, but not in this version.
+    Console,
+    /// Known, but not in this version.
+    Gateway,
+}
+
+impl Role {
+    /// The roles of this version.
+    pub(crate) const SERVED: [Self; 4] =
+        [Self::Identity, Self::Catalog, Self::Issuance, Self::Wallet];
+}
+
+/// The first admin.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdminConfig {
+    pub(crate) email: String,
+    pub(crate) password: SecretString,
+}
+
+impl AdminConfig {
+    /// The password, where one is configured.
+    pub(crate) fn password(&self) -> Option<&SecretString> {
+        Some(&self.password).filter(|password| !password.expose_secret().is_empty())
+    }
+}
+
+/// The system of record.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LedgerConfig {
+    url: String,
+    readers_max: u32,
+}
+
+/// Who decides claims, and what holds them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClaimsConfig {
+    strategy: Strategy,
+    commit: Commit,
+}
+
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Strategy {
+    Ledger,
+    RedisLock,
+    Redis,
+}
+
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Commit {
+    Ledger,
+    Kafka,
+    RedisStream,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RedisConfig {
+    url: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KafkaConfig {
+    brokers: Vec<String>,
+}
+
+/// What the process tells of itself.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TelemetryConfig {
+    pub(crate) log_format: LogFormat,
+    pub(crate) log_level: String,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl ServerConfig {
+    /// The bounds of connections.
+    pub(crate) fn serve_options(&self) -> ServeOptions {
+        ServeOptions {
+            connections_max: self.connections_max,
+            head_timeout: Duration::from_secs(self.head_timeout_seconds),
+            idle_timeout: Duration::from_secs(self.idle_timeout_seconds),
+            drain_deadline: self.drain_deadline(),
+        }
+    }
+
+    /// The bounds of requests.
+    pub(crate) fn edge_options(&self) -> EdgeOptions {
+        EdgeOptions {
+            answer_timeout: Duration::from_secs(self.answer_timeout_seconds),
+            ..EdgeOptions::default()
+        }
+    }
+
+    /// How long what was accepted may take when the process stops.
+    pub(crate) fn drain_deadline(&self) -> Duration {
+        Duration::from_secs(self.drain_deadline_seconds)
+    }
+}
+
+impl Settings {
+    /// Where the ledger is.
+    ///
+    /// # Errors
+    /// When its URL is of no database that this version speaks.
+    pub(crate) fn ledger_options(&self, purpose: Purpose) -> Result<LedgerOptions, LedgerError> {
+        let LedgerConfig { url, readers_max } = &self.ledger;
+        if url.is_empty() {
+            let path = self.server.data_dir.join(LEDGER_FILE);
+            return Ok(LedgerOptions { path, readers_max: *readers_max, purpose });
+        }
+        LedgerOptions::parse_url(url, *readers_max, purpose)
+    }
+
+    /// What cannot be served, each with the key that asks for it.
+    pub(super) fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = self.missing_backends();
+        faults.extend(self.server.faults());
+        let mut refuse = |key, sentence: String| faults.push((key, sentence));
+        if let Err(error) = self.ledger_options(Purpose::Visit) {
+            refuse("ledger.url", format!("cannot be used: {error}"));
+        }
+        if !(1..=READERS_MAX).contains(&self.ledger.readers_max) {
+            refuse("ledger.readers_max", format!("must be from 1 to {READERS_MAX}"));
+        }
+        if let Err(error) = self.issuance.check() {
+            refuse("issuance", format!("is out of its bounds: {error}"));
+        }
+        if let Err(error) = crate::logs::parse_level(&self.telemetry.log_level) {
+            refuse("telemetry.log_level", format!("cannot be read: {error}"));
+        }
+        faults
+    }
+
+    /// The design knows more backends than this version has: naming one must not be ignored.
+    fn missing_backends(&self) -> Vec<(&'static str, String)> {
+        let asked = [
+            ("claims.strategy", self.claims.strategy != Strategy::Ledger, "ledger"),
+            ("claims.commit", self.claims.commit != Commit::Ledger, "ledger"),
+            ("redis.url", !self.redis.url.is_empty(), ""),
+            ("kafka.brokers", !self.kafka.brokers.is_empty(), ""),
+        ];
+        let only_ledger = "this version decides and keeps every claim in the SQLite ledger";
+        let sentence = |only: &str| match only {
+            "" => format!("must stay unset: {only_ledger}"),
+            only => format!("must be {only}: {only_ledger}"),
+        };
+        asked
+            .into_iter()
+            .filter(|(_, is_asked, _)| *is_asked)
+            .map(|(key, _, only)| (key, sentence(only)))
+            .collect()
+    }
+}
+
+impl ServerConfig {
+    fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        let mut refuse = |key, sentence: String| faults.push((key, sentence));
+        if !is_host_and_port(&self.listen) {
+            let found = &self.listen;
+            refuse("server.listen", format!("must be HOST:PORT, as 127.0.0.1:8080, not {found:?}"));
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            refuse("server.data_dir", "must name a directory".to_owned());
+        }
+        if self.roles.is_empty() || self.roles.iter().any(|role| !Role::SERVED.contains(role)) {
+            let sentence = "must be some of identity, catalog, issuance and wallet: \
+                            this version has no other role";
+            refuse("server.roles", sentence.to_owned());
+        }
+        if !(1..=CONNECTIONS_MAX).contains(&self.connections_max) {
+            refuse("server.connections_max", format!("must be from 1 to {CONNECTIONS_MAX}"));
+        }
+        let seconds = [
+            ("server.head_timeout_seconds", self.head_timeout_seconds),
+            ("server.idle_timeout_seconds", self.idle_timeout_seconds),
+            ("server.answer_timeout_seconds", self.answer_timeout_seconds),
+            ("server.drain_deadline_seconds", self.drain_deadline_seconds),
+        ];
+        for (key, _) in seconds.iter().filter(|(_, value)| !(1..=SECONDS_MAX).contains(value)) {
+            refuse(key, format!("must be from 1 to {SECONDS_MAX}"));
+        }
+        faults
+    }
+}
+
+/// Whether the text is an address to listen on; whether the host exists is for binding to tell.
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        !host.is_empty() && (bracketed || !host.contains(':')) && port.parse::<u16>().is_ok()
+    })
+}

@@ -1,0 +1,197 @@
+use std::ffi::OsString;
+
+use super::*;
+
+/// Loads a file (none when empty), variables and flags.
+fn load(
+    file: &str,
+    variables: &[(&str, &str)],
+    flags: &[(&'static str, &'static str, &str)],
+) -> Result<Configuration, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("firstcome.toml");
+    std::fs::write(&path, file).unwrap();
+    let variables = variables.iter().map(|(name, text)| (OsString::from(name), text.into()));
+    let flags = flags.iter().map(|(flag, key, text)| FlagValue { flag, key, text: (*text).into() });
+    let file = (!file.is_empty()).then_some(path.as_path());
+    Configuration::load(file, variables, flags.collect())
+}
+
+/// What `load` complains of, without the directory of the file.
+fn complaints(
+    file: &str,
+    variables: &[(&str, &str)],
+    flags: &[(&'static str, &'static str, &str)],
+) -> Vec<String> {
+    let ConfigError(faults) = load(file, variables, flags).err().expect("a complaint");
+    let bare = |fault: String| match fault.rsplit_once("/firstcome.toml:") {
+        Some((_, rest)) => format!("firstcome.toml:{rest}"),
+        None => fault,
+    };
+    faults.into_iter().map(bare).collect()
+}
+
+fn origin(configuration: &Configuration, key: &str) -> String {
+    let origin = configuration.layers.origin(key).to_string();
+    origin.rsplit_once('/').map_or(origin.clone(), |(_, name)| name.to_owned())
+}
+
+#[test]
+fn the_defaults_alone_are_a_configuration() {
+    let configuration = load("", &[], &[]).unwrap();
+    assert_eq!(configuration.settings.server.listen, "127.0.0.1:8080");
+    assert_eq!(configuration.settings.server.roles, Role::SERVED);
+    let options = configuration.settings.server.serve_options();
+    assert_eq!(options.connections_max, firstcome_web::ServeOptions::default().connections_max);
+    assert_eq!(configuration.settings.issuance, firstcome_issuance::IssuanceConfig::default());
+    assert!(configuration.layers.in_order().iter().all(|(_, it)| it.origin == Origin::Default));
+}
+
+#[test]
+fn every_default_has_a_comment_above_it() {
+    let mut explained = false;
+    for line in DEFAULTS.lines() {
+        if line.contains(" = ") && !line.starts_with('#') {
+            assert!(explained, "nothing explains {line}");
+        }
+        explained = line.starts_with('#');
+    }
+}
+
+#[test]
+fn the_last_layer_wins_and_is_named() {
+    let file =
+        "[server]\nlisten = \"a:1\"\ndata_dir = \"from-file\"\n\n[ledger]\nreaders_max = 2\n";
+    let variables = [("FIRSTCOME_LISTEN", "b:2"), ("FIRSTCOME_DATA_DIR", ""), ("PATH", "/bin")];
+    let in_file = load(file, &[], &[]).unwrap();
+    assert_eq!(in_file.settings.server.listen, "a:1");
+    assert_eq!(origin(&in_file, "server.listen"), "firstcome.toml:2");
+    assert_eq!(origin(&in_file, "ledger.readers_max"), "firstcome.toml:6");
+
+    let in_environment = load(file, &variables, &[]).unwrap();
+    assert_eq!(in_environment.settings.server.listen, "b:2");
+    assert_eq!(origin(&in_environment, "server.listen"), "environment FIRSTCOME_LISTEN");
+    assert_eq!(in_environment.settings.server.data_dir, Path::new("from-file"));
+
+    let by_flag = load(file, &variables, &[("--listen", "server.listen", "c:3")]).unwrap();
+    assert_eq!(by_flag.settings.server.listen, "c:3");
+    assert_eq!(origin(&by_flag, "server.listen"), "flag --listen");
+    assert_eq!(origin(&by_flag, "telemetry.log_level"), "default");
+}
+
+#[test]
+fn a_list_has_commas_where_it_comes_as_text() {
+    let configuration = load("", &[("FIRSTCOME_ROLES", "wallet, catalog")], &[]).unwrap();
+    assert_eq!(configuration.settings.server.roles, [Role::Wallet, Role::Catalog]);
+}
+
+#[test]
+fn a_file_is_also_named_by_the_environment() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("named.toml");
+    std::fs::write(&path, "server.listen = \"d:4\"").unwrap();
+    let configuration = load("", &[("FIRSTCOME_CONFIG", path.to_str().unwrap())], &[]).unwrap();
+    assert_eq!(origin(&configuration, "server.listen"), "named.toml:1");
+}
+
+#[test]
+fn mistakes_are_named_all_at_once() {
+    let file = "[server]\nlisten = 8080\nlissten = \"x\"\n[nothing]\nlike = \"it\"\n";
+    assert_eq!(
+        complaints(file, &[("FIRSTCOME_LISTENS", "x")], &[]),
+        [
+            "unknown environment variable FIRSTCOME_LISTENS; there are FIRSTCOME_CONFIG, \
+             FIRSTCOME_LISTEN, FIRSTCOME_DATA_DIR, FIRSTCOME_ROLES, FIRSTCOME_LEDGER_URL, \
+             FIRSTCOME_STRATEGY, FIRSTCOME_COMMIT, FIRSTCOME_REDIS_URL, FIRSTCOME_KAFKA_BROKERS, \
+             FIRSTCOME_ADMIN_EMAIL, FIRSTCOME_ADMIN_PASSWORD",
+            "firstcome.toml:2: server.listen must be a string, not an integer",
+            "firstcome.toml:3: unknown key server.lissten; is server.listen meant?",
+            "firstcome.toml:5: unknown key nothing.like; `firstcome config check` lists those \
+             there are",
+        ]
+    );
+}
+
+#[test]
+fn a_mistake_is_named_with_its_place() {
+    let cases = [
+        ("server = 3", "firstcome.toml:1: server is a section: write [server] and its keys below"),
+        ("a b", "firstcome.toml: line 1: key with no value, expected `=`"),
+        (
+            "\n[server]\nconnections_max = -1",
+            "firstcome.toml:3: server.connections_max: invalid value: integer `-1`, expected usize",
+        ),
+        (
+            "server.connections_max = 0",
+            "firstcome.toml:1: server.connections_max must be from 1 to 1000000",
+        ),
+        (
+            "server.listen = \"8080\"",
+            "firstcome.toml:1: server.listen must be HOST:PORT, as 127.0.0.1:8080, not \"8080\"",
+        ),
+        (
+            "telemetry.log_format = \"xml\"",
+            "firstcome.toml:1: telemetry.log_format: unknown variant `xml`, expected `text` or \
+             `json`",
+        ),
+    ];
+    for (file, expected) in cases {
+        assert_eq!(complaints(file, &[], &[]), [expected], "{file}");
+    }
+}
+
+#[test]
+fn what_this_version_lacks_is_refused_not_ignored() {
+    let only_ledger = "this version decides and keeps every claim in the SQLite ledger";
+    let cases = [
+        ("--strategy", "claims.strategy", "redis_lock", format!("must be ledger: {only_ledger}")),
+        ("--commit", "claims.commit", "kafka", format!("must be ledger: {only_ledger}")),
+        ("--redis-url", "redis.url", "redis://h", format!("must stay unset: {only_ledger}")),
+        ("--kafka-brokers", "kafka.brokers", "a:1,b:2", format!("must stay unset: {only_ledger}")),
+        (
+            "--role",
+            "server.roles",
+            "wallet,worker",
+            "must be some of identity, catalog, issuance and wallet: this version has no other \
+             role"
+                .to_owned(),
+        ),
+        (
+            "--ledger-url",
+            "ledger.url",
+            "postgres://u:canary@h/db",
+            "cannot be used: the ledger URL \"postgres://***@h/db\" is not supported: it must \
+             begin with sqlite:, as sqlite:./data/ledger.db"
+                .to_owned(),
+        ),
+    ];
+    for (flag, key, text, sentence) in cases {
+        let expected = format!("flag {flag}: {key} {sentence}");
+        assert_eq!(complaints("", &[], &[(flag, key, text)]), [expected]);
+    }
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let configuration = load(
+        "[ledger]\nurl = \"sqlite://u:canary@h/db\"",
+        &[("FIRSTCOME_ADMIN_PASSWORD", "canary canary")],
+        &[],
+    )
+    .unwrap();
+    let explained = configuration.explain();
+    assert!(!explained.contains("canary"), "{explained}");
+    assert!(explained.contains("password = \"***\""), "{explained}");
+    assert!(explained.contains("url = \"sqlite://***@h/db\""), "{explained}");
+    assert!(!format!("{:?}", configuration.settings).contains("canary canary"));
+}
+
+#[test]
+fn what_is_explained_is_a_configuration_again() {
+    let explained = load("", &[("FIRSTCOME_LISTEN", "b:2")], &[]).unwrap().explain();
+    let line = explained.lines().next().unwrap();
+    assert!(line.starts_with("server.listen = \"b:2\" "), "{line}");
+    assert!(line.ends_with("  # environment FIRSTCOME_LISTEN"), "{line}");
+    let again = load(&explained, &[], &[]).unwrap();
+    assert_eq!(again.settings.server.listen, "b:2");
+}
