@@ -10,6 +10,6 @@ mod checks;
 mod decode;
 mod strict;
 
-pub use body::{BODY_BYTES_MAX, Body, CLAIM_BODY_BYTES_MAX, ClaimBody, OptionalBody};
+pub use body::{BODY_BYTES_MAX, Body, CLAIM_BODY_BYTES_MAX, ClaimBody, OptionalBody, RawBody};
 pub use checks::{Checks, FieldError};
 pub use decode::{Integer, present};

@@ -28,7 +28,7 @@ pub use auth::{
 };
 pub use clock::SystemClock;
 pub use etag::{IfMatch, etag};
-pub use json::{Body, Checks, ClaimBody, FieldError, Integer, OptionalBody, present};
+pub use json::{Body, Checks, ClaimBody, FieldError, Integer, OptionalBody, RawBody, present};
 pub use listing::{CursorKey, Listing, Page};
 pub use middleware::{EdgeOptions, RequestId, edge};
 pub use openapi::{ProblemView, Refused};

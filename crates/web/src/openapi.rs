@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
-use utoipa::{IntoResponses, ToSchema};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
+use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
+use crate::json::{FieldError, Integer};
 use crate::problem::MEDIA_TYPE;
 
 /// The members of every refusal (RFC 9457); some codes add members of their own.
@@ -28,7 +29,17 @@ pub struct ProblemView {
     request_id: String,
     /// Whether the same request may succeed when it is sent again after `Retry-After`.
     retryable: bool,
+    /// What is wrong with each member of the body, where the code is `invalid`.
+    errors: Option<Vec<FieldError>>,
 }
+
+impl PartialSchema for Integer {
+    fn schema() -> RefOr<Schema> {
+        i64::schema()
+    }
+}
+
+impl ToSchema for Integer {}
 
 /// For `responses(…)`: the refusal that every call of a kind shares.
 pub struct Refused<const STATUS: u16>;

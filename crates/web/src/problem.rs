@@ -4,7 +4,6 @@
 //! thousands of them; `docs/adr/0002-validation.md` says why not by a library.
 
 mod code;
-mod schema;
 
 use std::borrow::Cow;
 use std::error::Error;

@@ -1,14 +1,19 @@
 //! Access tokens: JWTs with the claims of RFC 9068, signed with HS256.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use firstcome_core::{Clock, UserId};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
-use serde::{Deserialize, Serialize};
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use sha2::Sha256;
 
 use super::{Scopes, bearer, refused};
 use crate::problem::Problem;
@@ -19,6 +24,8 @@ const LEEWAY_SECONDS: i64 = 60;
 const TYPE: &str = "at+jwt";
 /// Longest token that is looked at.
 const TOKEN_BYTES_MAX: usize = 4096;
+/// Bytes of an HS256 signature.
+const SIGNATURE_BYTES: usize = 32;
 
 /// The claims of an access token.
 #[derive(Debug, Clone, Serialize)]
@@ -46,14 +53,17 @@ pub struct AccessClaims {
 #[derive(Clone)]
 pub struct TokenKey {
     signs: EncodingKey,
-    checks: DecodingKey,
+    checks: Hmac<Sha256>,
 }
 
 impl TokenKey {
     /// A key with this secret, which must come from a cryptographic random source.
     #[must_use]
     pub fn new(secret: &[u8; 32]) -> Self {
-        Self { signs: EncodingKey::from_secret(secret), checks: DecodingKey::from_secret(secret) }
+        Self {
+            signs: EncodingKey::from_secret(secret),
+            checks: Hmac::new_from_slice(secret).expect("HMAC takes a key of any length"),
+        }
     }
 
     /// The signed token.
@@ -67,8 +77,8 @@ impl TokenKey {
     }
 }
 
-impl std::fmt::Debug for TokenKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenKey")
     }
 }
@@ -91,8 +101,11 @@ pub struct Verified {
 }
 
 /// Checks tokens: one algorithm, one issuer, one audience, and the time by our own clock.
+///
+/// The signature is checked here and not by `jsonwebtoken`, which would expand the key again, read
+/// the header twice and take the time from elsewhere: a third of the cost of a claim's answer.
 pub struct Verifier {
-    key: DecodingKey,
+    key: Hmac<Sha256>,
     issuer: String,
     audience: String,
     clock: Arc<dyn Clock>,
@@ -131,12 +144,46 @@ struct WireClaims<'a> {
 }
 
 /// `aud` is one audience or a list of them (RFC 7519, section 4.1.3).
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Audience<'a> {
-    #[serde(borrow)]
     One(Cow<'a, str>),
-    Many(Vec<Cow<'a, str>>),
+    Many(Vec<String>),
+}
+
+impl Audience<'_> {
+    fn has(&self, audience: &str) -> bool {
+        match self {
+            Self::One(one) => one == audience,
+            Self::Many(many) => many.iter().any(|one| one == audience),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Audience<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Audience<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an audience or a list of them")
+            }
+
+            fn visit_borrowed_str<E>(self, one: &'de str) -> Result<Audience<'de>, E> {
+                Ok(Audience::One(one.into()))
+            }
+
+            fn visit_str<E>(self, one: &str) -> Result<Audience<'de>, E> {
+                Ok(Audience::One(one.to_owned().into()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, many: A) -> Result<Audience<'de>, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(many)).map(Audience::Many)
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMany)
+    }
 }
 
 impl Verifier {
@@ -175,11 +222,7 @@ impl Verifier {
         let not_ours = || refused("The access token is not one of ours.");
         let claims = self.authentic(token).ok_or_else(not_ours)?;
         let claims: WireClaims<'_> = serde_json::from_slice(&claims).map_err(|_| not_ours())?;
-        let for_us = match &claims.aud {
-            Audience::One(audience) => *audience == self.audience,
-            Audience::Many(audiences) => audiences.iter().any(|it| *it == self.audience),
-        };
-        if claims.iss != self.issuer || !for_us {
+        if claims.iss != self.issuer || !claims.aud.has(&self.audience) {
             return Err(refused("The access token is for another service."));
         }
         let now_seconds = self.clock.now().as_micros() / 1_000_000;
@@ -207,21 +250,17 @@ impl Verifier {
         if header != self.own_header && !is_acceptable(header) {
             return None;
         }
-        let verified = jsonwebtoken::crypto::verify(
-            signature,
-            message.as_bytes(),
-            &self.key,
-            Algorithm::HS256,
-        );
-        if !verified.unwrap_or(false) {
-            return None;
-        }
+        let mut bytes = [0; SIGNATURE_BYTES + 1];
+        let length = URL_SAFE_NO_PAD.decode_slice(signature, &mut bytes).ok()?;
+        let mut mac = self.key.clone();
+        mac.update(message.as_bytes());
+        mac.verify_slice(&bytes[..length]).ok()?;
         URL_SAFE_NO_PAD.decode(claims).ok()
     }
 }
 
-impl std::fmt::Debug for Verifier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier")
             .field("issuer", &self.issuer)
             .field("audience", &self.audience)

@@ -37,6 +37,19 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
     }
 }
 
+/// The bytes of a body of any media type, at most [`BODY_BYTES_MAX`], for a call whose protocol
+/// takes no JSON.
+#[derive(Debug, Clone)]
+pub struct RawBody(pub Bytes);
+
+impl<S: Sync> FromRequest<S> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        read(request, BODY_BYTES_MAX).await.map(Self)
+    }
+}
+
 /// The body of a call that takes none: absent, or `{}`.
 #[derive(Debug, Clone, Copy)]
 pub struct OptionalBody<const BYTES_MAX: usize = BODY_BYTES_MAX>;
