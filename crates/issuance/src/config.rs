@@ -45,7 +45,7 @@ impl IssuanceConfig {
     }
 }
 
-fn within<N: PartialOrd + std::fmt::Display>(
+fn within<N: Copy + PartialOrd + std::fmt::Display>(
     key: &str,
     number: N,
     min: N,

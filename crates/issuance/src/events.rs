@@ -36,7 +36,8 @@ pub async fn create(
     Body(body): Body<EventBody>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Event), IssuanceError> {
     let made = state.ledger().create_event(body.parse()?).await?;
-    let made = made.ok_or_else(|| Problem::new(Code::CouponNotFound, "There is no such coupon."))?;
+    let made =
+        made.ok_or_else(|| Problem::new(Code::CouponNotFound, "There is no such coupon."))?;
     let location = [(header::LOCATION, format!("/v1/events/{}", made.id))];
     Ok((StatusCode::CREATED, location, shown(&state, made)))
 }

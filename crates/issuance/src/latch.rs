@@ -272,3 +272,6 @@ fn drop_ended(slots: &mut HashMap<EventId, Slot>, now: Timestamp) {
 fn rest_until(now: Timestamp) -> Timestamp {
     Timestamp::from_micros(now.as_micros().saturating_add(REST_MICROS))
 }
+
+#[cfg(test)]
+mod tests;

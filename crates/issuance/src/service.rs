@@ -183,3 +183,6 @@ impl Builder {
         Ok((winners >= record.rule.issued).then_some(latch))
     }
 }
+
+#[cfg(test)]
+mod tests;

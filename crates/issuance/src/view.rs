@@ -51,9 +51,8 @@ impl AuditView {
     /// The audit, as it is shown.
     #[must_use]
     pub fn of(audit: AuditRecord) -> Self {
-        let check = |AuditCheck { name, expected, found, pass }| {
-            CheckView { name, expected, found, pass }
-        };
+        let check =
+            |AuditCheck { name, expected, found, pass }| CheckView { name, expected, found, pass };
         Self {
             event_id: audit.event_id,
             verdict: if audit.pass() { "pass" } else { "fail" },

@@ -123,11 +123,8 @@ impl Ledger {
         let Some(event) = blocking(move || sqlite::event_no(&path, id)).await? else {
             return Ok(None);
         };
-        let turn = if self.inner.lock.is_some() {
-            Some(self.settled_turn(event).await?)
-        } else {
-            None
-        };
+        let turn =
+            if self.inner.lock.is_some() { Some(self.settled_turn(event).await?) } else { None };
         let settled = turn.is_some();
         let path = self.inner.path.clone();
         let counts = blocking(move || {

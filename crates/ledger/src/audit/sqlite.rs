@@ -94,11 +94,7 @@ fn pending(db: &Transaction<'_>, event: EventNo) -> Result<Vec<Winner>, LedgerEr
 }
 
 /// Users among the pending winners whom the table does not know.
-fn new_users(
-    db: &Transaction<'_>,
-    event: EventNo,
-    pending: &[Winner],
-) -> Result<u64, LedgerError> {
+fn new_users(db: &Transaction<'_>, event: EventNo, pending: &[Winner]) -> Result<u64, LedgerError> {
     let mut users: Vec<&str> = pending.iter().map(|winner| winner.user_id.as_str()).collect();
     users.sort_unstable();
     users.dedup();

@@ -35,7 +35,8 @@ impl Ledger {
             let db = read_only(&path)?;
             // The journal before the table: who leaves the one in between is in the other by then.
             each_journalled(&db, event, |_, _, user| add(&mut folded, user.as_str()))?;
-            let mut select = db.prepare("SELECT user_id FROM issued_coupons WHERE event_no = ?1")?;
+            let mut select =
+                db.prepare("SELECT user_id FROM issued_coupons WHERE event_no = ?1")?;
             let mut rows = select.query([sql(event)])?;
             while let Some(row) = rows.next()? {
                 add(&mut folded, row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?);

@@ -1,0 +1,195 @@
+//! Latches against a real ledger, step by step, so that every order of events is tried and none
+//! is left to luck.
+
+use firstcome_core::{Action, CouponId, Name, Quantity, Strategy as Decider, UserId};
+use firstcome_ledger::{LedgerOptions, NewEvent, Purpose};
+use firstcome_testkit::{ManualClock, draft};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+
+struct Test {
+    handle: IssuanceHandle,
+    builder: Builder,
+    event: EventId,
+    clock: Arc<ManualClock>,
+    _service: Issuance,
+    _directory: TempDir,
+}
+
+impl Test {
+    /// An event of two, sold out to kim and lee, whose latch the background never builds.
+    async fn sold_out() -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
+        let time: Arc<dyn Clock> = Arc::clone(&clock) as _;
+        let path = directory.path().join("ledger.db");
+        let options = LedgerOptions { path, readers_max: 2, purpose: Purpose::Serve };
+        let ledger = Ledger::open(options, Arc::clone(&time)).await.expect("a new ledger");
+        let event = event(&ledger).await;
+        let config = IssuanceConfig::default();
+        let (service, handle) = Issuance::start(ledger.clone(), &config, Arc::clone(&time));
+        let latches = Arc::clone(&handle.inner.latches);
+        let builder = Builder { ledger, clock: time, latches };
+        let test = Self { handle, builder, event, clock, _service: service, _directory: directory };
+        for user in ["kim", "lee"] {
+            assert!(matches!(test.claim(user).await, Decision::Issued(_)));
+        }
+        test
+    }
+
+    async fn claim(&self, user: &str) -> Decision {
+        let user_id = UserId::parse(user).expect("a user id");
+        let claim = Claim { event_id: self.event, user_id };
+        self.handle.claim(claim).await.expect("a verdict")
+    }
+
+    fn begin(&self) -> Build {
+        let begun = self.handle.inner.latches.begin(self.event, self.clock.now());
+        begun.expect("nobody builds")
+    }
+
+    async fn read(&self) -> Option<Latch> {
+        self.builder.read(self.event).await.expect("the ledger answers")
+    }
+
+    fn finish(&self, build: Build, latch: Option<Latch>) {
+        self.handle.inner.latches.finish(build, latch, self.clock.now());
+    }
+
+    /// Whether memory answers strangers.
+    fn latched(&self) -> bool {
+        let mut strangers = (0..64).map(|index| UserId::parse(&format!("x{index}")));
+        strangers.any(|user| {
+            let user = user.expect("a user id");
+            let lookup = self.handle.inner.latches.lookup(self.event, &user, &*self.clock);
+            lookup == Lookup::SoldOut
+        })
+    }
+
+    async fn change(&self, change: Change) {
+        let now = self.clock.now();
+        let changed = self.handle.change_event(self.event, move |mut record| {
+            match change {
+                Change::Quantity(quantity) => {
+                    record.rule.quantity = Quantity::parse(quantity).expect("a quantity");
+                }
+                Change::Act(action) => {
+                    record.rule = record.rule.apply(action, now).expect("it fits");
+                }
+            }
+            Ok::<_, ()>(record)
+        });
+        changed.await.expect("the ledger answers").expect("the event").expect("done");
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    Quantity(i128),
+    Act(Action),
+}
+
+async fn event(ledger: &Ledger) -> EventId {
+    let coupon_id = CouponId::from_uuid(Uuid::now_v7());
+    ledger.create_coupon(coupon_id, draft::coupon()).await.expect("the ledger answers");
+    let new = NewEvent {
+        id: EventId::from_uuid(Uuid::now_v7()),
+        coupon_id,
+        name: Name::parse("두 명").expect("a name"),
+        rule: draft::rule(2),
+        strategy: Decider::Ledger,
+    };
+    ledger.create_event(new).await.expect("the ledger answers").expect("the coupon").id
+}
+
+#[tokio::test]
+async fn a_latch_knows_every_winner_settled_or_not() {
+    let test = Test::sold_out().await;
+    let build = test.begin();
+    let latch = test.read().await;
+    test.finish(build, latch);
+    assert!(test.latched());
+    for user in ["kim", "lee"] {
+        assert!(matches!(test.claim(user).await, Decision::AlreadyClaimed(_)));
+    }
+    assert_eq!(test.claim("park").await, Decision::SoldOut);
+}
+
+#[tokio::test]
+async fn a_top_up_before_the_winners_are_read_leaves_no_latch() {
+    let test = Test::sold_out().await;
+    let build = test.begin();
+    test.change(Change::Quantity(3)).await;
+    assert!(test.read().await.is_none(), "it is no longer sold out");
+    test.finish(build, None);
+    assert!(matches!(test.claim("park").await, Decision::Issued(_)));
+}
+
+#[tokio::test]
+async fn a_top_up_after_the_winners_are_read_leaves_no_latch() {
+    let test = Test::sold_out().await;
+    let build = test.begin();
+    let latch = test.read().await;
+    assert!(latch.is_some());
+    test.change(Change::Quantity(3)).await;
+    test.finish(build, latch);
+    assert!(!test.latched(), "what was read is out of date");
+    assert!(matches!(test.claim("park").await, Decision::Issued(_)));
+}
+
+#[tokio::test]
+async fn a_change_of_a_latched_event_is_heard_at_once() {
+    let changes = [
+        (Change::Act(Action::Pause), Decision::Paused),
+        (Change::Act(Action::Close), Decision::Closed),
+    ];
+    for (change, expected) in changes {
+        let test = Test::sold_out().await;
+        let build = test.begin();
+        let latch = test.read().await;
+        test.finish(build, latch);
+        assert!(test.latched());
+        test.change(change).await;
+        assert_eq!(test.claim("park").await, expected);
+        assert!(matches!(test.claim("kim").await, Decision::AlreadyClaimed(_)));
+    }
+}
+
+#[tokio::test]
+async fn a_sold_out_answer_has_the_latch_built_behind_it() {
+    let test = Test::sold_out().await;
+    let mut claims = 0;
+    while !test.latched() {
+        assert_eq!(test.claim(&format!("u{claims}")).await, Decision::SoldOut);
+        claims += 1;
+        assert!(claims < 100_000, "nobody builds the latch");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(test.claim("park").await, Decision::SoldOut);
+    test.handle.forget(test.event);
+    assert!(!test.latched());
+}
+
+/// Winners that claim again while the event is topped up, sells out and is latched over and over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_winner_is_ever_told_sold_out_and_no_top_up_goes_unnoticed() {
+    let test = Arc::new(Test::sold_out().await);
+    let winner = Arc::clone(&test);
+    let winner = tokio::spawn(async move {
+        loop {
+            assert!(matches!(winner.claim("kim").await, Decision::AlreadyClaimed(_)));
+            tokio::task::yield_now().await;
+        }
+    });
+    for quantity in 3..40 {
+        test.change(Change::Quantity(quantity)).await;
+        let late = format!("late-{quantity}");
+        assert!(matches!(test.claim(&late).await, Decision::Issued(_)), "it was topped up");
+        assert_eq!(test.claim("stranger").await, Decision::SoldOut);
+        assert!(matches!(test.claim(&late).await, Decision::AlreadyClaimed(_)));
+    }
+    assert!(!winner.is_finished(), "the winner heard the same each time");
+    winner.abort();
+}

@@ -1,0 +1,9 @@
+//! Issuance over a real ledger, in process.
+
+mod audits;
+mod claims;
+mod exports;
+mod input;
+mod lanes;
+mod lifecycle;
+mod support;
