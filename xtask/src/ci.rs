@@ -25,13 +25,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     };
     // The flags reach only our crates, so what clippy has checked of the others is taken as it is.
     let documentation = || {
-        let doc = [
-            "doc",
-            "--workspace",
-            "--no-deps",
-            "--document-private-items",
-            "--locked",
-        ];
+        let doc = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"];
         process::run(cargo(root).args(doc).env("RUSTDOCFLAGS", "-D warnings"))
     };
     let tests = || test::run(root, &[]);
@@ -85,10 +79,7 @@ mod tests {
         in_order(&[("first", &good), ("second", &good)]).unwrap();
         assert_eq!(reached.get(), 2);
         let error = in_order(&[("first", &good), ("second", &bad), ("third", &good)]).unwrap_err();
-        assert_eq!(
-            format!("{error:#}"),
-            "ci stopped at the step \"second\": seen"
-        );
+        assert_eq!(format!("{error:#}"), "ci stopped at the step \"second\": seen");
         assert_eq!(reached.get(), 3, "the third step did not run");
     }
 }

@@ -3,10 +3,7 @@
 //! In reading order: [`ci`] is what CI runs, [`tidy`] what it checks beyond the compiler,
 //! [`test`] the one command that runs every test, [`bench`] the measurements behind
 //! `docs/benchmarks.md`.
-#![expect(
-    clippy::print_stdout,
-    reason = "a command line program prints its progress"
-)]
+#![expect(clippy::print_stdout, reason = "a command line program prints its progress")]
 
 mod bench;
 mod ci;
@@ -68,8 +65,5 @@ fn run(task: Task) -> anyhow::Result<()> {
 /// The directory of the workspace's `Cargo.toml`, wherever the task was started.
 fn workspace_root() -> PathBuf {
     let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest_dir
-        .parent()
-        .expect("xtask lies in the workspace")
-        .to_path_buf()
+    manifest_dir.parent().expect("xtask lies in the workspace").to_path_buf()
 }

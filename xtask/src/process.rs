@@ -18,9 +18,7 @@ pub(crate) fn cargo(root: &std::path::Path) -> Command {
 /// When it cannot be started, or ends without success: the message shows the command.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = show(command);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
     anyhow::ensure!(status.success(), "`{shown}` failed ({status})");
     Ok(())
 }
@@ -31,9 +29,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
 /// Like [`run`], with what the command printed on its standard error.
 pub(crate) fn capture(command: &mut Command) -> anyhow::Result<String> {
     let shown = show(command);
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let output = command.output().with_context(|| format!("cannot start `{shown}`"))?;
     anyhow::ensure!(
         output.status.success(),
         "`{shown}` failed ({}): {}",
@@ -48,10 +44,7 @@ pub(crate) fn show(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program());
     let program = program.file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
-    words
-        .map(OsStr::to_string_lossy)
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
 /// Makes sure that a program is installed: by Debian's packages where we may, else an error that
@@ -71,10 +64,7 @@ pub(crate) fn need(program: &str, package: &str) -> anyhow::Result<()> {
     println!("installing {package}");
     run(Command::new("apt-get").args(["update", "-qq"]))?;
     run(Command::new("apt-get").args(["install", "-y", "-qq", package]))?;
-    anyhow::ensure!(
-        installed(program),
-        "{package} is installed, but {program} is not found"
-    );
+    anyhow::ensure!(installed(program), "{package} is installed, but {program} is not found");
     Ok(())
 }
 
@@ -91,18 +81,13 @@ mod tests {
     #[test]
     fn a_failing_command_is_named_in_the_error() {
         run(&mut Command::new("true")).unwrap();
-        let error = run(Command::new("false").arg("--now"))
-            .unwrap_err()
-            .to_string();
+        let error = run(Command::new("false").arg("--now")).unwrap_err().to_string();
         assert!(error.starts_with("`false --now` failed"), "{error}");
     }
 
     #[test]
     fn capture_gives_what_was_printed() {
-        assert_eq!(
-            capture(Command::new("echo").arg("hello")).unwrap(),
-            "hello\n"
-        );
+        assert_eq!(capture(Command::new("echo").arg("hello")).unwrap(), "hello\n");
         assert!(capture(&mut Command::new("no-such-program")).is_err());
     }
 

@@ -8,10 +8,7 @@ pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
     /// Starts measuring.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a measurement wants the machine's real clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "a measurement wants the machine's real clock")]
     pub(crate) fn start() -> Self {
         Self(Instant::now())
     }

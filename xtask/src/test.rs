@@ -11,11 +11,7 @@ use crate::process;
 pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
     start_services();
     let mut command = process::cargo(root);
-    process::run(
-        command
-            .args(["test", "--workspace", "--locked"])
-            .args(arguments),
-    )
+    process::run(command.args(["test", "--workspace", "--locked"]).args(arguments))
 }
 
 /// Starts the servers that tests talk to.

@@ -31,10 +31,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     (CATALOG, &[CORE, LEDGER, WEB]),
     (ISSUANCE, &[CORE, LEDGER, WEB]),
     (WALLET, &[CORE, LEDGER, WEB]),
-    (
-        SERVER,
-        &[CORE, LEDGER, WEB, IDENTITY, CATALOG, ISSUANCE, WALLET],
-    ),
+    (SERVER, &[CORE, LEDGER, WEB, IDENTITY, CATALOG, ISSUANCE, WALLET]),
     (TESTKIT, &[CORE]),
     (XTASK, &[]),
     (BENCH, &[]),
@@ -50,20 +47,13 @@ const OWNED: &[(&str, &[&str])] = &[
     ("rusqlite", &[LEDGER]),
     ("axum", HTTP),
     ("axum-server", &[WEB]),
+    ("rand", &[LEDGER, WEB, IDENTITY, CATALOG, ISSUANCE, WALLET, SERVER, TESTKIT]),
     ("anyhow", &[SERVER, XTASK, BENCH, TESTKIT]),
 ];
 
-/// What the rules must not reach by any way: input and output, runtimes, randomness.
+/// What the rules must not reach by any way: input and output, and what drives them.
 const IMPURE: &[&str] = &[
-    "tokio",
-    "sqlx",
-    "axum",
-    "hyper",
-    "redis",
-    "sea-orm",
-    "rusqlite",
-    "rand",
-    "getrandom",
+    "tokio", "mio", "sqlx", "axum", "hyper", "redis", "sea-orm", "rusqlite", "tracing", "metrics",
 ];
 
 /// A crate of the workspace with its direct dependencies.
@@ -114,29 +104,16 @@ impl Workspace {
                 dev: of_kind(true),
             }
         };
-        let members = metadata
-            .workspace_packages()
-            .into_iter()
-            .map(member)
-            .collect();
-        Ok(Self {
-            members,
-            reached_by_core: reached(&metadata, CORE)?,
-        })
+        let members = metadata.workspace_packages().into_iter().map(member).collect();
+        Ok(Self { members, reached_by_core: reached(&metadata, CORE)? })
     }
 }
 
 /// The names of the packages that one reaches by dependencies that are not of tests.
 fn reached(metadata: &Metadata, from: &str) -> anyhow::Result<BTreeSet<String>> {
-    let graph = metadata
-        .resolve
-        .as_ref()
-        .context("cargo metadata resolved nothing")?;
+    let graph = metadata.resolve.as_ref().context("cargo metadata resolved nothing")?;
     let nodes: BTreeMap<_, _> = graph.nodes.iter().map(|node| (&node.id, node)).collect();
-    let start = metadata
-        .workspace_packages()
-        .into_iter()
-        .find(|package| package.name == from);
+    let start = metadata.workspace_packages().into_iter().find(|package| package.name == from);
     let mut open = vec![&start.with_context(|| format!("no crate {from}"))?.id];
     let mut seen = BTreeSet::new();
     while let Some(id) = open.pop() {
@@ -148,40 +125,24 @@ fn reached(metadata: &Metadata, from: &str) -> anyhow::Result<BTreeSet<String>> 
             }
         }
     }
-    Ok(seen
-        .into_iter()
-        .map(|id| metadata[id].name.to_string())
-        .collect())
+    Ok(seen.into_iter().map(|id| metadata[id].name.to_string()).collect())
 }
 
 /// Finds dependencies that the architecture forbids.
 pub(crate) fn check(workspace: &Workspace) -> Vec<Finding> {
     let mut found: Vec<Finding> = workspace.members.iter().flat_map(check_member).collect();
-    for impure in IMPURE
-        .iter()
-        .filter(|name| workspace.reached_by_core.contains(**name))
-    {
+    for impure in IMPURE.iter().filter(|name| workspace.reached_by_core.contains(**name)) {
         let manifest = workspace.members.iter().find(|member| member.name == CORE);
         let path = manifest.map_or_else(String::new, |member| member.manifest.clone());
         let message = format!("the rules are pure, yet `{CORE}` reaches `{impure}`");
-        found.push(Finding {
-            rule: RULE,
-            path,
-            line: 0,
-            message,
-        });
+        found.push(Finding { rule: RULE, path, line: 0, message });
     }
     found
 }
 
 fn check_member(member: &Member) -> Vec<Finding> {
     let name = member.name.as_str();
-    let finding = |message| Finding {
-        rule: RULE,
-        path: member.manifest.clone(),
-        line: 0,
-        message,
-    };
+    let finding = |message| Finding { rule: RULE, path: member.manifest.clone(), line: 0, message };
     let Some((_, may_know)) = MAY_KNOW.iter().find(|(known, _)| *known == name) else {
         let message = format!("`{name}` is not in the table of who may know whom: give it a line");
         return vec![finding(message)];
@@ -190,31 +151,19 @@ fn check_member(member: &Member) -> Vec<Finding> {
     let mut found = Vec::new();
     for other in member.normal.iter().filter(|other| is_ours(other)) {
         if !may_know.contains(&other.as_str()) {
-            let why = if other == TESTKIT {
-                " outside of tests"
-            } else {
-                ""
-            };
+            let why = if other == TESTKIT { " outside of tests" } else { "" };
             found.push(finding(format!("`{name}` must not know `{other}`{why}")));
         }
     }
-    for other in member
-        .dev
-        .iter()
-        .filter(|other| is_ours(other) && *other != TESTKIT)
-    {
+    for other in member.dev.iter().filter(|other| is_ours(other) && *other != TESTKIT) {
         if !may_know.contains(&other.as_str()) {
-            found.push(finding(format!(
-                "`{name}` must not know `{other}`, its tests neither"
-            )));
+            found.push(finding(format!("`{name}` must not know `{other}`, its tests neither")));
         }
     }
     for (technology, owners) in OWNED {
         if member.normal.contains(*technology) && !owners.contains(&name) {
             let owners = owners.join(", ");
-            found.push(finding(format!(
-                "`{technology}` belongs to {owners}, not to `{name}`"
-            )));
+            found.push(finding(format!("`{technology}` belongs to {owners}, not to `{name}`")));
         }
     }
     found
@@ -223,19 +172,12 @@ fn check_member(member: &Member) -> Vec<Finding> {
 /// Finds manifests with a version of their own, or without the lints of the workspace.
 pub(crate) fn check_manifests(tree: &Tree) -> Vec<Finding> {
     let manifests = tree.ending("/Cargo.toml");
-    manifests
-        .flat_map(|file| check_manifest(&file.path, &file.text))
-        .collect()
+    manifests.flat_map(|file| check_manifest(&file.path, &file.text)).collect()
 }
 
 fn check_manifest(path: &str, text: &str) -> Vec<Finding> {
     let rule = "manifest";
-    let finding = |message| Finding {
-        rule,
-        path: path.to_owned(),
-        line: 0,
-        message,
-    };
+    let finding = |message| Finding { rule, path: path.to_owned(), line: 0, message };
     let manifest: toml::Table = match text.parse() {
         Ok(manifest) => manifest,
         Err(error) => return vec![finding(format!("does not parse: {error}"))],
@@ -249,9 +191,7 @@ fn check_manifest(path: &str, text: &str) -> Vec<Finding> {
         }
     }
     if !manifest.get("lints").is_some_and(from_workspace) {
-        found.push(finding(
-            "takes no lints of the workspace: `[lints] workspace = true`".into(),
-        ));
+        found.push(finding("takes no lints of the workspace: `[lints] workspace = true`".into()));
     }
     found
 }
@@ -273,36 +213,19 @@ mod tests {
     fn member(name: &str, normal: &[&str], dev: &[&str]) -> Member {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let manifest = format!("crates/{name}/Cargo.toml");
-        Member {
-            name: name.to_owned(),
-            manifest,
-            normal: set(normal),
-            dev: set(dev),
-        }
+        Member { name: name.to_owned(), manifest, normal: set(normal), dev: set(dev) }
     }
 
     fn messages(member: Member) -> Vec<String> {
-        let workspace = Workspace {
-            members: vec![member],
-            reached_by_core: BTreeSet::new(),
-        };
-        check(&workspace)
-            .into_iter()
-            .map(|finding| finding.message)
-            .collect()
+        let workspace = Workspace { members: vec![member], reached_by_core: BTreeSet::new() };
+        check(&workspace).into_iter().map(|finding| finding.message).collect()
     }
 
     #[test]
     fn services_know_the_ledger_but_not_each_other() {
-        assert_eq!(
-            messages(member(WALLET, &[CORE, LEDGER, WEB, "axum"], &[TESTKIT])),
-            [""; 0]
-        );
+        assert_eq!(messages(member(WALLET, &[CORE, LEDGER, WEB, "axum"], &[TESTKIT])), [""; 0]);
         let found = messages(member(WALLET, &[CORE, ISSUANCE], &[]));
-        assert_eq!(
-            found,
-            ["`firstcome-wallet` must not know `firstcome-issuance`"]
-        );
+        assert_eq!(found, ["`firstcome-wallet` must not know `firstcome-issuance`"]);
         let found = messages(member(WALLET, &[CORE], &[ISSUANCE]));
         assert_eq!(
             found,
@@ -330,41 +253,25 @@ mod tests {
 
     #[test]
     fn a_technology_has_its_owners() {
-        assert_eq!(
-            messages(member(LEDGER, &["sqlx", "rusqlite", "sea-orm"], &[])),
-            [""; 0]
-        );
+        assert_eq!(messages(member(LEDGER, &["sqlx", "rusqlite", "sea-orm"], &[])), [""; 0]);
         assert_eq!(messages(member(SERVER, &["anyhow", "axum"], &[])), [""; 0]);
         let found = messages(member(ISSUANCE, &["sqlx"], &[]));
-        assert_eq!(
-            found,
-            ["`sqlx` belongs to firstcome-ledger, not to `firstcome-issuance`"]
-        );
+        assert_eq!(found, ["`sqlx` belongs to firstcome-ledger, not to `firstcome-issuance`"]);
         assert_eq!(messages(member(LEDGER, &["axum"], &[])).len(), 1);
         assert_eq!(messages(member(CATALOG, &["anyhow"], &[])).len(), 1);
-        assert_eq!(
-            messages(member(CATALOG, &[], &["anyhow"])),
-            [""; 0],
-            "tests may"
-        );
+        assert_eq!(messages(member(CATALOG, &[], &["anyhow"])), [""; 0], "tests may");
     }
 
     #[test]
     fn the_rules_reach_nothing_impure() {
         let of = |reached: &[&str]| {
             let reached_by_core = reached.iter().map(|name| (*name).to_owned()).collect();
-            check(&Workspace {
-                members: vec![member(CORE, &["aes"], &[])],
-                reached_by_core,
-            })
+            check(&Workspace { members: vec![member(CORE, &["aes"], &[])], reached_by_core })
         };
         assert_eq!(of(&["aes", "jiff"]), []);
         let found = of(&["aes", "tokio"]);
         assert_eq!(found.len(), 1);
-        assert_eq!(
-            found[0].message,
-            "the rules are pure, yet `firstcome-core` reaches `tokio`"
-        );
+        assert_eq!(found[0].message, "the rules are pure, yet `firstcome-core` reaches `tokio`");
     }
 
     #[test]
@@ -379,16 +286,8 @@ mod tests {
         let of = |text: &str| check_manifests(&Tree::of(&[("crates/a/Cargo.toml", text)])).len();
         assert_eq!(of(good), 0);
         assert_eq!(of(&good.replace("a.workspace = true", "a = \"1\"")), 1);
-        assert_eq!(
-            of(&good.replace("{ workspace = true,", "{ version = \"1\",")),
-            1
-        );
-        assert_eq!(
-            of(&format!(
-                "{good}[target.'cfg(unix)'.dependencies]\nc = \"1\"\n"
-            )),
-            1
-        );
+        assert_eq!(of(&good.replace("{ workspace = true,", "{ version = \"1\",")), 1);
+        assert_eq!(of(&format!("{good}[target.'cfg(unix)'.dependencies]\nc = \"1\"\n")), 1);
         assert_eq!(of("[package]\nname = \"a\"\n"), 1);
         let root = Tree::of(&[("Cargo.toml", "[workspace.dependencies]\na = \"1\"\n")]);
         assert_eq!(check_manifests(&root), []);

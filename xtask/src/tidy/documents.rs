@@ -20,16 +20,11 @@ const COMMANDS: [&str; 2] = ["cargo run --release -- serve", "cargo xtask test"]
 
 /// Finds missing documents and READMEs that say different things.
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
-    let finding = |path: &str, message| Finding {
-        rule: "documents",
-        path: path.into(),
-        line: 0,
-        message,
-    };
+    let finding =
+        |path: &str, message| Finding { rule: "documents", path: path.into(), line: 0, message };
     let missing = REQUIRED.iter().filter(|path| tree.file(path).is_none());
-    let mut found: Vec<Finding> = missing
-        .map(|path| finding(path, "is missing".to_owned()))
-        .collect();
+    let mut found: Vec<Finding> =
+        missing.map(|path| finding(path, "is missing".to_owned())).collect();
     let (Some(english), Some(korean)) = (tree.file("README.md"), tree.file("README.ko.md")) else {
         return found;
     };
@@ -37,24 +32,13 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     for (file, page) in [(english, &english_page), (korean, &korean_page)] {
         for command in COMMANDS {
             if !page.code_blocks.iter().any(|block| block.contains(command)) {
-                found.push(finding(
-                    &file.path,
-                    format!("no code block has `{command}`"),
-                ));
+                found.push(finding(&file.path, format!("no code block has `{command}`")));
             }
         }
     }
     let counts = [
-        (
-            "headings",
-            english_page.anchors.len(),
-            korean_page.anchors.len(),
-        ),
-        (
-            "code blocks",
-            english_page.code_blocks.len(),
-            korean_page.code_blocks.len(),
-        ),
+        ("headings", english_page.anchors.len(), korean_page.anchors.len()),
+        ("code blocks", english_page.code_blocks.len(), korean_page.code_blocks.len()),
     ];
     for (what, in_english, in_korean) in counts {
         if in_english != in_korean {
@@ -76,10 +60,7 @@ mod tests {
         let mut files: Vec<(&str, &str)> = REQUIRED.iter().map(|path| (*path, "")).collect();
         files[0].1 = english;
         files[1].1 = korean;
-        check(&Tree::of(&files))
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        check(&Tree::of(&files)).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -89,15 +70,9 @@ mod tests {
 
     #[test]
     fn a_missing_document_is_found() {
-        let found = check(&Tree::of(&[
-            ("README.md", README),
-            ("README.ko.md", README),
-        ]));
+        let found = check(&Tree::of(&[("README.md", README), ("README.ko.md", README)]));
         assert_eq!(found.len(), REQUIRED.len() - 2);
-        assert_eq!(
-            found[0].to_string(),
-            "ARCHITECTURE.md: is missing [documents]"
-        );
+        assert_eq!(found[0].to_string(), "ARCHITECTURE.md: is missing [documents]");
     }
 
     #[test]

@@ -24,12 +24,7 @@ pub(crate) fn apply(mut findings: Vec<Finding>, exceptions: &[Exception]) -> Vec
         if findings.len() == before {
             let path = (*path).to_owned();
             let message = format!("no longer breaks `{rule}`: remove the exception ({reason})");
-            findings.push(Finding {
-                rule: "exceptions",
-                path,
-                line: 0,
-                message,
-            });
+            findings.push(Finding { rule: "exceptions", path, line: 0, message });
         }
     }
     findings
@@ -39,28 +34,16 @@ pub(crate) fn apply(mut findings: Vec<Finding>, exceptions: &[Exception]) -> Vec
 mod tests {
     use super::*;
 
-    const TABLE: Exception = Exception {
-        rule: "file-length",
-        path: "a.rs",
-        reason: "one long table",
-    };
+    const TABLE: Exception =
+        Exception { rule: "file-length", path: "a.rs", reason: "one long table" };
 
     fn finding(rule: &'static str, path: &str) -> Finding {
-        Finding {
-            rule,
-            path: path.to_owned(),
-            line: 0,
-            message: String::new(),
-        }
+        Finding { rule, path: path.to_owned(), line: 0, message: String::new() }
     }
 
     #[test]
     fn an_exception_covers_its_rule_in_its_file_only() {
-        let all = [
-            ("file-length", "a.rs"),
-            ("file-length", "b.rs"),
-            ("allow", "a.rs"),
-        ];
+        let all = [("file-length", "a.rs"), ("file-length", "b.rs"), ("allow", "a.rs")];
         let findings = all.map(|(rule, path)| finding(rule, path)).to_vec();
         let left = apply(findings.clone(), &[TABLE]);
         assert_eq!(left, findings[1..]);

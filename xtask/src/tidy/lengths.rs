@@ -15,12 +15,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
 }
 
 fn check_file(file: &File) -> Vec<Finding> {
-    let finding = |line, rule, message| Finding {
-        rule,
-        path: file.path.clone(),
-        line,
-        message,
-    };
+    let finding = |line, rule, message| Finding { rule, path: file.path.clone(), line, message };
     let mut found = Vec::new();
     let lines = file.text.lines().count();
     if lines > FILE_LINES_MAX {
@@ -45,11 +40,7 @@ fn check_file(file: &File) -> Vec<Finding> {
         }
         Err(error) => {
             let line = error.span().start().line;
-            found.push(finding(
-                line,
-                "function-length",
-                format!("does not parse: {error}"),
-            ));
+            found.push(finding(line, "function-length", format!("does not parse: {error}")));
         }
     }
     found
@@ -95,10 +86,7 @@ mod tests {
 
     fn rules(text: &str) -> Vec<(&'static str, usize)> {
         let found = check(&Tree::of(&[("crates/core/src/lib.rs", text)]));
-        found
-            .iter()
-            .map(|finding| (finding.rule, finding.line))
-            .collect()
+        found.iter().map(|finding| (finding.rule, finding.line)).collect()
     }
 
     fn function_of(lines: usize) -> String {
@@ -114,37 +102,25 @@ mod tests {
     #[test]
     fn a_function_may_have_70_lines_and_no_more() {
         assert_eq!(rules(&function_of(70)), []);
-        assert_eq!(
-            rules(&format!("\n{}", function_of(71))),
-            [("function-length", 2)]
-        );
+        assert_eq!(rules(&format!("\n{}", function_of(71))), [("function-length", 2)]);
         let method = format!("impl X {{\n{}}}\n", function_of(71));
         assert_eq!(rules(&method), [("function-length", 2)]);
         let default = format!("trait X {{\n{}}}\n", function_of(71));
         assert_eq!(rules(&default), [("function-length", 2)]);
         let inner = format!("mod a {{ fn outer() {{\n{}}} }}\n", function_of(71));
-        assert_eq!(
-            rules(&inner),
-            [("function-length", 1), ("function-length", 2)]
-        );
+        assert_eq!(rules(&inner), [("function-length", 1), ("function-length", 2)]);
     }
 
     #[test]
     fn attributes_and_comments_before_a_function_do_not_count() {
-        assert_eq!(
-            rules(&format!("/// Docs.\n#[inline]\n{}", function_of(70))),
-            []
-        );
+        assert_eq!(rules(&format!("/// Docs.\n#[inline]\n{}", function_of(70))), []);
     }
 
     #[test]
     fn a_line_may_have_100_columns_and_no_more() {
         let hangul = format!("// {}\n", "가".repeat(97));
         assert_eq!(rules(&hangul), []);
-        assert_eq!(
-            rules(&format!("\n// {}\n", "x".repeat(98))),
-            [("line-length", 2)]
-        );
+        assert_eq!(rules(&format!("\n// {}\n", "x".repeat(98))), [("line-length", 2)]);
     }
 
     #[test]

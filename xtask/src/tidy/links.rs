@@ -9,12 +9,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     for file in tree.ending(".md") {
         for (line, link) in Page::parse(&file.text).links {
             if let Err(message) = follow(tree, &file.path, &link) {
-                found.push(Finding {
-                    rule: "dead-link",
-                    path: file.path.clone(),
-                    line,
-                    message,
-                });
+                found.push(Finding { rule: "dead-link", path: file.path.clone(), line, message });
             }
         }
     }
@@ -26,18 +21,12 @@ fn follow(tree: &Tree, from: &str, link: &str) -> Result<(), String> {
         return Ok(());
     }
     let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
-    let target = if path.is_empty() {
-        from.to_owned()
-    } else {
-        resolve(from, path)
-    };
+    let target = if path.is_empty() { from.to_owned() } else { resolve(from, path) };
     if !target.is_empty() && !tree.paths.contains(&target) {
         return Err(format!("`{link}`: there is no `{target}`"));
     }
     // Anchors of other files, such as line numbers, are not ours to know.
-    let page = tree
-        .file(&target)
-        .filter(|_| target.ends_with(".md") && !anchor.is_empty());
+    let page = tree.file(&target).filter(|_| target.ends_with(".md") && !anchor.is_empty());
     match page.map(|file| Page::parse(&file.text)) {
         Some(page) if !page.anchors.iter().any(|known| known == anchor) => {
             Err(format!("`{link}`: `{target}` has no heading `#{anchor}`"))
@@ -76,10 +65,7 @@ mod tests {
             ("README.md", "# Firstcome\n"),
             ("crates/core/src/lib.rs", ""),
         ]);
-        check(&tree)
-            .into_iter()
-            .map(|finding| finding.message)
-            .collect()
+        check(&tree).into_iter().map(|finding| finding.message).collect()
     }
 
     #[test]
@@ -93,10 +79,7 @@ mod tests {
     #[test]
     fn a_dead_file_is_found() {
         let found = dead("[a](errors/gone.md)");
-        assert_eq!(
-            found,
-            ["`errors/gone.md`: there is no `docs/errors/gone.md`"]
-        );
+        assert_eq!(found, ["`errors/gone.md`: there is no `docs/errors/gone.md`"]);
         assert_eq!(dead("![a](../picture.svg)").len(), 1);
     }
 

@@ -85,19 +85,13 @@ mod tests {
     #[test]
     fn anchors_are_those_of_the_rendered_page() {
         let page = Page::parse("# A claim's `way`\n\n## 보장 하는 것\n\n## Same\n\n## Same\n");
-        assert_eq!(
-            page.anchors,
-            ["a-claims-way", "보장-하는-것", "same", "same-1"]
-        );
+        assert_eq!(page.anchors, ["a-claims-way", "보장-하는-것", "same", "same-1"]);
     }
 
     #[test]
     fn links_in_code_are_not_links() {
         let page = Page::parse("\n[a](b.md)\n\n```\n[c](d.md)\n```\n`[e](f.md)` ![g](h.svg)\n");
-        assert_eq!(
-            page.links,
-            [(2, "b.md".to_owned()), (7, "h.svg".to_owned())]
-        );
+        assert_eq!(page.links, [(2, "b.md".to_owned()), (7, "h.svg".to_owned())]);
         assert_eq!(page.code_blocks, ["[c](d.md)\n"]);
         assert_eq!(page.code_words, ["[e](f.md)"]);
     }

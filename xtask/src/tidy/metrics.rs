@@ -7,26 +7,16 @@ use proc_macro2::{TokenStream, TokenTree};
 use super::tree::{File, Finding, Tree};
 
 const PAGE: &str = "docs/metrics.md";
-const MACROS: [&str; 6] = [
-    "counter",
-    "gauge",
-    "histogram",
-    "describe_counter",
-    "describe_gauge",
-    "describe_histogram",
-];
+const MACROS: [&str; 6] =
+    ["counter", "gauge", "histogram", "describe_counter", "describe_gauge", "describe_histogram"];
 
 /// Finds metrics that the page does not explain. A project without the page explains none.
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let Some(page) = tree.file(PAGE) else {
         return Vec::new();
     };
-    let sources = tree
-        .ending(".rs")
-        .filter(|file| file.path.starts_with("crates/"));
-    sources
-        .flat_map(|file| unexplained(file, &page.text))
-        .collect()
+    let sources = tree.ending(".rs").filter(|file| file.path.starts_with("crates/"));
+    sources.flat_map(|file| unexplained(file, &page.text)).collect()
 }
 
 fn unexplained(file: &File, page: &str) -> Vec<Finding> {
@@ -67,10 +57,7 @@ mod tests {
 
     fn found(source: &str, page: &str) -> Vec<String> {
         let tree = Tree::of(&[("crates/web/src/metrics.rs", source), (PAGE, page)]);
-        check(&tree)
-            .into_iter()
-            .map(|finding| finding.message)
-            .collect()
+        check(&tree).into_iter().map(|finding| finding.message).collect()
     }
 
     #[test]
@@ -78,10 +65,7 @@ mod tests {
         let source =
             "fn f() { metrics::counter!(\"claims_total\", \"verdict\" => v).increment(1); }";
         assert_eq!(found(source, "| `claims_total` | claims |"), [""; 0]);
-        assert_eq!(
-            found(source, "nothing"),
-            ["`claims_total` is not in docs/metrics.md"]
-        );
+        assert_eq!(found(source, "nothing"), ["`claims_total` is not in docs/metrics.md"]);
         assert_eq!(found("fn counter() { counter(\"x\") }", "nothing"), [""; 0]);
     }
 }

@@ -57,9 +57,7 @@ impl Tree {
 
     /// The files whose path ends so.
     pub(crate) fn ending<'a>(&'a self, end: &'a str) -> impl Iterator<Item = &'a File> {
-        self.files
-            .iter()
-            .filter(move |file| file.path.ends_with(end))
+        self.files.iter().filter(move |file| file.path.ends_with(end))
     }
 
     /// The file of that path.
@@ -76,10 +74,7 @@ impl Tree {
             for (at, _) in path.match_indices('/') {
                 tree.paths.insert(path[..at].to_owned());
             }
-            tree.files.push(File {
-                path: (*path).to_owned(),
-                text: (*text).to_owned(),
-            });
+            tree.files.push(File { path: (*path).to_owned(), text: (*text).to_owned() });
         }
         tree
     }
@@ -99,12 +94,7 @@ pub(crate) struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            rule,
-            path,
-            line,
-            message,
-        } = self;
+        let Self { rule, path, line, message } = self;
         match line {
             0 => write!(out, "{path}: {message} [{rule}]"),
             _ => write!(out, "{path}:{line}: {message} [{rule}]"),

@@ -12,22 +12,17 @@ use super::tree::{File, Finding, Tree};
 const UNFINISHED: [&str; 3] = ["todo", "unimplemented", "dbg"];
 
 /// Names that say nothing of what a module is for.
-const WITHOUT_SUBJECT: [&str; 7] = [
-    "utils", "util", "helpers", "helper", "manager", "managers", "common",
-];
+const WITHOUT_SUBJECT: [&str; 7] =
+    ["utils", "util", "helpers", "helper", "manager", "managers", "common"];
 
 /// Beginnings of paths that exist on one machine only.
-const OF_A_MACHINE: [&str; 3] = [
-    concat!("/", "home/"),
-    concat!("/", "root/"),
-    concat!("/", "work/"),
-];
+const OF_A_MACHINE: [&str; 3] =
+    [concat!("/", "home/"), concat!("/", "root/"), concat!("/", "work/")];
 
 /// Finds words that do not belong.
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let rust = tree.ending(".rs").flat_map(check_rust);
-    rust.chain(tree.files.iter().flat_map(machine_paths))
-        .collect()
+    rust.chain(tree.files.iter().flat_map(machine_paths)).collect()
 }
 
 fn check_rust(file: &File) -> Vec<Finding> {
@@ -42,12 +37,7 @@ fn check_rust(file: &File) -> Vec<Finding> {
         Err(error) => found.push((0, "tokens", format!("does not parse: {error}"))),
     }
     let path = &file.path;
-    let finding = |(line, rule, message)| Finding {
-        rule,
-        path: path.clone(),
-        line,
-        message,
-    };
+    let finding = |(line, rule, message)| Finding { rule, path: path.clone(), line, message };
     found.into_iter().map(finding).collect()
 }
 
@@ -83,11 +73,8 @@ fn attribute(after: &[TokenTree]) -> Option<&Group> {
 /// `#[allow(…)]` and `#[ignore]`, also when a `cfg_attr` holds them.
 fn read_attribute(attribute: &Group, found: &mut Found) {
     let line = attribute.span_open().start().line;
-    let words: Vec<String> = attribute
-        .stream()
-        .into_iter()
-        .map(|token| token.to_string())
-        .collect();
+    let words: Vec<String> =
+        attribute.stream().into_iter().map(|token| token.to_string()).collect();
     let Some(name) = words.first().map(String::as_str) else {
         return;
     };
@@ -98,11 +85,7 @@ fn read_attribute(attribute: &Group, found: &mut Found) {
         found.push((line, "allow", message));
     }
     if holds("ignore") {
-        found.push((
-            line,
-            "ignore",
-            "an ignored test proves nothing: run or remove it".to_owned(),
-        ));
+        found.push((line, "ignore", "an ignored test proves nothing: run or remove it".to_owned()));
     }
 }
 
@@ -166,10 +149,7 @@ mod tests {
 
     fn rules(path: &str, text: &str) -> Vec<(&'static str, usize)> {
         let found = check(&Tree::of(&[(path, text)]));
-        found
-            .iter()
-            .map(|finding| (finding.rule, finding.line))
-            .collect()
+        found.iter().map(|finding| (finding.rule, finding.line)).collect()
     }
 
     fn in_rust(text: &str) -> Vec<(&'static str, usize)> {
@@ -180,60 +160,33 @@ mod tests {
     fn a_bare_allow_is_found_wherever_it_hides() {
         assert_eq!(in_rust("\n#[allow(dead_code)]\nfn f() {}"), [("allow", 2)]);
         assert_eq!(in_rust("#![allow(dead_code)]"), [("allow", 1)]);
-        assert_eq!(
-            in_rust("#[cfg_attr(test, allow(dead_code))]\nfn f() {}"),
-            [("allow", 1)]
-        );
-        assert_eq!(
-            in_rust("macro_rules! m { () => { #[allow(x)] fn f() {} } }"),
-            [("allow", 1)]
-        );
-        assert_eq!(
-            in_rust("#[expect(dead_code, reason = \"later\")]\nfn f() {}"),
-            []
-        );
-        assert_eq!(
-            in_rust("// #[allow(dead_code)]\nconst S: &str = \"#[allow(x)]\";"),
-            []
-        );
-        assert_eq!(
-            in_rust("#[expect(clippy::x, reason = \"we allow it\")]\nfn allow() {}"),
-            []
-        );
+        assert_eq!(in_rust("#[cfg_attr(test, allow(dead_code))]\nfn f() {}"), [("allow", 1)]);
+        assert_eq!(in_rust("macro_rules! m { () => { #[allow(x)] fn f() {} } }"), [("allow", 1)]);
+        assert_eq!(in_rust("#[expect(dead_code, reason = \"later\")]\nfn f() {}"), []);
+        assert_eq!(in_rust("// #[allow(dead_code)]\nconst S: &str = \"#[allow(x)]\";"), []);
+        assert_eq!(in_rust("#[expect(clippy::x, reason = \"we allow it\")]\nfn allow() {}"), []);
     }
 
     #[test]
     fn unfinished_code_is_found() {
         assert_eq!(in_rust("fn f() {\n    todo!()\n}"), [("unfinished", 2)]);
-        assert_eq!(
-            in_rust("fn f() { unimplemented!(\"x\") }"),
-            [("unfinished", 1)]
-        );
+        assert_eq!(in_rust("fn f() { unimplemented!(\"x\") }"), [("unfinished", 1)]);
         assert_eq!(in_rust("fn f() { g(dbg!(1)) }"), [("unfinished", 1)]);
-        assert_eq!(
-            in_rust("/// Never todo!() here.\nfn todo() -> bool { todo != dbg }"),
-            []
-        );
+        assert_eq!(in_rust("/// Never todo!() here.\nfn todo() -> bool { todo != dbg }"), []);
     }
 
     #[test]
     fn an_ignored_test_is_found() {
         assert_eq!(in_rust("#[test]\n#[ignore]\nfn f() {}"), [("ignore", 2)]);
         assert_eq!(in_rust("#[ignore = \"slow\"]\nfn f() {}"), [("ignore", 1)]);
-        assert_eq!(
-            in_rust("#[cfg_attr(windows, ignore)]\nfn f() {}"),
-            [("ignore", 1)]
-        );
+        assert_eq!(in_rust("#[cfg_attr(windows, ignore)]\nfn f() {}"), [("ignore", 1)]);
         assert_eq!(in_rust("#[test]\nfn ignore() {}"), []);
     }
 
     #[test]
     fn a_module_needs_a_subject() {
         assert_eq!(rules("crates/web/src/utils.rs", ""), [("module-name", 0)]);
-        assert_eq!(
-            rules("crates/web/src/helpers/text.rs", ""),
-            [("module-name", 0)]
-        );
+        assert_eq!(rules("crates/web/src/helpers/text.rs", ""), [("module-name", 0)]);
         assert_eq!(in_rust("mod common {}"), [("module-name", 1)]);
         assert_eq!(in_rust("fn common() {} struct Manager;"), []);
     }
@@ -241,24 +194,9 @@ mod tests {
     #[test]
     fn a_path_of_a_machine_is_found_in_any_text() {
         let home = concat!("/", "home/me/x");
-        assert_eq!(
-            rules("docs/a.md", &format!("see\n`{home}`")),
-            [("machine-path", 2)]
-        );
-        assert_eq!(
-            in_rust(&format!("const P: &str = \"{home}\";")),
-            [("machine-path", 1)]
-        );
-        assert_eq!(
-            rules(".ci/run", concat!("cd /", "work/x")),
-            [("machine-path", 1)]
-        );
-        assert_eq!(
-            rules(
-                "docs/a.md",
-                &format!("https://example.com{home} and docs{home}")
-            ),
-            []
-        );
+        assert_eq!(rules("docs/a.md", &format!("see\n`{home}`")), [("machine-path", 2)]);
+        assert_eq!(in_rust(&format!("const P: &str = \"{home}\";")), [("machine-path", 1)]);
+        assert_eq!(rules(".ci/run", concat!("cd /", "work/x")), [("machine-path", 1)]);
+        assert_eq!(rules("docs/a.md", &format!("https://example.com{home} and docs{home}")), []);
     }
 }

@@ -1,0 +1,151 @@
+//! The product as a benchmark sees it: a process, an admin's connection, tokens of shoppers.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::Workshop;
+use super::http::Connection;
+use super::served::Served;
+use crate::process::{capture, show};
+
+/// Above any number of claims of one run.
+pub(crate) const QUANTITY_MAX: u32 = 10_000_000;
+
+/// A running product on a data directory of its own.
+pub(crate) struct Product {
+    pub(crate) served: Served,
+    program: PathBuf,
+    data_dir: PathBuf,
+    admin: Connection,
+    admin_token: String,
+    coupon_id: String,
+}
+
+impl Product {
+    /// Starts the product on a data directory, new or not, and creates a coupon. With an
+    /// instrument, the product runs as its last arguments.
+    ///
+    /// # Errors
+    /// When it does not start or refuses what an admin may do.
+    pub(crate) fn start(
+        workshop: &Workshop,
+        data_dir: &str,
+        instrument: Option<Command>,
+    ) -> anyhow::Result<Self> {
+        let program = workshop.program("firstcome");
+        let data_dir = workshop.file(data_dir);
+        let mut command = match instrument {
+            Some(mut instrument) => {
+                instrument.arg(&program);
+                instrument
+            }
+            None => Command::new(&program),
+        };
+        command.arg("serve").arg("--data-dir").arg(&data_dir);
+        let served = Served::start(command, "/readyz", &workshop.file("product.log"))?;
+        let mut token = Command::new(&program);
+        token.args(["token", "--sub", "bench-admin", "--scope", "admin", "--ttl", "2h"]);
+        let admin_token = capture(token.arg("--data-dir").arg(&data_dir))?.trim().to_owned();
+        let admin = Connection::open(served.address)?;
+        let coupon_id = String::new();
+        let mut product = Self { served, program, data_dir, admin, admin_token, coupon_id };
+        let coupon = product.post("/v1/coupons", &coupon())?;
+        product.coupon_id = id(&coupon)?;
+        Ok(product)
+    }
+
+    /// Creates an event that is open, and gives the path of its claims.
+    ///
+    /// # Errors
+    /// When the product refuses it.
+    pub(crate) fn open_event(&mut self, quantity: u32) -> anyhow::Result<String> {
+        let event = json!({
+            "coupon_id": self.coupon_id,
+            "name": "Bench",
+            "quantity": quantity,
+            "opens_at": "2020-01-01T00:00:00Z",
+            "closes_at": "2099-01-01T00:00:00Z",
+        });
+        let event = self.post("/v1/events", &event)?;
+        Ok(format!("/v1/events/{}/claims", id(&event)?))
+    }
+
+    /// Audits the event of these claims, and gives the number of coupons it has issued.
+    ///
+    /// # Errors
+    /// When the verdict is not `pass`.
+    pub(crate) fn audit(&mut self, claims_path: &str) -> anyhow::Result<u64> {
+        let path = claims_path.replace("/claims", "/audit");
+        let answer = self.admin.call("GET", &path, Some(&self.admin_token), None)?;
+        let audit = answer.json(200)?;
+        anyhow::ensure!(audit["verdict"] == "pass", "the audit failed: {audit}");
+        audit["issued"].as_u64().context("the audit counts nothing")
+    }
+
+    /// Claims once and gives the size of the answer's body, in bytes.
+    ///
+    /// # Errors
+    /// When the status is another than the expected one.
+    pub(crate) fn claim_once(
+        &mut self,
+        path: &str,
+        token: &str,
+        expected_status: u16,
+    ) -> anyhow::Result<usize> {
+        let answer = self.admin.call("POST", path, Some(token), None)?;
+        answer.json(expected_status)?;
+        Ok(answer.body.len())
+    }
+
+    /// Writes tokens of `NAME-1` … `NAME-count` to a file, one a line.
+    ///
+    /// # Errors
+    /// When the product cannot sign them.
+    pub(crate) fn write_tokens(&self, name: &str, count: u64, file: &Path) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.program);
+        command.args(["token", "--sub", name, "--count", &count.to_string(), "--ttl", "2h"]);
+        command.arg("--data-dir").arg(&self.data_dir).stdin(Stdio::null());
+        let status = command.stdout(File::create(file)?).status()?;
+        anyhow::ensure!(status.success(), "`{}` failed ({status})", show(&command));
+        Ok(())
+    }
+
+    /// The token of one shopper.
+    ///
+    /// # Errors
+    /// When the product cannot sign it.
+    pub(crate) fn token(&self, name: &str) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.program);
+        command.args(["token", "--sub", name, "--ttl", "2h"]);
+        Ok(capture(command.arg("--data-dir").arg(&self.data_dir))?.trim().to_owned())
+    }
+
+    /// Drains and ends the product.
+    ///
+    /// # Errors
+    /// When it does not end cleanly.
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        drop(self.admin);
+        self.served.terminate()
+    }
+
+    fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.admin.call("POST", path, Some(&self.admin_token), Some(body))?.json(201)
+    }
+}
+
+fn coupon() -> Value {
+    json!({
+        "name": "Bench",
+        "benefit": {"type": "amount", "amount": 5000, "currency": "KRW"},
+        "validity": {"type": "days", "days": 30},
+    })
+}
+
+fn id(resource: &Value) -> anyhow::Result<String> {
+    Ok(resource["id"].as_str().with_context(|| format!("no id: {resource}"))?.to_owned())
+}
