@@ -100,7 +100,7 @@ impl Growth<'_> {
         let product = Product::start(self.workshop, "data", Some(callgrind))?;
         let switch = |word: &str| {
             let pid = product.served.pid().to_string();
-            capture(Command::new("callgrind_control").args(["--instr", word, &pid]))
+            capture(Command::new("callgrind_control").args([&format!("--instr={word}"), &pid]))
         };
         product.served.wait_until_idle()?;
         switch("on")?;

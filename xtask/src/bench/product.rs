@@ -45,11 +45,10 @@ impl Product {
             }
             None => Command::new(&program),
         };
-        command.arg("serve").arg("--data-dir").arg(&data_dir);
+        unconfigured(&mut command).arg("serve").arg("--data-dir").arg(&data_dir);
         let served = Served::start(command, "/readyz", &workshop.file("product.log"))?;
-        let mut token = Command::new(&program);
-        token.args(["token", "--sub", "bench-admin", "--scope", "admin", "--ttl", "2h"]);
-        let admin_token = capture(token.arg("--data-dir").arg(&data_dir))?.trim().to_owned();
+        let mut token = token_command(&program, &data_dir, "bench-admin");
+        let admin_token = capture(token.args(["--scope", "admin"]))?.trim().to_owned();
         let admin = Connection::open(served.address)?;
         let coupon_id = String::new();
         let mut product = Self { served, program, data_dir, admin, admin_token, coupon_id };
@@ -106,9 +105,8 @@ impl Product {
     /// # Errors
     /// When the product cannot sign them.
     pub(crate) fn write_tokens(&self, name: &str, count: u64, file: &Path) -> anyhow::Result<()> {
-        let mut command = Command::new(&self.program);
-        command.args(["token", "--sub", name, "--count", &count.to_string(), "--ttl", "2h"]);
-        command.arg("--data-dir").arg(&self.data_dir).stdin(Stdio::null());
+        let mut command = token_command(&self.program, &self.data_dir, name);
+        command.args(["--count", &count.to_string()]).stdin(Stdio::null());
         let status = command.stdout(File::create(file)?).status()?;
         anyhow::ensure!(status.success(), "`{}` failed ({status})", show(&command));
         Ok(())
@@ -119,9 +117,8 @@ impl Product {
     /// # Errors
     /// When the product cannot sign it.
     pub(crate) fn token(&self, name: &str) -> anyhow::Result<String> {
-        let mut command = Command::new(&self.program);
-        command.args(["token", "--sub", name, "--ttl", "2h"]);
-        Ok(capture(command.arg("--data-dir").arg(&self.data_dir))?.trim().to_owned())
+        let mut command = token_command(&self.program, &self.data_dir, name);
+        Ok(capture(&mut command)?.trim().to_owned())
     }
 
     /// Drains and ends the product.
@@ -136,6 +133,23 @@ impl Product {
     fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.admin.call("POST", path, Some(&self.admin_token), Some(body))?.json(201)
     }
+}
+
+/// The command that signs tokens for a name with the product's own key.
+fn token_command(program: &Path, data_dir: &Path, name: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args(["token", "--sub", name, "--ttl", "2h", "--data-dir"]).arg(data_dir);
+    unconfigured(&mut command);
+    command
+}
+
+/// Takes away the configuration that the environment may hold: what is measured are the defaults.
+fn unconfigured(command: &mut Command) -> &mut Command {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for name in names.filter(|name| name.to_string_lossy().starts_with("FIRSTCOME_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 fn coupon() -> Value {
