@@ -7,6 +7,7 @@ use sea_orm::{
     ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 
+use crate::claim::sqlite::IssuedCounts;
 use crate::entity::event::{ActiveModel, Column, Entity};
 use crate::{EventRecord, Ledger, LedgerError};
 
@@ -42,8 +43,9 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not answer.
     pub async fn event(&self, id: EventId) -> Result<Option<EventRecord>, LedgerError> {
+        let counts = self.inner.issued_live.snapshot();
         let row = Entity::find().filter(Column::Id.eq(id.as_uuid())).one(&self.inner.reader);
-        row.await?.map(|row| self.live(row.try_into()?)).transpose()
+        row.await?.map(|row| live(row.try_into()?, &counts)).transpose()
     }
 
     /// A page of events. Which are sold out may lag behind by what is not settled yet.
@@ -58,8 +60,9 @@ impl Ledger {
         if let Some(after) = query.after {
             select = select.filter(Column::Id.lt(after.as_uuid()));
         }
+        let counts = self.inner.issued_live.snapshot();
         let rows = select.order_by_desc(Column::Id).limit(query.limit).all(&self.inner.reader);
-        rows.await?.into_iter().map(|row| self.live(row.try_into()?)).collect()
+        rows.await?.into_iter().map(|row| live(row.try_into()?, &counts)).collect()
     }
 
     /// Makes an event; none when there is no such coupon.
@@ -101,9 +104,10 @@ impl Ledger {
         let ledger = self.clone();
         self.spawn(async move {
             let write = ledger.write().await?;
+            let counts = ledger.inner.issued_live.snapshot();
             let found = Entity::find().filter(Column::Id.eq(id.as_uuid()));
             let Some(row) = found.one(write.connection()).await? else { return Ok(None) };
-            let before = ledger.live(row.try_into()?)?;
+            let before = live(row.try_into()?, &counts)?;
             let (version, issued) = (before.version, before.rule.issued);
             let after = match change(before) {
                 Ok(after) => after,
@@ -123,17 +127,17 @@ impl Ledger {
         })
         .await
     }
+}
 
-    /// The record with what memory knows of its claims.
-    fn live(&self, mut record: EventRecord) -> Result<EventRecord, LedgerError> {
-        if let Some(issued) = self.inner.issued_live.get(record.no) {
-            record.rule.issued = Ord::max(record.rule.issued, issued);
-        }
-        if record.rule.issued > record.rule.quantity.get() {
-            return Err(LedgerError::Corrupt("an event issued more than it has".to_owned()));
-        }
-        Ok(record)
+/// The record with what memory knew of its claims before it was read.
+fn live(mut record: EventRecord, counts: &IssuedCounts) -> Result<EventRecord, LedgerError> {
+    if let Some(issued) = counts.get(&record.no) {
+        record.rule.issued = Ord::max(record.rule.issued, *issued);
     }
+    if record.rule.issued > record.rule.quantity.get() {
+        return Err(LedgerError::Corrupt("an event issued more than it has".to_owned()));
+    }
+    Ok(record)
 }
 
 fn row(new: &NewEvent, now: Timestamp) -> ActiveModel {

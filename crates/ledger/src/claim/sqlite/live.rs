@@ -27,25 +27,29 @@ pub(super) struct LiveEvent {
     pub(super) validity: Validity,
 }
 
-/// How many coupons each claimed event has issued, for those who read events: the tables lag
-/// behind by what is not settled.
+/// How many coupons each event has issued of which the tables do not know all.
+pub(crate) type IssuedCounts = HashMap<EventNo, u32>;
+
+/// The counts for those who read events: the tables lag behind by what is not settled.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct IssuedLive(Arc<RwLock<HashMap<EventNo, u32>>>);
+pub(crate) struct IssuedLive(Arc<RwLock<Arc<IssuedCounts>>>);
 
 impl IssuedLive {
-    /// What is issued of this event; none when the tables know.
-    pub(crate) fn get(&self, event: EventNo) -> Option<u32> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&event).copied()
+    /// The counts at this moment. Take them before reading the tables: what is missing here the
+    /// tables know by then, and a quantity read later is at least a count taken earlier.
+    pub(crate) fn snapshot(&self) -> Arc<IssuedCounts> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn set(&self, event: EventNo, issued: u32) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(event, issued);
+        let mut counts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut counts).insert(event, issued);
     }
 
     /// Drops what the tables know by now.
     pub(super) fn retain(&self, unsettled: impl Fn(EventNo) -> bool) {
-        let mut issued = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        issued.retain(|event, _| unsettled(*event));
+        let mut counts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut counts).retain(|event, _| unsettled(*event));
     }
 }
 
