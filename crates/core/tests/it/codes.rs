@@ -141,7 +141,8 @@ proptest! {
     /// The other way round: a permutation of all 60-bit numbers, so whatever is typed either has
     /// no place or is the code of the place that it leads to.
     #[test]
-    fn a_place_leads_back_to_its_code(typed in "[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}") {
+    fn a_place_leads_back_to_its_code(letters in "[0-9A-HJKMNP-TV-Z]{12}") {
+        let typed = [&letters[..4], &letters[4..8], &letters[8..]].join("-");
         let code = Code::parse(&typed).expect("of the alphabet");
         prop_assert_eq!(code.to_string(), typed);
         if let Some((event, sequence)) = key().place(code) {

@@ -1,0 +1,16 @@
+//! The product from the outside: the real binary over real HTTP, held against its contract.
+//!
+//! Each test has a server and a data directory of its own.
+
+mod bad_input;
+mod chance;
+mod contract;
+mod durability;
+mod full_disk;
+mod lifecycle;
+mod redemption;
+mod scenario;
+mod shop;
+mod shutdown;
+mod startup;
+mod tokens;

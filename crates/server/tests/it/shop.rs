@@ -1,0 +1,196 @@
+//! A shop: a server with an admin, and what tests do with it most.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use firstcome_core::Timestamp;
+use firstcome_testkit::{Answer, Api, Body, Launch, Server, Wire, coupon_body, event_body};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_firstcome");
+/// How often a test looks again at what it waits for.
+const POLL: Duration = Duration::from_millis(20);
+/// Longest that a test waits for something that comes by itself.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+pub(crate) struct Shop {
+    pub(crate) server: Server,
+    pub(crate) api: Api,
+    /// A token of an admin.
+    pub(crate) admin: String,
+}
+
+impl Shop {
+    pub(crate) async fn open() -> Self {
+        Self::open_as(|launch| launch).await
+    }
+
+    pub(crate) async fn open_as(change: impl FnOnce(Launch) -> Launch) -> Self {
+        let server = Server::start_as(BINARY, change).await;
+        let admin = server.token("admin-1", "user admin").await;
+        Self { api: server.api(), server, admin }
+    }
+
+    /// After the server has ended: starts it again on the same data.
+    pub(crate) async fn reopen(&mut self) {
+        self.server.restart().await;
+        self.api = self.server.api();
+    }
+
+    /// A token of a shopper.
+    pub(crate) async fn user(&self, name: &str) -> String {
+        self.server.token(name, "user").await
+    }
+
+    /// A token of a checkout service.
+    pub(crate) async fn checkout(&self) -> String {
+        self.server.token("checkout-1", "redeem").await
+    }
+
+    /// Makes a coupon; its id.
+    pub(crate) async fn coupon_of(&self, body: Body) -> String {
+        let call = self.api.post("/v1/coupons").token(&self.admin);
+        call.json(body).await.expect(201).member_text("/id")
+    }
+
+    /// Makes a coupon that no test cares about; its id.
+    pub(crate) async fn coupon(&self) -> String {
+        self.coupon_of(coupon_body()).await
+    }
+
+    /// Makes an event of a new coupon, as `change` wants it; what was answered.
+    pub(crate) async fn event_of(&self, change: impl FnOnce(Body) -> Body) -> Answer {
+        let body = change(event_body(&self.coupon().await));
+        self.api.post("/v1/events").token(&self.admin).json(body).await.expect(201)
+    }
+
+    /// Makes an open event of so many coupons; its id.
+    pub(crate) async fn event(&self, quantity: u32) -> String {
+        self.event_of(|body| body.quantity(quantity)).await.member_text("/id")
+    }
+
+    /// Makes an open event of ten that issues this coupon; its id.
+    pub(crate) async fn event_issuing(&self, coupon: Body) -> String {
+        let body = event_body(&self.coupon_of(coupon).await);
+        let call = self.api.post("/v1/events").token(&self.admin);
+        call.json(body).await.expect(201).member_text("/id")
+    }
+
+    pub(crate) async fn claim(&self, event: &str, token: &str) -> Answer {
+        self.api.post(&format!("/v1/events/{event}/claims")).token(token).await
+    }
+
+    /// Does something to an event's lifecycle.
+    pub(crate) async fn act(&self, event: &str, action: &str) -> Answer {
+        self.api.post(&format!("/v1/events/{event}/{action}")).token(&self.admin).await
+    }
+
+    /// Reads an event; its `ETag` is in the header.
+    pub(crate) async fn read_event(&self, event: &str) -> Answer {
+        self.api.get(&format!("/v1/events/{event}")).await.expect(200)
+    }
+
+    /// Changes an event as it is now.
+    pub(crate) async fn change_event(&self, event: &str, change: Value) -> Answer {
+        let etag = self.read_event(event).await.header("etag").to_owned();
+        let call = self.api.patch(&format!("/v1/events/{event}")).token(&self.admin);
+        call.header("if-match", &etag).json(change).await
+    }
+
+    /// Redeems an issued coupon.
+    pub(crate) async fn redeem(&self, issued: &str, token: &str, order: Value) -> Answer {
+        let path = format!("/v1/me/coupons/{issued}/redemptions");
+        self.api.post(&path).token(token).json(order).await
+    }
+
+    pub(crate) async fn audit(&self, event: &str) -> Answer {
+        let path = format!("/v1/events/{event}/audit");
+        self.api.get(&path).token(&self.admin).await.expect(200)
+    }
+
+    /// Audits an event, which passes with so many issued.
+    pub(crate) async fn expect_audit(&self, event: &str, issued: usize) {
+        let audit = self.audit(event).await;
+        for (member, expected) in [
+            ("/verdict", Value::from("pass")),
+            ("/issued", Value::from(issued)),
+            ("/rows", Value::from(issued)),
+            ("/distinct_users", Value::from(issued)),
+            ("/max_sequence", Value::from(issued)),
+            ("/pending", Value::from(0)),
+        ] {
+            assert_eq!(audit.member(member), expected, "{member}: {audit}");
+        }
+    }
+
+    /// Every issued coupon of an event by its user, as the admin's list tells.
+    pub(crate) async fn issued(&self, event: &str) -> BTreeMap<String, Value> {
+        let path = format!("/v1/events/{event}/issued-coupons");
+        let mut by_user = BTreeMap::new();
+        for item in self.walk(&path, &self.admin, 200).await {
+            let user = item["user_id"].as_str().expect("a user").to_owned();
+            let twice = by_user.insert(user, item);
+            assert_eq!(twice, None, "a user with two issued coupons");
+        }
+        by_user
+    }
+
+    /// All items of a list, page by page.
+    pub(crate) async fn walk(&self, path: &str, token: &str, limit: usize) -> Vec<Value> {
+        let mut items = Vec::new();
+        let mut cursor = String::new();
+        let joint = if path.contains('?') { '&' } else { '?' };
+        loop {
+            let page = format!("{path}{joint}limit={limit}{cursor}");
+            let page = self.api.get(&page).token(token).await.expect(200);
+            let on_page = page.member("/items").as_array().expect("a list").clone();
+            assert!(on_page.len() <= limit, "{page}");
+            items.extend(on_page);
+            match page.member("/next_cursor") {
+                Value::Null => return items,
+                next => cursor = format!("&cursor={}", next.as_str().expect("a cursor")),
+            }
+        }
+    }
+
+    /// The moment in so many seconds, by the server's clock.
+    pub(crate) async fn moment_in(&self, seconds: i64) -> String {
+        let server_time = self.event_of(|body| body).await.member_text("/server_time");
+        let now = Timestamp::parse_rfc3339(&server_time).expect("a moment");
+        Timestamp::from_micros(now.as_micros() + seconds * 1_000_000).to_string()
+    }
+
+    /// A connection on which nothing was sent.
+    pub(crate) async fn wire(&self) -> Wire {
+        self.server.wire().await
+    }
+}
+
+/// What never changes of an issued coupon.
+pub(crate) fn lasting(issued: &Value) -> Value {
+    let mut lasting = issued.clone();
+    let object = lasting.as_object_mut().expect("an issued coupon");
+    for member in ["state", "used_at"] {
+        object.remove(member).expect("an issued coupon");
+    }
+    lasting
+}
+
+/// Asks again until the answer is as it should be; the deadline is generous.
+pub(crate) async fn eventually<F: Future<Output = Answer>>(
+    what: &str,
+    mut ask: impl FnMut() -> F,
+    holds: impl Fn(&Answer) -> bool,
+) -> Answer {
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        let answer = ask().await;
+        if holds(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what}: still {answer}");
+        sleep(POLL).await;
+    }
+}
