@@ -1,9 +1,10 @@
 //! Refusals: RFC 9457 problem details with a stable [`Code`].
 //!
 //! The answer is rendered by hand, once, into one buffer, because a sold-out drop sends hundreds of
-//! thousands of them; `docs/adr/0002-validation.md` says why not by a library.
+//! thousands of them; `docs/adr/0002-validation.md` says why by no library.
 
 mod code;
+mod pages;
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -15,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 pub use code::Code;
+pub use pages::error_pages;
 
 use crate::json::FieldError;
 use crate::middleware::request_id;

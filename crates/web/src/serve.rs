@@ -26,7 +26,7 @@ use patience::{Noted, Patience, RunOut};
 
 /// Most bytes of a request's head that are read at all. The edge refuses heads far below this with
 /// a problem; above it nothing is parsed, and hyper answers a bare 431.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+const HEAD_BYTES_MAX: usize = 128 * 1024;
 /// How long accepting pauses when the process has run out of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

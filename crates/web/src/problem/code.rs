@@ -6,6 +6,7 @@ struct Meaning {
     status: u16,
     title: &'static str,
     retryable: bool,
+    page: &'static str,
 }
 
 macro_rules! codes {
@@ -28,6 +29,7 @@ macro_rules! codes {
                         status: $status,
                         title: $title,
                         retryable: codes!(@ $retry),
+                        page: include_str!(concat!("../../../../docs/errors/", $word, ".md")),
                     },)+
                 }
             }
@@ -107,6 +109,12 @@ impl Code {
         self.meaning().retryable
     }
 
+    /// The page that explains the code, in Markdown.
+    #[must_use]
+    pub const fn page(self) -> &'static str {
+        self.meaning().page
+    }
+
     /// The code with this word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
@@ -160,6 +168,17 @@ mod tests {
         }
         for text in titles {
             assert!(text.is_ascii() && !text.contains(['"', '\\']), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_page_says_what_the_table_says() {
+        for &code in Code::ALL {
+            let (word, status, title) = (code.as_str(), code.status(), code.title());
+            let again = if code.retryable() { "Retryable" } else { "Not retryable" };
+            let page = code.page();
+            assert!(page.starts_with(&format!("# `{word}`\n\n{status} ")), "{word}");
+            assert!(page.contains(&format!(". {title} {again}.\n")), "{word}");
         }
     }
 
