@@ -1,7 +1,7 @@
 //! `cargo xtask`: the tasks of the workspace, in Rust, so that a fresh machine needs no other tool.
 //!
 //! In reading order: [`ci`] is what CI runs, [`tidy`] what it checks beyond the compiler,
-//! [`test`] the one command that runs every test, [`bench`] the measurements behind
+//! [`mod@test`] the one command that runs every test, [`mod@bench`] the measurements behind
 //! `docs/benchmarks.md`.
 #![expect(clippy::print_stdout, reason = "a command line program prints its progress")]
 

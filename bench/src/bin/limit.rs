@@ -3,10 +3,7 @@
 //! The product's rates are given as shares of this server's, measured in the same run with the
 //! same load, so that they mean the same on any machine. It has the product's allocator, runtime
 //! and number of threads, and answers with a body of the size of the product's answer.
-#![expect(
-    clippy::print_stdout,
-    reason = "a command line program says where it listens"
-)]
+#![expect(clippy::print_stdout, reason = "a command line program says where it listens")]
 
 use std::net::SocketAddr;
 
@@ -45,13 +42,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let body = Bytes::from(vec![b'x'; arguments.body_bytes]);
     let answer = move || {
         let body = body.clone();
-        async move {
-            (
-                StatusCode::CREATED,
-                [(header::CONTENT_TYPE, "application/json")],
-                body,
-            )
-        }
+        async move { (StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], body) }
     };
     let router = axum::Router::new().route("/v1/events/{id}/claims", post(answer));
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
