@@ -7,12 +7,16 @@ use firstcome_core::{Clock, EventId};
 use firstcome_ledger::{Claim, Decision, EventRecord, Ledger, LedgerError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
 use crate::lane::{self, Lanes, NotDrained};
 use crate::latch::{Build, Latch, Latches, Lookup};
 use crate::metrics::Metrics;
 use crate::strategy::{LedgerStrategy, Strategy};
 use crate::{IssuanceConfig, NoVerdict};
+
+/// How long the builder of latches rests after a build, as a multiple of the build.
+const RESTS_PER_BUILD: u32 = 4;
 
 /// What runs: keep it until the process stops, then [shut it down](Issuance::shutdown).
 pub struct Issuance {
@@ -149,7 +153,8 @@ impl IssuanceHandle {
     }
 }
 
-/// Builds latches, one at a time.
+/// Builds latches, one at a time, and rests after each, so that building takes a small share of a
+/// processor however many events sell out.
 pub(crate) struct Builder {
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<dyn Clock>,
@@ -159,6 +164,7 @@ pub(crate) struct Builder {
 impl Builder {
     async fn run(self, mut asked: mpsc::Receiver<Build>) {
         while let Some(build) = asked.recv().await {
+            let began = Instant::now();
             let latch = self.read(build.event).await.unwrap_or_else(|error| {
                 tracing::warn!(
                     event.id = %build.event, error.message = %error,
@@ -167,6 +173,7 @@ impl Builder {
                 None
             });
             self.latches.finish(build, latch, self.clock.now());
+            sleep(began.elapsed() * RESTS_PER_BUILD).await;
         }
     }
 

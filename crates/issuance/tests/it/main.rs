@@ -2,6 +2,7 @@
 
 mod audits;
 mod claims;
+mod document;
 mod exports;
 mod input;
 mod lanes;

@@ -25,6 +25,8 @@ pub(crate) struct TestIssuance {
     pub(crate) handle: IssuanceHandle,
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<ManualClock>,
+    /// The OpenAPI document.
+    pub(crate) document: Value,
     router: Router,
     key: TokenKey,
     _directory: TempDir,
@@ -60,9 +62,10 @@ impl TestIssuance {
         let key = TokenKey::new(&SECRET);
         let verifier = Arc::new(Verifier::new(&key, "test", "firstcome", time));
         let state = IssuanceState::new(handle.clone(), verifier, CursorKey::new(&SECRET));
-        let (router, _) = firstcome_issuance::router(state).split_for_parts();
+        let (router, document) = firstcome_issuance::router(state).split_for_parts();
+        let document = serde_json::to_value(document).expect("a document is JSON");
         let router = edge(router, EdgeOptions::default());
-        Self { service, handle, ledger, clock, router, key, _directory: directory }
+        Self { service, handle, ledger, clock, document, router, key, _directory: directory }
     }
 
     pub(crate) async fn coupon(&self) -> CouponId {
