@@ -7,8 +7,8 @@
 //!   without an unknown or a repeated member;
 //! - who asks is known from the token alone; no header names a user.
 //!
-//! Modules in reading order: [`problem`], [`json`], [`path`], [`listing`], [`etag`], [`auth`],
-//! [`clock`], [`middleware`], [`serve`], [`views`], [`openapi`].
+//! Modules in reading order: [`problem`], [`json`], [`path`], [`listing`], [`mod@etag`], [`auth`],
+//! [`clock`], [`middleware`], [`mod@serve`], [`views`], [`openapi`].
 
 pub mod auth;
 pub mod clock;
@@ -30,9 +30,9 @@ pub use clock::SystemClock;
 pub use etag::{IfMatch, etag};
 pub use json::{Body, Checks, ClaimBody, FieldError, Integer, OptionalBody, RawBody, present};
 pub use listing::{CursorKey, Listing, Page};
-pub use middleware::{EdgeOptions, RequestId, edge};
+pub use middleware::{EdgeOptions, RequestId, describe_metrics, edge};
 pub use openapi::{ProblemView, Refused};
 pub use path::PathId;
-pub use problem::{Code, Problem};
+pub use problem::{Code, Problem, error_pages};
 pub use serve::{Drained, ServeOptions, serve};
 pub use views::{EventView, IssuedView};

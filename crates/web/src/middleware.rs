@@ -1,4 +1,4 @@
-//! What happens to every request, whatever its route: the whole order is [`Edge::call`].
+//! What happens to every request, whatever its route: the whole order is `Edge::call`.
 
 pub(crate) mod request_id;
 
@@ -42,7 +42,7 @@ impl Default for EdgeOptions {
     }
 }
 
-/// Wraps every route of a complete router, and its 404 and 405, in the [`Edge`].
+/// Wraps every route of a complete router, and its 404 and 405, in the edge.
 ///
 /// Call it last: routes that are added afterwards have no edge. The state is already in the router
 /// then, so that its layers are made once for each route and not for each request.

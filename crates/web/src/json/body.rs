@@ -31,7 +31,10 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
         if request.body().is_end_stream() {
             return Err(malformed("The body is missing."));
         }
-        let bytes = read_json(request, BODY_BYTES_MAX).await?;
+        if !is_json(request.headers()) {
+            return Err(unsupported());
+        }
+        let bytes = read(request, BODY_BYTES_MAX).await?;
         let node = strict::parse(&bytes).map_err(malformed)?;
         decode::decode(node).map(Self)
     }
@@ -87,14 +90,6 @@ fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
 
 fn unsupported() -> Problem {
     Problem::new(Code::UnsupportedMediaType, "Send application/json, in UTF-8 and not compressed.")
-}
-
-/// Reads a whole body that says it is JSON.
-async fn read_json(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
-    if !is_json(request.headers()) {
-        return Err(unsupported());
-    }
-    read(request, bytes_max).await
 }
 
 /// Reads a whole body of at most `bytes_max` bytes.

@@ -143,7 +143,7 @@ async fn bad_tokens_are_refused() {
         let header = Header { typ: Some(typ.to_owned()), ..Header::new(Algorithm::HS256) };
         signed_by(&SECRET, &header, &claims())
     };
-    let mut bad = vec![
+    for token in [
         String::new(),
         "a.b.c".to_owned(),
         "쿠폰".to_owned(),
@@ -169,7 +169,13 @@ async fn bad_tokens_are_refused() {
         signed(&json!([])),
         signed(&json!("text")),
         signed(&with(&json!({"pad": "a".repeat(5000)}))),
-    ];
+    ] {
+        assert_refused(&token).await;
+    }
+}
+
+#[tokio::test]
+async fn bad_claims_are_refused() {
     let claims = [
         json!({"iss": "somebody"}),
         json!({"aud": "other"}),
@@ -190,20 +196,19 @@ async fn bad_tokens_are_refused() {
         json!({"sub": 5}),
         json!({"iat": "now"}),
     ];
-    bad.extend(claims.iter().map(|changes| signed(&with(changes))));
-    for name in ["iss", "aud", "sub", "exp", "iat", "jti", "scope"] {
-        bad.push(signed(&with(&json!({name: null}))));
+    let names = ["iss", "aud", "sub", "exp", "iat", "jti", "scope"];
+    for changes in claims.into_iter().chain(names.map(|name| json!({name: null}))) {
+        assert_refused(&signed(&with(&changes))).await;
     }
-    for token in bad {
-        for path in ["/user", "/admin", "/any"] {
-            let answer = call(path, &[&format!("Bearer {token}")]).await;
-            assert_eq!(answer.code(), "unauthenticated", "{token}");
-            assert_eq!(
-                answer.header("www-authenticate"),
-                Some("Bearer error=\"invalid_token\""),
-                "{token}"
-            );
-        }
+}
+
+/// Whatever the call, the token is refused, and no more is told than that.
+async fn assert_refused(token: &str) {
+    for path in ["/user", "/admin", "/any"] {
+        let answer = call(path, &[&format!("Bearer {token}")]).await;
+        assert_eq!(answer.code(), "unauthenticated", "{token}");
+        let challenge = answer.header("www-authenticate");
+        assert_eq!(challenge, Some("Bearer error=\"invalid_token\""), "{token}");
     }
 }
 
