@@ -47,9 +47,8 @@ pub(crate) struct ClaimWriter {
     events: HashMap<EventId, LiveEvent>,
     tail: Tail,
     issued_live: IssuedLive,
-    /// Claims in the latest batch, and batches so far: how busy the drop is.
-    latest_batch: usize,
-    batches: u64,
+    /// Claims so far: how busy the drop is.
+    claims: u64,
     metrics: Metrics,
 }
 
@@ -83,8 +82,7 @@ impl ClaimWriter {
             events: HashMap::new(),
             tail: Tail::default(),
             issued_live: IssuedLive::default(),
-            latest_batch: 0,
-            batches: 0,
+            claims: 0,
             metrics: Metrics::new(),
         };
         writer.read_journal()?;
@@ -102,8 +100,7 @@ impl ClaimWriter {
 
     /// Decides a batch and makes its winners durable.
     pub(crate) fn claim(&mut self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
-        self.latest_batch = batch.len();
-        self.batches += 1;
+        self.claims += batch.len() as u64;
         self.make_room(batch.len()).map_err(ClaimError::Unavailable)?;
         let now = self.clock.now();
         let groups = group(batch);

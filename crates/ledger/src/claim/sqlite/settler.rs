@@ -9,8 +9,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::checkpoint::{CheckpointMode, checkpoint_as};
 use crate::{Ledger, LedgerError};
 
-/// A batch of fewer claims than this shows a drop with time to spare.
-const CALM_BATCH: usize = 32;
+/// Claims between two looks from which the drop has no time to spare: 5,000 a second.
+const BUSY_CLAIMS: u64 = 100;
 /// Winners that are settled at once beside a drop, so that no claim waits long for its turn.
 const BESIDE_A_DROP: usize = 512;
 /// Winners that are settled at once while nobody claims.
@@ -30,10 +30,11 @@ impl Ledger {
             let mut look = interval(LOOK_EVERY);
             look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut failing = false;
+            let mut claims_seen = 0;
             loop {
                 look.tick().await;
                 let Some(inner) = inner.upgrade() else { break };
-                let outcome = Self { inner }.look_after().await;
+                let outcome = Self { inner }.look_after(&mut claims_seen).await;
                 if let Err(error) = &outcome
                     && !failing
                 {
@@ -46,19 +47,16 @@ impl Ledger {
         *settler = Some(task);
     }
 
-    async fn look_after(&self) -> Result<(), LedgerError> {
-        let mut batches_before = None;
+    /// Settles until nothing is left, or until the drop has no time to spare.
+    async fn look_after(&self, claims_seen: &mut u64) -> Result<(), LedgerError> {
         loop {
             let mut turn = self.inner.turn.clone().lock_owned().await;
-            let (latest_batch, batches) = turn.load();
-            let alone = batches_before == Some(batches);
-            batches_before = Some(batches);
-            let unsettled = turn.unsettled();
-            let busy = !alone && latest_batch >= CALM_BATCH;
-            if unsettled == 0 || busy {
+            let claims = turn.claims() - *claims_seen;
+            *claims_seen = turn.claims();
+            if turn.unsettled() == 0 || claims >= BUSY_CLAIMS {
                 break;
             }
-            let wins_max = if alone { ALONE } else { BESIDE_A_DROP };
+            let wins_max = if claims == 0 { ALONE } else { BESIDE_A_DROP };
             blocking(move || turn.settle_some(wins_max)).await?;
         }
         self.look_after_wal().await
