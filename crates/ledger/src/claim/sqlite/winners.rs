@@ -34,6 +34,7 @@ impl Ledger {
             let mut folded = start;
             let db = read_only(&path)?;
             // The journal before the table: who leaves the one in between is in the other by then.
+            each_journalled(&db, event, |_, _, user| add(&mut folded, user.as_str()))?;
             let mut select =
                 db.prepare("SELECT user_id FROM issued_coupons WHERE event_no = ?1")?;
             let mut rows = select.query([sql(event)])?;
