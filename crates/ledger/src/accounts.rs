@@ -179,11 +179,8 @@ impl Ledger {
             let write = ledger.write().await?;
             let found = account::Entity::find_by_id(id.as_uuid());
             let Some(row) = found.one(write.connection()).await? else { return Ok(None) };
-            let changed = account::ActiveModel {
-                id: Set(row.id),
-                scope: Set(scope),
-                ..Default::default()
-            };
+            let changed =
+                account::ActiveModel { id: Set(row.id), scope: Set(scope), ..Default::default() };
             let changed = account::Entity::update(changed).exec(write.connection()).await?;
             write.commit().await?;
             Ok(Some(changed.try_into()?))

@@ -44,8 +44,8 @@ pub use audit::{AuditCheck, AuditRecord};
 pub use claim::{Claim, Decision};
 pub use error::{ClaimError, LedgerError};
 pub use events::{EventQuery, NewEvent};
-pub use metrics::describe_metrics;
 pub use issued::{IssuedPlace, IssuedQuery};
+pub use metrics::describe_metrics;
 pub use open::{LedgerOptions, Purpose};
 pub use records::{CouponRecord, EventRecord, IssuedCouponRecord};
 

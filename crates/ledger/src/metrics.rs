@@ -35,7 +35,10 @@ pub fn describe_metrics() {
         Unit::Seconds,
         "Time of one step that moved winners from the journal to the tables."
     );
-    describe_gauge!(UNSETTLED, "Winners that are durable in the journal and not yet in the tables.");
+    describe_gauge!(
+        UNSETTLED,
+        "Winners that are durable in the journal and not yet in the tables."
+    );
 }
 
 /// A count as a gauge shows it; exact up to 2^53.

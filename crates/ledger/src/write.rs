@@ -1,8 +1,6 @@
 //! Writing beside the claims: one transaction at a time, in turn.
 
-use sea_orm::{
-    DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
+use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::claim::sqlite::ClaimWriter;

@@ -24,7 +24,13 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let mut tables = vec![
-            "redemptions", "issued_coupons", "events", "coupons", "sessions", "accounts", "secrets",
+            "redemptions",
+            "issued_coupons",
+            "events",
+            "coupons",
+            "sessions",
+            "accounts",
+            "secrets",
         ];
         if manager.get_database_backend() == DbBackend::Sqlite {
             tables.push("claim_journal");

@@ -9,7 +9,8 @@ use firstcome_core::{
     MinOrderAmount, Name, Quantity, Strategy, Timestamp, UserId, Validity, Window,
 };
 use firstcome_ledger::{
-    Claim, CouponRecord, Decision, EventRecord, Ledger, LedgerError, LedgerOptions, NewEvent, Purpose,
+    Claim, CouponRecord, Decision, EventRecord, Ledger, LedgerError, LedgerOptions, NewEvent,
+    Purpose,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -92,7 +93,11 @@ impl TestLedger {
             },
             strategy: Strategy::Ledger,
         };
-        self.ledger.create_event(new).await.expect("the ledger answers").expect("the coupon is there")
+        self.ledger
+            .create_event(new)
+            .await
+            .expect("the ledger answers")
+            .expect("the coupon is there")
     }
 
     pub(crate) async fn coupon(&self, draft: CouponDraft) -> CouponRecord {

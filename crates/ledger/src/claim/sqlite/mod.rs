@@ -34,8 +34,8 @@ use crate::{ClaimError, IssuedCouponRecord, LedgerError};
 
 pub(crate) use checkpoint::checkpoint;
 use journal::{Tail, Win};
-pub(crate) use live::{IssuedCounts, IssuedLive};
 use live::LiveEvent;
+pub(crate) use live::{IssuedCounts, IssuedLive};
 pub(crate) use settler::blocking;
 pub(crate) use winners::{each_journalled, read_only, sql};
 

@@ -65,7 +65,11 @@ impl ClaimWriter {
         Ok(self.tail.len())
     }
 
-    fn move_rows(&mut self, first: &JournalRow, last: &JournalRow) -> Result<Vec<Win>, LedgerError> {
+    fn move_rows(
+        &mut self,
+        first: &JournalRow,
+        last: &JournalRow,
+    ) -> Result<Vec<Win>, LedgerError> {
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut moved = Vec::new();
         {
@@ -107,9 +111,15 @@ impl ClaimWriter {
         let (sequence, issued_at) = (win.sequence.get(), win.issued_at.as_micros());
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let id_bytes = id.as_uuid().into_bytes();
-        transaction
-            .prepare_cached(MOVE_ONE)?
-            .execute(params![no, sequence, id_bytes, user.as_str(), issued_at, from, until])?;
+        transaction.prepare_cached(MOVE_ONE)?.execute(params![
+            no,
+            sequence,
+            id_bytes,
+            user.as_str(),
+            issued_at,
+            from,
+            until
+        ])?;
         transaction.prepare_cached(COUNT_ONE)?.execute(params![no, sequence])?;
         transaction.commit()?;
         self.tail.remove(id, event);
