@@ -1,1 +1,96 @@
-//! Skeleton.
+//! Identity: who a shopper or an admin is. Accounts are made here, passwords checked, and access
+//! tokens signed.
+//!
+//! Invariants:
+//! - a password is kept as its argon2id hash only, a refresh token as its SHA-256 only;
+//! - a log-in does the same work whether or not the e-mail address has an account;
+//! - hashing is bounded: so many at once, so many waiting, the rest refused;
+//! - nobody becomes an admin without having shown the account's own password;
+//! - no secret is in a `Debug`, a log line or an error.
+//!
+//! Modules in reading order: [`config`], [`keys`] (the signing key's file), [`mint`] (access
+//! tokens), [`passwords`], [`accounts`] (sign-up, `/v1/me`), [`sessions`] (log-in), [`oauth`] (the
+//! token endpoint, the published keys), [`admins`], `error`, `metrics`.
+
+pub mod accounts;
+pub mod admins;
+pub mod config;
+mod error;
+pub mod keys;
+mod metrics;
+pub mod mint;
+pub mod oauth;
+pub mod passwords;
+pub mod sessions;
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use firstcome_core::Clock;
+use firstcome_ledger::Ledger;
+use firstcome_web::{TokenKey, Verifier};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use admins::{AdminChange, FirstAdmin, generate_password};
+pub use config::IdentityConfig;
+pub use error::IdentityError;
+pub use keys::KeyFileError;
+pub use metrics::describe_metrics;
+pub use mint::{Grant, Mint};
+
+use passwords::Passwords;
+
+/// The service; cheap to clone.
+#[derive(Clone)]
+pub struct Identity {
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
+    verifier: Arc<Verifier>,
+    mint: Arc<Mint>,
+    passwords: Arc<Passwords>,
+    access_token_lifetime_seconds: u32,
+    refresh_token_lifetime_seconds: u32,
+}
+
+impl Identity {
+    /// The service on this ledger, signing with this key.
+    #[must_use]
+    pub fn new(
+        ledger: Ledger,
+        key: TokenKey,
+        config: &IdentityConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            ledger,
+            verifier: Arc::new(config.verifier(&key, Arc::clone(&clock))),
+            clock,
+            mint: Arc::new(Mint::new(key, config)),
+            passwords: Arc::new(Passwords::new(config)),
+            access_token_lifetime_seconds: config.access_token_lifetime_seconds,
+            refresh_token_lifetime_seconds: config.refresh_token_lifetime_seconds,
+        }
+    }
+}
+
+impl FromRef<Identity> for Arc<Verifier> {
+    fn from_ref(identity: &Identity) -> Self {
+        Arc::clone(&identity.verifier)
+    }
+}
+
+/// The service's calls, and their part of the OpenAPI document.
+pub fn calls() -> OpenApiRouter<Identity> {
+    OpenApiRouter::new()
+        .routes(routes!(accounts::sign_up))
+        .routes(routes!(accounts::me))
+        .routes(routes!(sessions::log_in))
+        .routes(routes!(oauth::token))
+        .routes(routes!(oauth::jwks))
+}
+
+/// The service's calls with what they need.
+pub fn router(identity: Identity) -> OpenApiRouter {
+    calls().with_state(identity)
+}
