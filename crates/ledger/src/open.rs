@@ -11,7 +11,7 @@ use sea_orm_migration::{MigratorTrait, SchemaManager};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::Mutex;
 
-use crate::claim::sqlite::{ClaimWriter, checkpoint};
+use crate::claim::sqlite::{ClaimWriter, blocking, checkpoint};
 use crate::migration::Migrator;
 use crate::{Inner, Ledger, LedgerError, secrets};
 
@@ -129,8 +129,8 @@ impl Ledger {
         Ok(self.reader().ping().await?)
     }
 
-    /// Writes everything that is still in the journal to the tables and ends the background
-    /// work. Claims afterwards are refused.
+    /// Writes everything that is still in the journal to the tables, where this process decides
+    /// claims, and ends the background work. Stop the claims first.
     ///
     /// # Errors
     /// When the ledger does not answer; nothing is lost: the next start settles the rest.
@@ -139,14 +139,16 @@ impl Ledger {
         if let Some(settler) = settler {
             settler.abort();
         }
-        let settled = self.settle_all().await;
-        let path = self.inner.path.clone();
-        tokio::task::spawn_blocking(move || checkpoint(&path))
-            .await
-            .map_err(|_| LedgerError::Closing)??;
+        let settled = if self.inner.lock.is_some() { self.settle_and_copy().await } else { Ok(()) };
         self.inner.reader.clone().close().await?;
         self.inner.writer.clone().close().await?;
         settled
+    }
+
+    async fn settle_and_copy(&self) -> Result<(), LedgerError> {
+        self.settle_all().await?;
+        let path = self.inner.path.clone();
+        blocking(move || checkpoint(&path)).await
     }
 }
 

@@ -57,9 +57,8 @@ async fn what_was_won_is_there_after_a_crash_before_and_after_settling() {
     assert_eq!(sequence(&again[3]), Some(4));
     let live = test.ledger.event(event.id).await.expect("an answer").expect("the event");
     assert_eq!(live.rule.issued, 4);
-    test.ledger.close().await.expect("settles and closes");
     // Everything has settled: the tables alone know.
-    let test = test.reopen(Purpose::Serve).await;
+    let test = test.settle().await;
     let settled = test.claim(&event, &["kim", "lee", "\"quoted\\", "choi"]).await;
     let Decision::AlreadyClaimed(kim) = &settled[0] else { panic!("kim holds a coupon") };
     let Decision::Issued(won) = &first[0] else { panic!("kim won") };
@@ -156,7 +155,6 @@ async fn run(steps: Vec<Step>) {
     let event = test.event(8).await;
     let mut rule = event.rule;
     let mut holders: HashMap<UserId, Sequence> = HashMap::new();
-    let mut purpose = Purpose::Visit;
     for step in steps {
         let now = firstcome_core::Clock::now(&*test.clock);
         match step {
@@ -181,16 +179,11 @@ async fn run(steps: Vec<Step>) {
                 rule = changed(rule, change, now).unwrap_or(rule);
             }
             Step::Clock(by) => test.clock.set(now.as_micros() + by),
-            Step::Settle => {
-                purpose = Purpose::Serve;
-                test.ledger.close().await.expect("settles");
-                test = test.reopen(purpose).await;
-            }
-            Step::Crash => test = test.reopen(purpose).await,
+            Step::Settle => test = test.settle().await,
+            Step::Crash => test = test.reopen(Purpose::Visit).await,
         }
         let live = test.ledger.event(event.id).await.expect("an answer").expect("the event");
         assert_eq!(live.rule.issued, rule.issued);
-        purpose = Purpose::Visit;
     }
 }
 

@@ -69,6 +69,13 @@ impl TestLedger {
         Self { ledger, clock, directory }
     }
 
+    /// Settles everything, as a server does when it stops, and opens the ledger again.
+    pub(crate) async fn settle(self) -> Self {
+        let serving = self.reopen(Purpose::Serve).await;
+        serving.ledger.close().await.expect("it settles and closes");
+        serving.reopen(Purpose::Visit).await
+    }
+
     /// An event of `quantity` that is open for an hour.
     pub(crate) async fn event(&self, quantity: u32) -> EventRecord {
         let coupon = self.coupon(draft()).await;

@@ -82,7 +82,6 @@ pub(super) struct Tail {
     by_event: HashMap<EventNo, EventTail>,
     rows: VecDeque<JournalRow>,
     row_no_next: i64,
-    mistrusted: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -196,15 +195,6 @@ impl Tail {
         if self.by_id.is_empty() {
             self.by_id.shrink_to(0);
         }
-    }
-
-    /// The memory may differ from the journal: it must be loaded again before it is used.
-    pub(super) fn mistrust(&mut self) {
-        self.mistrusted = true;
-    }
-
-    pub(super) fn is_mistrusted(&self) -> bool {
-        self.mistrusted
     }
 }
 

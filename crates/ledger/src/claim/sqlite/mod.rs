@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! - a winner is in the tail or in `issued_coupons`, never in neither;
-//! - memory changes only after the commit; when a commit fails, memory is dropped and read again.
+//! - memory changes only after the commit; when a commit fails, memory is read again before use.
 
 mod checkpoint;
 mod journal;
@@ -49,6 +49,9 @@ pub(crate) struct ClaimWriter {
     issued_live: IssuedLive,
     /// Claims so far: how busy the drop is.
     claims: u64,
+    /// Whether memory follows the database. It does not between a commit and what memory takes
+    /// from it, nor after a commit that failed or a panic on the way.
+    trusted: bool,
     metrics: Metrics,
 }
 
@@ -58,6 +61,8 @@ struct Group {
     /// Their places in the batch.
     places: Vec<usize>,
     users: Vec<UserId>,
+    /// What each of the users holds or would hold.
+    ids: Vec<IssuedCouponId>,
 }
 
 /// A group with its verdicts.
@@ -83,6 +88,7 @@ impl ClaimWriter {
             tail: Tail::default(),
             issued_live: IssuedLive::default(),
             claims: 0,
+            trusted: true,
             metrics: Metrics::new(),
         };
         writer.read_journal()?;
@@ -101,16 +107,17 @@ impl ClaimWriter {
     /// Decides a batch and makes its winners durable.
     pub(crate) fn claim(&mut self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
         self.claims += batch.len() as u64;
+        self.trust().map_err(ClaimError::Unavailable)?;
         self.make_room(batch.len()).map_err(ClaimError::Unavailable)?;
         let now = self.clock.now();
         let groups = group(batch);
         let held = self.prepare(&groups).map_err(ClaimError::Unavailable)?;
         let decided = self.decide_groups(groups, &held, now);
-        if let Err(error) = self.commit(&decided) {
-            self.forget_all();
-            return Err(error);
-        }
-        Ok(self.install(batch.len(), decided, &held))
+        self.trusted = false;
+        self.commit(&decided)?;
+        let answers = self.install(batch.len(), decided, &held);
+        self.trusted = true;
+        Ok(answers)
     }
 
     /// Forgets what is known of an event, so that the next batch reads what was changed.
@@ -123,13 +130,14 @@ impl ClaimWriter {
         self.events.clear();
     }
 
-    /// After a failure memory and database may differ: read everything again.
-    fn forget_all(&mut self) {
-        self.events.clear();
-        if self.read_journal().is_err() {
-            // The tail may lack the batch whose commit is in doubt: never decide on that.
-            self.tail.mistrust();
+    /// Reads everything again if memory may differ from the database.
+    fn trust(&mut self) -> Result<(), LedgerError> {
+        if !self.trusted {
+            self.events.clear();
+            self.read_journal()?;
+            self.trusted = true;
         }
+        Ok(())
     }
 
     /// Keeps the tail bounded: a drop that never calms down pays for its settling as it goes.
@@ -142,17 +150,13 @@ impl ClaimWriter {
 
     /// Loads the events that are not in memory, and who of the batch holds a coupon already.
     fn prepare(&mut self, groups: &[Group]) -> Result<Held, LedgerError> {
-        if self.tail.is_mistrusted() {
-            self.read_journal()?;
-        }
         self.load_events(groups.iter().map(|group| group.event_id))?;
         let mut held = Held::new();
         let mut to_look_up = Vec::new();
         for group in groups {
             let Some(event) = self.events.get(&group.event_id) else { continue };
             let settled_rows = event.rule.issued > self.tail.pending(event.no);
-            for user in &group.users {
-                let id = IssuedCouponId::derive(event.id, user);
+            for (user, &id) in group.users.iter().zip(&group.ids) {
                 if let Some(record) = self.tail.get(id) {
                     held.insert(id, record.issued_coupon(event, user, id, &self.key));
                 } else if settled_rows {
@@ -176,10 +180,10 @@ impl ClaimWriter {
             };
             let decided = decide(&event.rule, sequence_held, &group.users, now);
             let (valid_from, expires_at) = event.validity.of_issue(now);
-            let wins = group.users.iter().zip(&decided.verdicts);
-            let wins = wins.filter_map(|(user, verdict)| match verdict {
+            let wins = group.users.iter().zip(&group.ids).zip(&decided.verdicts);
+            let wins = wins.filter_map(|((user, id), verdict)| match verdict {
                 Verdict::Issued(sequence) => Some(Win {
-                    id: IssuedCouponId::derive(event.id, user),
+                    id: *id,
                     event_no: event.no,
                     user_id: user.clone(),
                     sequence: *sequence,
@@ -236,23 +240,20 @@ impl ClaimWriter {
             if !wins.is_empty() {
                 self.issued_live.set(event.no, event.rule.issued);
             }
-            let by_sequence = |sequence: Sequence, user: &UserId| {
+            let by_sequence = |sequence: Sequence, id: IssuedCouponId| {
                 let first = wins.first().filter(|first| first.sequence <= sequence);
                 let place = first.map(|first| (sequence.get() - first.sequence.get()) as usize);
                 match place.and_then(|place| wins.get(place)) {
                     Some(win) => win.issued_coupon(event, &self.key),
-                    None => {
-                        let id = IssuedCouponId::derive(event.id, user);
-                        held.get(&id).cloned().expect("decided by what was held")
-                    }
+                    None => held.get(&id).cloned().expect("decided by what was held"),
                 }
             };
             for (index, verdict) in decided.verdicts.iter().enumerate() {
-                let user = &group.users[index];
+                let id = group.ids[index];
                 answers[group.places[index]] = match *verdict {
-                    Verdict::Issued(sequence) => Decision::Issued(by_sequence(sequence, user)),
+                    Verdict::Issued(sequence) => Decision::Issued(by_sequence(sequence, id)),
                     Verdict::AlreadyClaimed(sequence) => {
-                        Decision::AlreadyClaimed(by_sequence(sequence, user))
+                        Decision::AlreadyClaimed(by_sequence(sequence, id))
                     }
                     Verdict::SoldOut => Decision::SoldOut,
                     Verdict::NotOpen { opens_at } => Decision::NotOpen { opens_at },
@@ -277,11 +278,12 @@ fn group(batch: &[Claim]) -> Vec<Group> {
     for (place, claim) in batch.iter().enumerate() {
         let index = *by_event.entry(claim.event_id).or_insert_with(|| {
             let event_id = claim.event_id;
-            groups.push(Group { event_id, places: Vec::new(), users: Vec::new() });
+            groups.push(Group { event_id, places: Vec::new(), users: Vec::new(), ids: Vec::new() });
             groups.len() - 1
         });
         groups[index].places.push(place);
         groups[index].users.push(claim.user_id.clone());
+        groups[index].ids.push(IssuedCouponId::derive(claim.event_id, &claim.user_id));
     }
     groups
 }

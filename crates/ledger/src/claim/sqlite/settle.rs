@@ -50,6 +50,7 @@ impl ClaimWriter {
     /// # Errors
     /// When the database does not take them; nothing was moved then.
     pub(crate) fn settle_some(&mut self, wins_max: usize) -> Result<usize, LedgerError> {
+        self.trust()?;
         let rows = self.tail.oldest_rows(wins_max);
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(0) };
         let begun = Instant::now();
@@ -91,6 +92,7 @@ impl ClaimWriter {
 
     /// Settles what this user has won, on whatever event.
     pub(crate) fn settle_user(&mut self, user: &UserId) -> Result<(), LedgerError> {
+        self.trust()?;
         let unsettled: Vec<EventNo> = self.tail.events().collect();
         for (no, event_id) in live::event_ids(&self.db, &unsettled)? {
             self.settle_one(no, IssuedCouponId::derive(event_id, user), user)?;
