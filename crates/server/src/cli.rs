@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use firstcome_core::{EventId, UserId};
+use firstcome_identity::mint::parse_scope;
 use firstcome_web::Scopes;
 
 use crate::config::{ConfigError, Configuration, FlagValue};
 
 /// Issues limited coupons first come, first served, exactly.
 #[derive(Debug, Parser)]
-#[command(name = "firstcome", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "firstcome", version, propagate_version = true, next_line_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -94,7 +95,7 @@ pub(crate) struct TokenFlags {
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u32>,
     /// What the tokens permit: user, admin, redeem, or several with blanks
-    #[arg(long, default_value = "user", value_parser = scopes)]
+    #[arg(long, default_value = "user", value_parser = parse_scope)]
     pub(crate) scope: Scopes,
     /// How long they are good, as 90s, 30m, 2h or 7d
     #[arg(long, default_value = "2h", value_parser = seconds)]
@@ -206,12 +207,6 @@ fn user_id(text: &str) -> Result<UserId, String> {
     UserId::parse(text).map_err(|invalid| invalid.to_string())
 }
 
-fn scopes(text: &str) -> Result<Scopes, &'static str> {
-    let scopes = Scopes::parse(text);
-    let has_every_word = text.split(' ').all(|word| Scopes::parse(word) != Scopes::default());
-    if has_every_word { Ok(scopes) } else { Err("the scopes are user, admin and redeem") }
-}
-
 fn seconds(text: &str) -> Result<Seconds, &'static str> {
     const HINT: &str = "write a number with s, m, h or d, as 90s, 30m, 2h or 7d";
     let unit_at = text.len().saturating_sub(1);
@@ -271,14 +266,6 @@ mod tests {
         }
         for text in ["", "s", "2", "0h", "-1h", "1.5h", "2 h", "2시", "99999d"] {
             assert!(seconds(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_scope_has_known_words_only() {
-        assert_eq!(scopes("user admin"), Ok(Scopes::USER.and(Scopes::ADMIN)));
-        for text in ["", "users", "user,admin", "user  admin"] {
-            assert!(scopes(text).is_err(), "{text}");
         }
     }
 }

@@ -12,7 +12,7 @@ use serde_path_to_error::Path as KeyPath;
 use toml::Value;
 
 pub(crate) use layers::Origin;
-pub(crate) use sections::{LogFormat, Role, Settings, TelemetryConfig};
+pub(crate) use sections::{AdminConfig, LogFormat, Role, Settings, TelemetryConfig};
 
 use environment::CONFIG_VARIABLE;
 use layers::Layers;
@@ -91,7 +91,7 @@ impl Configuration {
         let faults: Vec<_> = settings
             .faults()
             .into_iter()
-            .map(|(key, sentence)| format!("{}: {key} {sentence}", layers.origin(key)))
+            .map(|(key, sentence)| format!("{}: {key} {sentence}", layers.origin(&key)))
             .collect();
         if faults.is_empty() { Ok(Self { settings, layers }) } else { Err(ConfigError(faults)) }
     }

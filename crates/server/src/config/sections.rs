@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use firstcome_core::{Email, Password};
+use firstcome_identity::IdentityConfig;
 use firstcome_issuance::IssuanceConfig;
 use firstcome_ledger::{LedgerError, LedgerOptions, Purpose};
 use firstcome_web::{EdgeOptions, ServeOptions};
-use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// The file of the ledger in the data directory.
 const LEDGER_FILE: &str = "ledger.db";
@@ -25,7 +27,8 @@ pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
     pub(crate) admin: AdminConfig,
     pub(crate) ledger: LedgerConfig,
-    pub(crate) claims: ClaimsConfig,
+    claims: ClaimsConfig,
+    pub(crate) identity: IdentityConfig,
     pub(crate) issuance: IssuanceConfig,
     pub(crate) telemetry: TelemetryConfig,
     redis: RedisConfig,
@@ -38,7 +41,7 @@ pub(crate) struct Settings {
 pub(crate) struct ServerConfig {
     pub(crate) listen: String,
     pub(crate) data_dir: PathBuf,
-    pub(crate) roles: Vec<Role>,
+    roles: Vec<Role>,
     connections_max: usize,
     head_timeout_seconds: u64,
     idle_timeout_seconds: u64,
@@ -71,18 +74,26 @@ impl Role {
 }
 
 /// The first admin.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AdminConfig {
-    pub(crate) email: String,
-    pub(crate) password: SecretString,
+    #[serde(deserialize_with = "email")]
+    pub(crate) email: Email,
+    /// None when it is to be made.
+    #[serde(deserialize_with = "password")]
+    pub(crate) password: Option<Password>,
 }
 
-impl AdminConfig {
-    /// The password, where one is configured.
-    pub(crate) fn password(&self) -> Option<&SecretString> {
-        Some(&self.password).filter(|password| !password.expose_secret().is_empty())
+fn email<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Email, D::Error> {
+    Email::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+fn password<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Password>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
     }
+    Password::parse(&text).map(Some).map_err(D::Error::custom)
 }
 
 /// The system of record.
@@ -96,7 +107,7 @@ pub(crate) struct LedgerConfig {
 /// Who decides claims, and what holds them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ClaimsConfig {
+struct ClaimsConfig {
     strategy: Strategy,
     commit: Commit,
 }
@@ -146,6 +157,11 @@ pub(crate) enum LogFormat {
 }
 
 impl ServerConfig {
+    /// The roles to run, each once.
+    pub(crate) fn roles(&self) -> Vec<Role> {
+        Role::SERVED.into_iter().filter(|role| self.roles.contains(role)).collect()
+    }
+
     /// The bounds of connections.
     pub(crate) fn serve_options(&self) -> ServeOptions {
         ServeOptions {
@@ -185,19 +201,20 @@ impl Settings {
     }
 
     /// What cannot be served, each with the key that asks for it.
-    pub(super) fn faults(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn faults(&self) -> Vec<(String, String)> {
         let mut faults = self.missing_backends();
         faults.extend(self.server.faults());
-        let mut refuse = |key, sentence: String| faults.push((key, sentence));
+        let mut refuse = |key: &str, sentence| faults.push((key.to_owned(), sentence));
         if let Err(error) = self.ledger_options(Purpose::Visit) {
             refuse("ledger.url", format!("cannot be used: {error}"));
         }
         if !(1..=READERS_MAX).contains(&self.ledger.readers_max) {
             refuse("ledger.readers_max", format!("must be from 1 to {READERS_MAX}"));
         }
-        if let Err(error) = self.issuance.check() {
-            refuse("issuance", format!("is out of its bounds: {error}"));
+        for checked in [self.identity.check(), self.issuance.check()] {
+            faults.extend(checked.err().map(|invalid| by_key(&invalid.to_string())));
         }
+        let mut refuse = |key: &str, sentence| faults.push((key.to_owned(), sentence));
         if let Err(error) = crate::logs::parse_level(&self.telemetry.log_level) {
             refuse("telemetry.log_level", format!("cannot be read: {error}"));
         }
@@ -205,7 +222,7 @@ impl Settings {
     }
 
     /// The design knows more backends than this version has: naming one must not be ignored.
-    fn missing_backends(&self) -> Vec<(&'static str, String)> {
+    fn missing_backends(&self) -> Vec<(String, String)> {
         let asked = [
             ("claims.strategy", self.claims.strategy != Strategy::Ledger, "ledger"),
             ("claims.commit", self.claims.commit != Commit::Ledger, "ledger"),
@@ -220,15 +237,15 @@ impl Settings {
         asked
             .into_iter()
             .filter(|(_, is_asked, _)| *is_asked)
-            .map(|(key, _, only)| (key, sentence(only)))
+            .map(|(key, _, only)| (key.to_owned(), sentence(only)))
             .collect()
     }
 }
 
 impl ServerConfig {
-    fn faults(&self) -> Vec<(&'static str, String)> {
+    fn faults(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();
-        let mut refuse = |key, sentence: String| faults.push((key, sentence));
+        let mut refuse = |key: &str, sentence| faults.push((key.to_owned(), sentence));
         if !is_host_and_port(&self.listen) {
             let found = &self.listen;
             refuse("server.listen", format!("must be HOST:PORT, as 127.0.0.1:8080, not {found:?}"));
@@ -255,6 +272,12 @@ impl ServerConfig {
         }
         faults
     }
+}
+
+/// The key that a service's own sentence begins with, and the rest of it.
+fn by_key(sentence: &str) -> (String, String) {
+    let (key, rest) = sentence.split_once(' ').unwrap_or((sentence, ""));
+    (key.to_owned(), rest.to_owned())
 }
 
 /// Whether the text is an address to listen on; whether the host exists is for binding to tell.

@@ -40,7 +40,7 @@ fn origin(configuration: &Configuration, key: &str) -> String {
 fn the_defaults_alone_are_a_configuration() {
     let configuration = load("", &[], &[]).unwrap();
     assert_eq!(configuration.settings.server.listen, "127.0.0.1:8080");
-    assert_eq!(configuration.settings.server.roles, Role::SERVED);
+    assert_eq!(configuration.settings.server.roles(), Role::SERVED);
     let options = configuration.settings.server.serve_options();
     assert_eq!(options.connections_max, firstcome_web::ServeOptions::default().connections_max);
     assert_eq!(configuration.settings.issuance, firstcome_issuance::IssuanceConfig::default());
@@ -82,7 +82,7 @@ fn the_last_layer_wins_and_is_named() {
 #[test]
 fn a_list_has_commas_where_it_comes_as_text() {
     let configuration = load("", &[("FIRSTCOME_ROLES", "wallet, catalog")], &[]).unwrap();
-    assert_eq!(configuration.settings.server.roles, [Role::Wallet, Role::Catalog]);
+    assert_eq!(configuration.settings.server.roles(), [Role::Catalog, Role::Wallet]);
 }
 
 #[test]

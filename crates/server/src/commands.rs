@@ -1,0 +1,137 @@
+//! The commands beside `serve`. Each answers on standard output; its failures are the caller's.
+
+mod audit;
+
+use std::io::{BufRead as _, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use firstcome_core::{Clock as _, Email, Password};
+use firstcome_identity::{AdminChange, Identity, Mint, generate_password, keys};
+use firstcome_ledger::{Ledger, Purpose};
+use firstcome_web::SystemClock;
+use indicatif::ProgressIterator as _;
+
+use crate::cli::{DataFlags, Seconds, ServeFlags, TokenFlags};
+use crate::config::{Role, Settings};
+use crate::document;
+
+pub(crate) use audit::audit;
+
+/// Brings the ledger's schema up, or says what that would do.
+pub(crate) async fn migrate(
+    flags: &DataFlags,
+    dry_run: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    let settings = flags.load()?.settings;
+    let options = settings.ledger_options(Purpose::Serve)?;
+    let path = options.path.clone();
+    let pending = Ledger::pending_migrations(&options).await?;
+    if !dry_run && !pending.is_empty() {
+        Ledger::open(options, Arc::new(SystemClock::new())).await?.close().await?;
+    }
+    let did = if dry_run { "would apply" } else { "applied" };
+    for migration in &pending {
+        writeln!(out, "{did} {migration}")?;
+    }
+    if pending.is_empty() {
+        writeln!(out, "the schema of {} is up to date", path.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says that there is nothing to rebuild: under this version's strategy nothing is derived.
+pub(crate) fn sync(flags: &DataFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    flags.load()?;
+    writeln!(out, "nothing to rebuild: the ledger itself decides every claim (strategy ledger)")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the OpenAPI document of all roles.
+pub(crate) fn openapi(out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    out.write_all(document::rendered(&Role::SERVED).as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints every key, its value in force and its origin.
+pub(crate) fn config_check(flags: &ServeFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    out.write_all(flags.load()?.explain().as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes an admin.
+pub(crate) async fn add_admin(
+    flags: &DataFlags,
+    email: &str,
+    password_stdin: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    let settings = flags.load()?.settings;
+    let email = Email::parse(email).map_err(|invalid| anyhow::anyhow!("--email {invalid}"))?;
+    let (password, is_made) = match settings.admin.password.clone() {
+        _ if password_stdin => (password_from_stdin()?, false),
+        Some(configured) => (configured, false),
+        None => (generate_password()?, true),
+    };
+    let ledger = visit(&settings).await?;
+    let key = keys::load_or_create(&settings.server.data_dir)?;
+    let clock = Arc::new(SystemClock::new());
+    let identity = Identity::new(ledger.clone(), key, &settings.identity, clock);
+    let change = identity.add_admin(email.clone(), password.clone()).await?;
+    ledger.close().await?;
+    match change {
+        AdminChange::Created if is_made => {
+            writeln!(
+                out,
+                "{email} is an admin, password {} (shown only this once)",
+                password.expose()
+            )?;
+        }
+        AdminChange::Created | AdminChange::Promoted => writeln!(out, "{email} is an admin")?,
+        AdminChange::Unchanged { same_password } if same_password || is_made => {
+            writeln!(out, "{email} was an admin already; its password is what it was")?;
+        }
+        AdminChange::Unchanged { .. } => {
+            anyhow::bail!("{email} is an admin already, with another password than the one given")
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn password_from_stdin() -> anyhow::Result<Password> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).context("cannot read standard input")?;
+    Password::parse(line.trim_end_matches(['\r', '\n']))
+        .map_err(|invalid| anyhow::anyhow!("the password on standard input {invalid}"))
+}
+
+/// Prints access tokens, one a line.
+pub(crate) fn token(flags: &TokenFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let settings = flags.flags.load()?.settings;
+    let key = keys::load_or_create(&settings.server.data_dir)?;
+    let mint = Mint::new(key, &settings.identity);
+    let (name, now, Seconds(ttl)) = (flags.sub.as_str(), SystemClock::new().now(), flags.ttl);
+    let tokens = mint
+        .load_test_tokens(name, flags.count, flags.scope, now, ttl)
+        .map_err(|invalid| anyhow::anyhow!("--sub with its highest number {invalid}"))?;
+    // The bar hides itself where standard error is no terminal.
+    for token in tokens.progress_count(u64::from(flags.count.unwrap_or(1))) {
+        writeln!(out, "{token}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the ledger beside a server that may be running on it.
+async fn visit(settings: &Settings) -> anyhow::Result<Ledger> {
+    let options = settings.ledger_options(Purpose::Visit)?;
+    let path = options.path.clone();
+    anyhow::ensure!(
+        path.exists(),
+        "there is no ledger at {}: `firstcome serve` or `firstcome migrate` makes one, \
+         --data-dir names another place",
+        path.display()
+    );
+    Ok(Ledger::open(options, Arc::new(SystemClock::new())).await?)
+}

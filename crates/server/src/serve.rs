@@ -1,0 +1,107 @@
+//! `firstcome serve`: from the configuration to a drained end.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use firstcome_core::Clock;
+use firstcome_identity::keys;
+use firstcome_ledger::{Ledger, Purpose};
+use firstcome_web::{Drained, SystemClock, edge};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use crate::banner::Banner;
+use crate::config::{AdminConfig, Settings};
+use crate::measures::Measures;
+use crate::operations::Operations;
+use crate::services::Services;
+use crate::{document, logs, operations, stop};
+
+/// What the lanes and the ledger still get when the connections took the whole deadline.
+const LAST_DRAIN: Duration = Duration::from_secs(1);
+
+/// Serves until a signal, then drains. Fails when something had to be cut off at the deadline.
+///
+/// # Errors
+/// When the start fails, or the ledger cannot be closed; a sentence for the operator.
+pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    logs::init(&settings.telemetry)?;
+    let stopping = stop::on_signal()?;
+    let measures = Measures::install()?;
+    let listener = bind(&settings.server.listen).await?;
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let options = settings.ledger_options(Purpose::Serve)?;
+    let ledger_path = absolute(&options.path);
+    let ledger = Ledger::open(options, Arc::clone(&clock)).await?;
+    let key = keys::load_or_create(&settings.server.data_dir)?;
+    let services = Services::start(&settings, ledger.clone(), key, clock).await?;
+    let AdminConfig { email, password } = settings.admin.clone();
+    let admin = services.identity().first_admin(email, password).await?;
+
+    let address = listener.local_addr()?;
+    let email = &settings.admin.email;
+    let banner = Banner { address, ledger: &ledger_path, email, admin: &admin };
+    out.write_all(banner.text().as_bytes()).and_then(|()| out.flush())?;
+
+    let keeping_up = measures.keep_up();
+    let operations = Operations::new(ledger.clone(), measures);
+    let app = app(&settings, &services, operations.clone());
+    let stopped_at = Arc::new(std::sync::OnceLock::new());
+    let shutdown = {
+        let stopped_at = Arc::clone(&stopped_at);
+        async move {
+            stopping.cancelled().await;
+            operations.begin_drain();
+            let _ = stopped_at.set(Instant::now());
+        }
+    };
+    let drained =
+        firstcome_web::serve(listener, app, settings.server.serve_options(), shutdown).await;
+    let took = stopped_at.get().map_or(Duration::ZERO, Instant::elapsed);
+    let left = settings.server.drain_deadline().saturating_sub(took).max(LAST_DRAIN);
+    let lanes_drained = services.shutdown(left).await;
+    ledger.close().await.context("cannot close the ledger; the next start repairs it")?;
+    keeping_up.abort();
+    Ok(ended(drained, lanes_drained.is_ok()))
+}
+
+/// Every route, within the edge.
+fn app(settings: &Settings, services: &Services, operations: Operations) -> Router {
+    let roles = settings.server.roles();
+    let operations: Router = operations::calls().with_state(operations).into();
+    let routes = services.router(&roles).merge(operations).merge(document::router(&roles));
+    edge(routes, settings.server.edge_options())
+}
+
+async fn bind(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: stop what uses it, or choose another with --listen")
+    })
+}
+
+/// The path as an operator elsewhere can use it.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn ended(drained: Drained, lanes_drained: bool) -> ExitCode {
+    let Drained { cut } = drained;
+    if cut > 0 {
+        tracing::error!(cut, "stopped at the drain's deadline: {cut} connections were cut");
+    }
+    if !lanes_drained {
+        tracing::error!("stopped at the drain's deadline: some claims were answered in_doubt");
+    }
+    if cut == 0 && lanes_drained {
+        tracing::info!("stopped: everything accepted was answered");
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
