@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn a_generated_password_is_long_new_and_hidden() {
-        let (one, other) = (generate_password().expect("random"), generate_password().expect("random"));
+        let (one, other) =
+            (generate_password().expect("random"), generate_password().expect("random"));
         assert_ne!(one.expose(), other.expose());
         assert_eq!(one.expose().len(), 26);
         let email = Email::parse("admin@localhost").expect("an address");

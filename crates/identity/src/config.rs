@@ -87,13 +87,13 @@ fn named(key: &str, text: &str) -> Result<(), Invalid> {
     Err(Invalid::new(format!("identity.{key} must be 1 to {max} visible ASCII characters")))
 }
 
-fn within<N: PartialOrd + std::fmt::Display>(
+fn within<N: Copy + PartialOrd + std::fmt::Display>(
     key: &str,
     number: N,
     min: N,
     max: N,
 ) -> Result<(), Invalid> {
-    if (&min..=&max).contains(&&number) {
+    if (min..=max).contains(&number) {
         return Ok(());
     }
     Err(Invalid::new(format!("identity.{key} is {number}; it must be from {min} to {max}")))

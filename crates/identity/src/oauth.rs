@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use firstcome_web::{RawBody, Refused, Scopes};
 use serde::Serialize;
@@ -43,31 +43,22 @@ pub struct Denied {
     /// A sentence for the developer.
     #[schema(value_type = String)]
     error_description: Cow<'static, str>,
-    /// Whether the client tried to show who it is in a header.
-    #[serde(skip)]
-    by_header: bool,
 }
 
 impl Denied {
     fn new(error: Denial, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { error, error_description: description.into(), by_header: false }
+        Self { error, error_description: description.into() }
     }
 }
 
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
-        let status = match self.error {
-            Denial::InvalidClient => StatusCode::UNAUTHORIZED,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        let by_header = self.by_header;
         let no_store = [(CACHE_CONTROL, "no-store"), (PRAGMA, "no-cache")];
-        let mut response = (status, no_store, Json(self)).into_response();
-        if by_header {
-            let basic = HeaderValue::from_static("Basic realm=\"firstcome\"");
-            response.headers_mut().insert(WWW_AUTHENTICATE, basic);
+        if self.error == Denial::InvalidClient {
+            let challenge = [(WWW_AUTHENTICATE, "Basic realm=\"firstcome\"")];
+            return (StatusCode::UNAUTHORIZED, no_store, challenge, Json(self)).into_response();
         }
-        response
+        (StatusCode::BAD_REQUEST, no_store, Json(self)).into_response()
     }
 }
 
@@ -82,7 +73,7 @@ pub struct TokenForm {
     refresh_token: Option<String>,
     /// Fewer words than were granted; all of them when it is left out.
     scope: Option<String>,
-    /// There are no clients yet.
+    /// Who the sender says to be, by `client_id` or `client_secret`.
     #[schema(ignore)]
     client: Option<String>,
 }
@@ -146,12 +137,11 @@ impl TokenForm {
 
     /// There are no clients: whoever says to be one is none.
     fn check_client(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        let by_header = headers.contains_key(AUTHORIZATION);
-        if by_header || self.client.is_some() {
-            let description = "There is no such client; a session needs none to refresh.";
-            return Err(Denied { by_header, ..Denied::new(Denial::InvalidClient, description) });
+        if self.client.is_none() && !headers.contains_key(AUTHORIZATION) {
+            return Ok(());
         }
-        Ok(())
+        let description = "There is no such client; a session needs none to refresh.";
+        Err(Denied::new(Denial::InvalidClient, description))
     }
 }
 
@@ -204,8 +194,9 @@ pub struct KeySetView {
 #[derive(Debug, Serialize)]
 enum Never {}
 
-/// The public keys that check access tokens: none, because tokens are signed with a secret that
-/// this process shares with nobody.
+/// The public keys that check access tokens.
+///
+/// None: tokens are signed with a secret that is shared with nobody (HS256).
 #[utoipa::path(
     get, path = "/.well-known/jwks.json", operation_id = "read_keys", tag = "identity",
     responses((status = 200, description = "The keys.", body = KeySetView))

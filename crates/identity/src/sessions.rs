@@ -22,7 +22,8 @@ use crate::{Grant, Identity, IdentityError};
 /// Random bytes of a refresh token.
 const REFRESH_BYTES: usize = 32;
 
-/// Tokens (RFC 6749, section 5.1). There is no `Debug`: they are secrets.
+// Without `Debug`: all of it is secret.
+/// Tokens, as RFC 6749, section 5.1, has them.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Tokens)]
 pub struct TokensView {
@@ -35,6 +36,7 @@ pub struct TokensView {
     #[schema(example = 3600)]
     expires_in: u32,
     /// Buys the next access token at `/oauth/token`.
+    #[schema(value_type = String)]
     refresh_token: RefreshToken,
     /// What the access token permits, words apart by spaces.
     #[schema(value_type = String, example = "user")]
@@ -49,7 +51,7 @@ impl IntoResponse for TokensView {
 }
 
 /// What a session is continued with. The ledger knows its SHA-256 only.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 #[serde(transparent)]
 pub(crate) struct RefreshToken(String);
 

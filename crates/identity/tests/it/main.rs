@@ -1,6 +1,7 @@
 //! Identity over HTTP, in process, on a real ledger.
 
 mod admins;
+mod document;
 mod input;
 mod log_in;
 mod me;

@@ -30,6 +30,8 @@ pub(crate) struct TestIdentity {
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) measures: Measures,
+    /// The OpenAPI document.
+    pub(crate) document: Value,
     router: Router,
     _directory: TempDir,
 }
@@ -50,9 +52,17 @@ impl TestIdentity {
         let identity = metrics::with_local_recorder(&measures, || {
             Identity::new(ledger.clone(), key(), &config, time)
         });
-        let (router, _) = firstcome_identity::router(identity.clone()).split_for_parts();
+        let (router, document) = firstcome_identity::router(identity.clone()).split_for_parts();
         let router = edge(router, EdgeOptions::default());
-        Self { identity, ledger, clock, measures, router, _directory: directory }
+        Self {
+            identity,
+            ledger,
+            clock,
+            measures,
+            document: serde_json::to_value(document).expect("a document is JSON"),
+            router,
+            _directory: directory,
+        }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {

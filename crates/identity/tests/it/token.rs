@@ -144,6 +144,7 @@ async fn whoever_says_to_be_a_client_is_none() {
     for more in ["client_id=shop", "client_secret=x", "client_id=shop&client_secret=x"] {
         let answer = test.post_as(PATH, FORM, format!("{good}&{more}")).await;
         refused(&answer, 401, "invalid_client");
+        assert!(answer.header("www-authenticate").starts_with("Basic realm="));
     }
     let request = Request::post(PATH).header(CONTENT_TYPE, FORM);
     let request = request.header(AUTHORIZATION, "Basic c2hvcDpzZWNyZXQ=");

@@ -1,5 +1,6 @@
 //! The ledger on a real database file.
 
+mod accounts;
 mod audit;
 mod claims;
 mod coupons;
