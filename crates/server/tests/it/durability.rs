@@ -128,7 +128,8 @@ async fn no_acknowledged_claim_is_lost() {
     for (event, ..) in &rounds {
         assert!(audit.stdout.contains(event), "{event} was not audited: {audit:?}");
     }
-    assert!(audit.stdout.contains("integrity"), "the file was not checked: {audit:?}");
+    let checked = audit.stdout.contains("pass the ledger's file");
+    assert!(checked, "the file was not checked: {audit:?}");
 }
 
 /// The place of `shopper-1` in the list of tokens is 0.

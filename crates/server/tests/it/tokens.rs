@@ -1,12 +1,8 @@
 //! Tokens that are none: each is refused the same way, and nothing happens.
 
-use std::sync::Arc;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use firstcome_core::Timestamp;
-use firstcome_ledger::{Ledger, LedgerOptions, Purpose};
-use firstcome_testkit::{ManualClock, TokenMint};
+use firstcome_testkit::TokenMint;
 use serde_json::{Value, json};
 
 use crate::shop::Shop;
@@ -25,18 +21,11 @@ fn rewrapped(token: &str, header: &str, signature: &str) -> String {
 }
 
 /// The key that the deployment signs its tokens with.
-async fn signing_key(shop: &Shop) -> [u8; 32] {
-    let path = shop.server.data_dir().join("ledger.db");
-    let options = LedgerOptions { path, readers_max: 1, purpose: Purpose::Visit };
-    let clock = Arc::new(ManualClock::new(Timestamp::from_micros(0)));
-    let ledger = Ledger::open(options, clock).await.expect("the ledger can be visited");
-    let secret = ledger.secret(SECRET).await.expect("the ledger answers");
-    ledger.close().await.expect("a visit ends");
-    secret
+fn signing_key(shop: &Shop) -> [u8; 32] {
+    let text = std::fs::read_to_string(shop.server.data_dir().join("signing.key"));
+    let secret = URL_SAFE_NO_PAD.decode(text.expect("the key's file").trim()).expect("base64url");
+    secret.try_into().expect("32 bytes")
 }
-
-/// The name of that key in the ledger.
-const SECRET: &str = "tokens";
 
 /// Claims with the token; it must be refused.
 async fn check_refused(shop: &Shop, event: &str, what: &str, token: &str) {
@@ -105,7 +94,7 @@ async fn what_our_key_signed_for_something_else() {
     let shop = Shop::open().await;
     let event = shop.event(10).await;
     let good = claims(&shop.user("u").await);
-    let mint = TokenMint::new(signing_key(&shop).await, "", "");
+    let mint = TokenMint::new(signing_key(&shop), "", "");
     let issued_at = good["iat"].as_i64().expect("a moment");
     let changed = |member: &str, value: Value| {
         let mut claims = good.clone();
