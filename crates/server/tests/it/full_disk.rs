@@ -45,6 +45,14 @@ async fn claims_are_refused_while_it_is_full_and_win_again_afterwards() {
         let _ = shop.claim(&event, token).await.expect(503);
     }
 
+    // Other writes fare the same, and reads go on.
+    let coupon = firstcome_testkit::coupon_body();
+    let made = shop.api.post("/v1/coupons").token(&shop.admin).json(coupon).await;
+    let _ = made.expect_problem(503, "unavailable");
+    let _ = shop.claim(&event, &tokens[0]).await.expect_problem(409, "already_claimed");
+    let _ = shop.read_event(&event).await;
+    let _ = shop.api.get("/livez").await.expect(200);
+
     make_room(&shop);
     let ask = || async { shop.claim(&event, token).await };
     let wins = |answer: &firstcome_testkit::Answer| answer.status == 201;

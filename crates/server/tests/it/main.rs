@@ -8,6 +8,7 @@ mod contract;
 mod durability;
 mod full_disk;
 mod lifecycle;
+mod live_changes;
 mod redemption;
 mod scenario;
 mod shop;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use firstcome_testkit::{Answer, Wire};
+use serde_json::json;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -69,5 +70,32 @@ async fn of_many_retries_of_one_order_all_meet_the_same() {
     assert_eq!((won.len(), with_status(&answers, 200).len()), (1, PARALLEL - 1), "{answers:?}");
     for answer in &answers {
         assert_eq!(answer.json(), won[0].json());
+    }
+}
+
+/// Used or revoked, never both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redemption_and_a_revocation_at_once() {
+    let shop = Shop::open().await;
+    let event = shop.event(20).await;
+    for (number, token) in shop.server.tokens("shopper", 20).await.into_iter().enumerate() {
+        let issued = shop.claim(&event, &token).await.expect(201).member_text("/id");
+        let revoke = format!("/v1/issued-coupons/{issued}/revoke");
+        let revoke = shop.api.post(&revoke).token(&shop.admin).json(json!({"reason": "실수"}));
+        let order = json!({"order_id": format!("order-{number}"), "order_amount": 20_000});
+        let (revoked, redeemed) =
+            tokio::join!(revoke.into_future(), shop.redeem(&issued, &token, order));
+        let read = shop.api.get(&format!("/v1/me/coupons/{issued}")).token(&token).await;
+        match (revoked.status, redeemed.status) {
+            (200, 409) => {
+                assert_eq!(redeemed.code(), "revoked");
+                assert_eq!(read.member("/state"), "revoked");
+            }
+            (409, 201) => {
+                assert_eq!(revoked.code(), "already_used");
+                assert_eq!(read.member("/state"), "used");
+            }
+            _ => panic!("{revoked} and {redeemed}"),
+        }
     }
 }

@@ -84,6 +84,37 @@ async fn a_database_file_that_was_cut() {
     check_refused(serve(server.data_dir()), &[text(&file)]).await;
 }
 
+/// Damage that no query meets by chance is found by the audit, which reads the whole file.
+#[tokio::test]
+async fn a_damaged_database_file_fails_the_audit() {
+    let mut shop = Shop::open().await;
+    let event = shop.event(500).await;
+    for token in shop.server.tokens("shopper", 300).await {
+        let _ = shop.claim(&event, &token).await.expect(201);
+    }
+    assert_eq!(shop.server.terminate().await, Some(0));
+    let whole = shop.server.command(&["audit", "--all"]).await;
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+
+    let file = shop.server.data_dir().join("ledger.db");
+    let mut bytes = std::fs::read(&file).expect("the ledger");
+    // The last page: rows or an index of issued coupons.
+    let last_page = bytes.len() - 4_096;
+    bytes[last_page..last_page + 64].fill(0xa5);
+    std::fs::write(&file, bytes).expect("the ledger");
+    let damaged = shop.server.command(&["audit", "--all"]).await;
+    assert!(damaged.code.is_some_and(|code| code != 0), "{damaged:?}");
+    let said = format!("{}{}", damaged.stdout, damaged.stderr);
+    assert!(said.contains("fail") || said.contains("malformed"), "{damaged:?}");
+}
+
+/// No room for as much as the schema.
+#[tokio::test]
+async fn a_full_disk() {
+    let data = directory();
+    check_refused(serve(data.path()).file_kib_max(16), &[text(data.path())]).await;
+}
+
 /// The name of the migration that was applied is replaced, in the file itself, by one that this
 /// binary does not know, as a later version would have left it.
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Accounts and sessions.
 
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::{check_members, check_utc};
 use crate::shop::Shop;
@@ -45,6 +46,20 @@ async fn an_email_has_one_account() {
         let _ = sign_up(email).await.expect_problem(409, "email_taken");
     }
     let _ = sign_up("b@example.com").await.expect(201);
+}
+
+#[tokio::test]
+async fn of_many_sign_ups_with_one_email_one_succeeds() {
+    let shop = Shop::open().await;
+    let mut sign_ups = JoinSet::new();
+    for number in 0..8 {
+        let body = json!({"email": "a@example.com", "password": format!("password-{number}")});
+        sign_ups.spawn(shop.api.post("/v1/users").json(body).into_future());
+    }
+    let answers = sign_ups.join_all().await;
+    let made = answers.iter().filter(|answer| answer.status == 201).count();
+    let taken = answers.iter().filter(|answer| answer.status == 409).count();
+    assert_eq!((made, taken), (1, 7), "{answers:?}");
 }
 
 #[tokio::test]

@@ -164,3 +164,23 @@ async fn the_validity_of_a_period() {
     assert_eq!(issued.member("/valid_from"), "2026-11-26T15:00:00Z");
     assert_eq!(issued.member("/expires_at"), "2098-12-01T00:00:00Z");
 }
+
+/// Requests that follow each other on one connection without waiting are answered in their order.
+#[tokio::test]
+async fn pipelined_claims() {
+    let shop = Shop::open().await;
+    let event = shop.event(2).await;
+    let tokens = shop.server.tokens("shopper", 3).await;
+    let what = format!("POST /v1/events/{event}/claims");
+    let mut wire = shop.wire().await;
+    for token in tokens.iter().chain(&tokens) {
+        wire.request(&what, token, "").await.expect("the server reads");
+    }
+    let mut heard = Vec::new();
+    for _ in 0..6 {
+        let answer = wire.answer().await.expect("an answer");
+        heard.push(if answer.status == 201 { "issued".to_owned() } else { answer.code() });
+    }
+    let claimed = "already_claimed";
+    assert_eq!(heard, ["issued", "issued", "sold_out", claimed, claimed, "sold_out"]);
+}

@@ -75,6 +75,20 @@ async fn an_event_needs_its_coupon_and_a_window() {
     assert_eq!(shop.walk("/v1/events", "", 50).await, Vec::<Value>::new());
 }
 
+/// The contract has three strategies; this version has the ledger, and says so.
+#[tokio::test]
+async fn a_strategy_that_is_not_there_is_refused() {
+    let shop = Shop::open().await;
+    let coupon = shop.coupon().await;
+    for strategy in ["redis", "redis_lock"] {
+        let body = event_body(&coupon).with("/strategy", strategy);
+        let answer = shop.api.post("/v1/events").token(&shop.admin).json(body).await;
+        assert_eq!(answer.invalid_pointers(), ["/strategy".to_owned()].into());
+    }
+    let body = event_body(&coupon).with("/strategy", "ledger");
+    let _ = shop.api.post("/v1/events").token(&shop.admin).json(body).await.expect(201);
+}
+
 #[tokio::test]
 async fn an_event_that_is_not_there() {
     let shop = Shop::open().await;
