@@ -82,7 +82,8 @@ mod tests {
              docs    http://127.0.0.1:41234/docs\n  \
              admin   boss@example.com, password k7-made-here (shown only this once)\n\
              Next, in another terminal, log in as the admin; the docs show every call:\n  \
-             curl -s http://127.0.0.1:41234/v1/sessions -H 'Content-Type: application/json' \\\n    \
+             curl -s http://127.0.0.1:41234/v1/sessions \
+             -H 'Content-Type: application/json' \\\n    \
              -d '{{\"email\":\"boss@example.com\",\"password\":\"k7-made-here\"}}'\n\
              Ctrl-C stops.\n",
             env!("CARGO_PKG_VERSION")

@@ -25,9 +25,9 @@ const PAGE_BASE: &str = "<head><base href=\"/docs/\">";
 
 /// What a reader sees first.
 const DESCRIPTION: &str = "\
-Limited coupons, first come, first served, exactly: never more than the quantity, never twice for a \
-user, and an acknowledged claim is never lost. Every refusal is an `application/problem+json` with \
-a stable `code`; those with `retryable: true` are safe to send again.";
+Limited coupons, first come, first served, exactly: never more than the quantity, never twice for \
+a user, and an acknowledged claim is never lost. Every refusal is an `application/problem+json` \
+with a stable `code`; those with `retryable: true` are safe to send again.";
 
 /// The groups of calls, in the order of the page.
 const TAGS: [(&str, &str); 6] = [
@@ -83,7 +83,7 @@ pub(crate) fn rendered(roles: &[Role]) -> String {
     text
 }
 
-/// `/openapi.json` and `/docs`.
+/// `/openapi.json`, `/docs`, and the pages of the problems.
 pub(crate) fn router(roles: &[Role]) -> Router {
     let document = Bytes::from(rendered(roles));
     Router::new()
@@ -92,6 +92,7 @@ pub(crate) fn router(roles: &[Role]) -> Router {
         .route("/docs/", get(page))
         .route("/docs/{file}", get(page_file))
         .with_state(Arc::new(page_config()))
+        .merge(firstcome_web::error_pages())
 }
 
 /// By default the page would send the document to a validator of its makers.

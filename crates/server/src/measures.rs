@@ -41,6 +41,7 @@ impl Measures {
         process.describe();
         firstcome_web::middleware::describe_metrics();
         firstcome_ledger::describe_metrics();
+        firstcome_identity::describe_metrics();
         Ok(Self { recorder, process })
     }
 

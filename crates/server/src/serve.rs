@@ -36,6 +36,7 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
     let listener = bind(&settings.server.listen).await?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    make_private(&settings.server.data_dir)?;
     let options = settings.ledger_options(Purpose::Serve)?;
     let ledger_path = absolute(&options.path);
     let ledger = Ledger::open(options, Arc::clone(&clock)).await?;
@@ -82,6 +83,16 @@ fn app(settings: &Settings, services: &Services, operations: Operations) -> Rout
 async fn bind(address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}: stop what uses it, or choose another with --listen")
+    })
+}
+
+/// Makes the data directory, for its owner alone; one that is there stays as it is.
+fn make_private(directory: &Path) -> anyhow::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(directory).with_context(|| {
+        format!("cannot make the data directory {}; --data-dir names another", directory.display())
     })
 }
 
