@@ -2,7 +2,7 @@
 
 mod audit;
 
-use std::io::{BufRead as _, Write};
+use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,11 +11,12 @@ use firstcome_core::{Clock as _, Email, Password};
 use firstcome_identity::{AdminChange, Identity, Mint, generate_password, keys};
 use firstcome_ledger::{Ledger, Purpose};
 use firstcome_web::SystemClock;
-use indicatif::ProgressIterator as _;
+use indicatif::{ProgressBar, ProgressIterator as _};
 
 use crate::cli::{DataFlags, Seconds, ServeFlags, TokenFlags};
 use crate::config::{Role, Settings};
 use crate::document;
+use crate::serve::make_private;
 
 pub(crate) use audit::audit;
 
@@ -30,6 +31,7 @@ pub(crate) async fn migrate(
     let path = options.path.clone();
     let pending = Ledger::pending_migrations(&options).await?;
     if !dry_run && !pending.is_empty() {
+        make_private(&settings.server.data_dir)?;
         Ledger::open(options, Arc::new(SystemClock::new())).await?.close().await?;
     }
     let did = if dry_run { "would apply" } else { "applied" };
@@ -116,11 +118,15 @@ pub(crate) fn token(flags: &TokenFlags, out: &mut impl Write) -> anyhow::Result<
     let tokens = mint
         .load_test_tokens(name, flags.count, flags.scope, now, ttl)
         .map_err(|invalid| anyhow::anyhow!("--sub with its highest number {invalid}"))?;
-    // The bar hides itself where standard error is no terminal.
-    for token in tokens.progress_count(u64::from(flags.count.unwrap_or(1))) {
+    for token in tokens.progress_with(bar(u64::from(flags.count.unwrap_or(1)))) {
         writeln!(out, "{token}")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A bar on standard error while answers go elsewhere; it hides itself where that is no terminal.
+fn bar(length: u64) -> ProgressBar {
+    if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new(length) }
 }
 
 /// Opens the ledger beside a server that may be running on it.

@@ -48,10 +48,10 @@ impl Operations {
     async fn missing(&self) -> Vec<&'static str> {
         let mut missing = Vec::new();
         if self.draining.load(Ordering::Relaxed) {
-            missing.push("time: the process is stopping");
+            missing.push("acceptance");
         }
         if let Err(error) = self.ledger.ping().await {
-            tracing::warn!(error.message = %error, "the ledger does not answer");
+            tracing::warn!(error.message = %error, "not ready: the ledger does not answer");
             missing.push("ledger");
         }
         missing

@@ -1,9 +1,10 @@
 //! `firstcome serve`: from the configuration to a drained end.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -34,42 +35,57 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
     let stopping = stop::on_signal()?;
     let measures = Measures::install()?;
     let listener = bind(&settings.server.listen).await?;
-
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    make_private(&settings.server.data_dir)?;
-    let options = settings.ledger_options(Purpose::Serve)?;
-    let ledger_path = absolute(&options.path);
-    let ledger = Ledger::open(options, Arc::clone(&clock)).await?;
-    let key = keys::load_or_create(&settings.server.data_dir)?;
-    let services = Services::start(&settings, ledger.clone(), key, clock).await?;
-    let AdminConfig { email, password } = settings.admin.clone();
-    let admin = services.identity().first_admin(email, password).await?;
-
-    let address = listener.local_addr()?;
-    let email = &settings.admin.email;
-    let banner = Banner { address, ledger: &ledger_path, email, admin: &admin };
-    out.write_all(banner.text().as_bytes()).and_then(|()| out.flush())?;
+    let (ledger, services) = start(&settings).await?;
+    announce(&settings, listener.local_addr()?, &services, out).await?;
 
     let keeping_up = measures.keep_up();
     let operations = Operations::new(ledger.clone(), measures);
     let app = app(&settings, &services, operations.clone());
-    let stopped_at = Arc::new(std::sync::OnceLock::new());
-    let shutdown = {
-        let stopped_at = Arc::clone(&stopped_at);
-        async move {
-            stopping.cancelled().await;
-            operations.begin_drain();
-            let _ = stopped_at.set(Instant::now());
-        }
+    let server = &settings.server;
+    let drain_deadline = OnceLock::new();
+    let shutdown = async {
+        stopping.cancelled().await;
+        operations.begin_drain();
+        tokio::time::sleep(server.drain_delay()).await;
+        drain_deadline.get_or_init(|| Instant::now() + server.drain_deadline());
     };
-    let drained =
-        firstcome_web::serve(listener, app, settings.server.serve_options(), shutdown).await;
-    let took = stopped_at.get().map_or(Duration::ZERO, Instant::elapsed);
-    let left = settings.server.drain_deadline().saturating_sub(took).max(LAST_DRAIN);
-    let lanes_drained = services.shutdown(left).await;
+    let drained = firstcome_web::serve(listener, app, server.serve_options(), shutdown).await;
+
+    let left = drain_deadline.get().map_or(Duration::ZERO, time_until);
+    let lanes_drained = services.shutdown(left.max(LAST_DRAIN)).await;
     ledger.close().await.context("cannot close the ledger; the next start repairs it")?;
     keeping_up.abort();
     Ok(ended(drained, lanes_drained.is_ok()))
+}
+
+/// Opens the ledger and starts the services on it.
+async fn start(settings: &Settings) -> anyhow::Result<(Ledger, Services)> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    make_private(&settings.server.data_dir)?;
+    let ledger = Ledger::open(settings.ledger_options(Purpose::Serve)?, Arc::clone(&clock)).await?;
+    let key = keys::load_or_create(&settings.server.data_dir)?;
+    let services = Services::start(settings, ledger.clone(), key, clock).await?;
+    Ok((ledger, services))
+}
+
+/// Sees to it that there is an admin, and says what whoever started the process must know.
+async fn announce(
+    settings: &Settings,
+    address: SocketAddr,
+    services: &Services,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let AdminConfig { email, password } = settings.admin.clone();
+    let admin = &services.identity().first_admin(email.clone(), password).await?;
+    let ledger = absolute(&settings.ledger_options(Purpose::Serve)?.path);
+    let banner = Banner { address, ledger: &ledger, email: &email, admin };
+    out.write_all(banner.text().as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot say on standard output where it listens")
+}
+
+fn time_until(moment: &Instant) -> Duration {
+    moment.saturating_duration_since(Instant::now())
 }
 
 /// Every route, within the edge.
@@ -87,7 +103,7 @@ async fn bind(address: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Makes the data directory, for its owner alone; one that is there stays as it is.
-fn make_private(directory: &Path) -> anyhow::Result<()> {
+pub(crate) fn make_private(directory: &Path) -> anyhow::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -104,10 +120,10 @@ fn absolute(path: &Path) -> PathBuf {
 fn ended(drained: Drained, lanes_drained: bool) -> ExitCode {
     let Drained { cut } = drained;
     if cut > 0 {
-        tracing::error!(cut, "stopped at the drain's deadline: {cut} connections were cut");
+        tracing::error!("stopped at the drain's deadline; connections cut: {cut}");
     }
     if !lanes_drained {
-        tracing::error!("stopped at the drain's deadline: some claims were answered in_doubt");
+        tracing::error!("stopped at the drain's deadline; some claims were answered in_doubt");
     }
     if cut == 0 && lanes_drained {
         tracing::info!("stopped: everything accepted was answered");

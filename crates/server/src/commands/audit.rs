@@ -9,7 +9,7 @@ use firstcome_ledger::{AuditRecord, EventQuery, Ledger};
 use indicatif::ProgressIterator as _;
 use serde_json::json;
 
-use super::visit;
+use super::{bar, visit};
 use crate::cli::AuditFlags;
 
 /// Events that are listed at once.
@@ -24,8 +24,7 @@ pub(crate) async fn audit(flags: &AuditFlags, out: &mut impl Write) -> anyhow::R
         None => all_events(&ledger).await?,
     };
     let mut passed = true;
-    // The bar hides itself where standard error is no terminal.
-    for event in events.iter().progress() {
+    for event in events.iter().progress_with(bar(events.len() as u64)) {
         let Some(audit) = ledger.audit(*event).await? else {
             anyhow::bail!("there is no event {event}");
         };

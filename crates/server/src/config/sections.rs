@@ -46,6 +46,7 @@ pub(crate) struct ServerConfig {
     head_timeout_seconds: u64,
     idle_timeout_seconds: u64,
     answer_timeout_seconds: u64,
+    drain_delay_seconds: u64,
     drain_deadline_seconds: u64,
 }
 
@@ -180,6 +181,11 @@ impl ServerConfig {
         }
     }
 
+    /// How long the process says that it is not ready before it stops to accept.
+    pub(crate) fn drain_delay(&self) -> Duration {
+        Duration::from_secs(self.drain_delay_seconds)
+    }
+
     /// How long what was accepted may take when the process stops.
     pub(crate) fn drain_deadline(&self) -> Duration {
         Duration::from_secs(self.drain_deadline_seconds)
@@ -260,6 +266,9 @@ impl ServerConfig {
         }
         if !(1..=CONNECTIONS_MAX).contains(&self.connections_max) {
             refuse("server.connections_max", format!("must be from 1 to {CONNECTIONS_MAX}"));
+        }
+        if self.drain_delay_seconds > SECONDS_MAX {
+            refuse("server.drain_delay_seconds", format!("must be from 0 to {SECONDS_MAX}"));
         }
         let seconds = [
             ("server.head_timeout_seconds", self.head_timeout_seconds),
