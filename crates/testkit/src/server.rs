@@ -1,7 +1,7 @@
 //! The binary, running, on a data directory of its own.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,11 +19,13 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// A server; dropping it kills it.
 #[derive(Debug)]
 pub struct Server {
-    binary: std::path::PathBuf,
+    binary: PathBuf,
     launch: Launch,
-    data: TempDir,
-    process: Process,
+    data: PathBuf,
     authority: String,
+    process: Process,
+    /// Removes the data directory, where it is ours; after the process, which writes there.
+    _made: Option<TempDir>,
 }
 
 impl Server {
@@ -41,12 +43,30 @@ impl Server {
     /// # Panics
     /// When it does not become ready.
     pub async fn start_as(binary: &str, change: impl FnOnce(Launch) -> Launch) -> Self {
-        let data = TempDir::new().expect("a temporary directory");
-        let directory = data.path().to_str().expect("a path in UTF-8");
-        let launch = Launch::new(binary, &["serve", "--data-dir", directory]);
-        let launch = change(launch.arguments(&["--listen", "127.0.0.1:0"]));
+        let made = TempDir::new().expect("a temporary directory");
+        let data = made.path().to_owned();
+        Self::start_with(binary, data, Some(made), change).await
+    }
+
+    /// Starts it on this data directory, which stays.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start_on(binary: &str, data: &Path) -> Self {
+        Self::start_with(binary, data.to_owned(), None, |launch| launch).await
+    }
+
+    async fn start_with(
+        binary: &str,
+        data: PathBuf,
+        made: Option<TempDir>,
+        change: impl FnOnce(Launch) -> Launch,
+    ) -> Self {
+        let directory = data.to_str().expect("a path in UTF-8");
+        let launch = Launch::new(binary, &["serve", "--listen", "127.0.0.1:0"]);
+        let launch = change(launch.arguments(&["--data-dir", directory]));
         let (process, authority) = ready(&launch).await;
-        Self { binary: binary.into(), launch, data, process, authority }
+        Self { binary: binary.into(), launch, data, _made: made, process, authority }
     }
 
     /// Where it listens, as `127.0.0.1:8080`.
@@ -72,7 +92,7 @@ impl Server {
     /// Its data directory.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
-        self.data.path()
+        &self.data
     }
 
     /// Its process id.
@@ -137,7 +157,7 @@ impl Server {
 
     /// Runs a command of the binary on the same data, to its end.
     pub async fn command(&self, arguments: &[&str]) -> Ended {
-        let directory = self.data.path().to_str().expect("a path in UTF-8");
+        let directory = self.data.to_str().expect("a path in UTF-8");
         Launch::new(&self.binary, arguments).arguments(&["--data-dir", directory]).run().await
     }
 

@@ -163,6 +163,32 @@ async fn everything_at_once_and_closed() {
     shop.expect_audit(&event, wins.len()).await;
 }
 
+/// An audit in the midst of a drop sees one moment of it; so do lists and the export.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn audited_while_it_runs() {
+    let shop = Shop::open().await;
+    let event = shop.event(5_000).await;
+    let tokens = Arc::new(shop.server.tokens("shopper", USERS).await);
+    let (mut crowd, _) = Crowd::gather(&shop, &event, &tokens);
+    let path = format!("/v1/events/{event}/issued-coupons");
+    let mut seen = 0;
+    for round in 1..=20 {
+        crowd.has_won(round * 20).await;
+        let audit = shop.audit(&event).await;
+        assert_eq!(audit.member("/verdict"), "pass", "{audit}");
+        assert!(audit.member("/issued").as_u64() >= Some(round as u64 * 20), "{audit}");
+        let export = shop.api.get(&path).token(&shop.admin).header("accept", "text/csv").await;
+        let rows = export.expect(200).text().lines().count() - 1;
+        assert!(rows >= round * 20 && rows >= seen, "{rows} rows after {}", round * 20);
+        seen = rows;
+    }
+    let outside = shop.server.command(&["audit", "--all"]).await;
+    assert_eq!(outside.code, Some(0), "{outside:?}");
+    let told = crowd.disperse().await;
+    check(&told);
+    shop.expect_audit(&event, won(&told).len()).await;
+}
+
 /// Of many changes that saw the same version, one is made.
 #[tokio::test]
 async fn of_many_changes_of_one_version_one_is_made() {

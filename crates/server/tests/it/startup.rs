@@ -134,6 +134,18 @@ async fn a_schema_that_is_newer() {
     check_refused(serve(server.data_dir()), &["newer", "m9001_first_tables"]).await;
 }
 
+/// A path may hold what URLs and shells make something of.
+#[tokio::test]
+async fn a_data_directory_of_any_name() {
+    for name in ["쿠폰 데이터", "100%", "a?mode=ro", "a#b", "a%20b", "'\"&;$x", "-x"] {
+        let parent = directory();
+        let data = parent.path().join(name);
+        let server = Server::start_on(BINARY, &data).await;
+        let _ = server.api().get("/readyz").await.expect(200);
+        assert!(data.join("ledger.db").exists(), "the ledger of {name:?} is elsewhere");
+    }
+}
+
 #[tokio::test]
 async fn unknown_flags_and_commands() {
     for (arguments, name) in [

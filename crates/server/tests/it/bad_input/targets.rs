@@ -201,6 +201,7 @@ pub(super) fn targets(shop: &Shop, world: &World) -> Vec<Target> {
     let by_code = order().with("/code", world.code.clone());
     vec![
         call("POST", "/v1/users", "", credentials.clone(), account()),
+        call("POST", "/v1/sessions", "", credentials, account()),
         call("POST", "/v1/coupons", &shop.admin, coupon(), coupon_members()),
         call("POST", "/v1/coupons", &shop.admin, other_coupon(), other_coupon_members()),
         change(&coupon_path, coupon(), coupon_members()),

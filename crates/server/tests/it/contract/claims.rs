@@ -184,3 +184,43 @@ async fn pipelined_claims() {
     let claimed = "already_claimed";
     assert_eq!(heard, ["issued", "issued", "sold_out", claimed, claimed, "sold_out"]);
 }
+
+/// A user id may hold every visible character, those of JSON and CSV included.
+#[tokio::test]
+async fn a_user_id_of_every_visible_character() {
+    let shop = Shop::open().await;
+    let event = shop.event(10).await;
+    let visible: String = ('!'..='~').collect();
+    let longest = "\"\\".repeat(64);
+    for sub in [visible.as_str(), &longest] {
+        let token = shop.user(sub).await;
+        let issued = shop.claim(&event, &token).await.expect(201);
+        assert_eq!(issued.member("/user_id"), sub);
+        let again = shop.claim(&event, &token).await.expect_problem(409, "already_claimed");
+        assert_eq!(again.member("/issued_coupon"), issued.json());
+        assert_eq!(shop.issued(&event).await[sub], issued.json());
+    }
+}
+
+/// A coupon that changes counts for who wins afterwards; what was issued keeps its dates.
+#[tokio::test]
+async fn a_changed_validity_is_for_later_wins() {
+    let shop = Shop::open().await;
+    let made = shop.event_of(|body| body).await;
+    let event = made.member_text("/id");
+    let (one, two) = (shop.user("one").await, shop.user("two").await);
+    let first = shop.claim(&event, &one).await.expect(201);
+
+    let path = format!("/v1/coupons/{}", made.member_text("/coupon_id"));
+    let etag = shop.api.get(&path).await.header("etag").to_owned();
+    let validity = json!({
+        "type": "period", "from": "2026-11-27T00:00:00Z", "until": "2098-12-01T00:00:00Z",
+    });
+    let change = shop.api.patch(&path).token(&shop.admin).header("if-match", &etag);
+    let _ = change.json(json!({"validity": validity})).await.expect(200);
+
+    let second = shop.claim(&event, &two).await.expect(201);
+    assert_eq!(second.member("/expires_at"), "2098-12-01T00:00:00Z");
+    let again = shop.claim(&event, &one).await.expect_problem(409, "already_claimed");
+    assert_eq!(again.member("/issued_coupon"), first.json());
+}

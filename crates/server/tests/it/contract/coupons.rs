@@ -148,3 +148,19 @@ async fn every_refused_value_is_named() {
     let answer = shop.api.post("/v1/coupons").token(&shop.admin).json(body).await;
     assert_eq!(answer.invalid_pointers(), ["/validity/until".to_owned()].into());
 }
+
+#[tokio::test]
+async fn conditions_have_a_bounded_number_of_ids() {
+    let shop = Shop::open().await;
+    for member in ["product_ids", "category_ids"] {
+        for (count, status) in [(100, 201), (101, 422)] {
+            let ids: Vec<String> = (0..count).map(|number| format!("id-{number}")).collect();
+            let body = coupon_body().conditions(json!({member: ids}));
+            let answer = shop.api.post("/v1/coupons").token(&shop.admin).json(body).await;
+            assert_eq!(answer.status, status, "{answer}");
+            if status == 422 {
+                assert_eq!(answer.invalid_pointers(), [format!("/conditions/{member}")].into());
+            }
+        }
+    }
+}

@@ -108,6 +108,31 @@ async fn a_cursor_that_we_did_not_make_is_refused() {
     }
 }
 
+/// A cursor is bound to its filter, and to whose list it is.
+#[tokio::test]
+async fn a_cursor_of_another_filter_or_owner_is_refused() {
+    let (shop, event, collector) = filled().await;
+    let mine = shop.api.get("/v1/me/coupons?limit=2").token(&collector).await.expect(200);
+    let path = format!("/v1/me/coupons?cursor={}", mine.member_text("/next_cursor"));
+    let other = shop.user("shopper-1").await;
+    let _ = shop.api.get(&path).token(&other).await.expect_problem(400, "malformed");
+    let filtered = shop.api.get(&format!("{path}&state=issued")).token(&collector).await;
+    let _ = filtered.expect_problem(400, "malformed");
+
+    let listed = shop.api.get("/v1/events?state=open&limit=2").await.expect(200);
+    let cursor = listed.member_text("/next_cursor");
+    let _ = shop.api.get(&format!("/v1/events?state=open&cursor={cursor}")).await.expect(200);
+    let unfiltered = shop.api.get(&format!("/v1/events?cursor={cursor}")).await;
+    let _ = unfiltered.expect_problem(400, "malformed");
+
+    let other_event = shop.event(10).await;
+    let issued = format!("/v1/events/{event}/issued-coupons?limit=2");
+    let cursor = shop.api.get(&issued).token(&shop.admin).await.member_text("/next_cursor");
+    let path = format!("/v1/events/{other_event}/issued-coupons?cursor={cursor}");
+    let foreign = shop.api.get(&path).token(&shop.admin).await;
+    let _ = foreign.expect_problem(400, "malformed");
+}
+
 #[tokio::test]
 async fn a_list_of_my_coupons_has_nobody_elses() {
     let (shop, ..) = filled().await;
@@ -153,12 +178,14 @@ async fn the_export_has_every_issued_coupon_once() {
 async fn the_export_quotes_what_a_spreadsheet_would_misread() {
     let shop = Shop::open().await;
     let event = shop.event(10).await;
-    let quoted = shop.user("a,\"b\"").await;
-    let _ = shop.claim(&event, &quoted).await.expect(201);
+    for sub in ["a,\"b\"", "=1+1"] {
+        let _ = shop.claim(&event, &shop.user(sub).await).await.expect(201);
+    }
     let path = format!("/v1/events/{event}/issued-coupons");
     let export = shop.api.get(&path).token(&shop.admin).header("accept", "text/csv").await;
     let text = export.expect(200).text();
-    assert!(text.contains(r#""a,""b""""#), "{text}");
+    assert!(text.contains(r#","a,""b""","#), "{text}");
+    assert!(text.contains(",'=1+1,"), "{text}");
 }
 
 #[tokio::test]

@@ -76,6 +76,8 @@ async fn a_cancel_frees_the_coupon_for_another_order() {
     let checkout = shop.checkout().await;
     let made = shop.redeem(&id, &user, order("o-1", 32_000)).await.expect(201);
     let path = format!("/v1/redemptions/{}/cancel", made.member_text("/id"));
+    let with_body = shop.api.post(&path).token(&checkout).json(json!({"why": "x"})).await;
+    let _ = with_body.expect_problem(400, "malformed");
     let cancelled = shop.api.post(&path).token(&checkout).await.expect(200);
     check_members(&cancelled, "", MEMBERS);
     assert_eq!(cancelled.member("/state"), "cancelled");
@@ -193,4 +195,45 @@ async fn a_fixed_amount_is_never_above_the_order() {
     let (shop, issued, user) = with_issued().await;
     let made = shop.redeem(&issued.member_text("/id"), &user, order("o-1", 1)).await.expect(201);
     assert_eq!(made.member("/discount_amount"), 1);
+}
+
+#[tokio::test]
+async fn two_coupons_for_one_order() {
+    let shop = Shop::open().await;
+    let user = shop.user("u").await;
+    for _ in 0..2 {
+        let event = shop.event(10).await;
+        let issued = shop.claim(&event, &user).await.expect(201).member_text("/id");
+        let _ = shop.redeem(&issued, &user, order("o-1", 32_000)).await.expect(201);
+    }
+}
+
+#[tokio::test]
+async fn a_changed_benefit_is_for_later_redemptions() {
+    let shop = Shop::open().await;
+    let made = shop.event_of(|body| body).await;
+    let user = shop.user("u").await;
+    let issued = shop.claim(&made.member_text("/id"), &user).await.expect(201).member_text("/id");
+    let path = format!("/v1/coupons/{}", made.member_text("/coupon_id"));
+    let etag = shop.api.get(&path).await.header("etag").to_owned();
+    let change = json!({"benefit": {"type": "amount", "amount": 7_000}});
+    let call = shop.api.patch(&path).token(&shop.admin).header("if-match", &etag);
+    let _ = call.json(change).await.expect(200);
+    let made = shop.redeem(&issued, &user, order("o-1", 32_000)).await.expect(201);
+    assert_eq!(made.member("/discount_amount"), 7_000);
+}
+
+#[tokio::test]
+async fn an_order_has_a_bounded_number_of_items() {
+    let (shop, issued, user) = with_issued().await;
+    let id = issued.member_text("/id");
+    let with =
+        |items: Vec<Value>| json!({"order_id": "o-1", "order_amount": 32_000, "items": items});
+    let item = json!({"product_id": "p"});
+    let refused = shop.redeem(&id, &user, with(vec![item.clone(); 201])).await;
+    assert_eq!(refused.invalid_pointers(), ["/items".to_owned()].into());
+    let many = json!({"product_id": "p", "category_ids": vec!["c"; 101]});
+    let refused = shop.redeem(&id, &user, with(vec![item.clone(), many])).await;
+    assert_eq!(refused.invalid_pointers(), ["/items/1/category_ids".to_owned()].into());
+    let _ = shop.redeem(&id, &user, with(vec![item; 200])).await.expect(201);
 }
