@@ -164,13 +164,22 @@ fn lock(database: &Path) -> Result<File, LedgerError> {
     };
     std::fs::create_dir_all(directory).map_err(io(directory))?;
     let path = database.with_extension("lock");
-    let mut options = OpenOptions::new();
-    let file = options.create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
+    let file = open_or_make(&path).map_err(io(&path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        // SQLite takes an empty file for a new database, and gives its other files the same mode.
+        Ok(()) => open_or_make(database).map_err(io(database)).map(|_| file),
         Err(TryLockError::WouldBlock) => Err(LedgerError::InUse { path }),
         Err(TryLockError::Error(source)) => Err(LedgerError::Io { path, source }),
     }
+}
+
+/// Opens a file for writing; a new one is its owner's alone.
+fn open_or_make(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 fn pools(options: &LedgerOptions) -> Result<(DatabaseConnection, DatabaseConnection), LedgerError> {

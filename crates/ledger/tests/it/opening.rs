@@ -58,3 +58,13 @@ fn a_url_of_another_database_is_refused_without_its_password() {
     let options = LedgerOptions::parse_url("sqlite:./data/ledger.db", 1, Purpose::Serve);
     assert_eq!(options.expect("a path").path.to_str(), Some("./data/ledger.db"));
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_new_ledger_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let test = TestLedger::new().await;
+    let mode = std::fs::metadata(test.path()).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
