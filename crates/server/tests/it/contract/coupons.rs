@@ -9,11 +9,10 @@ use crate::shop::Shop;
 const MEMBERS: &str = "id name benefit conditions validity created_at updated_at";
 
 fn percent() -> Body {
+    let (from, until) = ("2026-11-27T00:00:00+09:00", "2026-12-01T00:00:00+09:00");
     coupon_body()
         .with("/benefit", json!({"type": "percent", "percent": 10, "max_amount": 3_000}))
-        .with("/validity", json!({
-            "type": "period", "from": "2026-11-27T00:00:00+09:00", "until": "2026-12-01T00:00:00+09:00",
-        }))
+        .with("/validity", json!({"type": "period", "from": from, "until": until}))
         .conditions(json!({
             "min_order_amount": 20_000, "product_ids": ["상품-1"], "category_ids": ["c1", "c2"],
         }))
