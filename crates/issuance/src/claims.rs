@@ -47,7 +47,7 @@ pub async fn claim(
 ) -> Result<Won, IssuanceError> {
     let claim = Claim { event_id, user_id: subject };
     let decision = state.issuance().claim(claim).await?;
-    Ok(won(decision, state.clock().now())?)
+    Ok(won(decision, || state.clock().now())?)
 }
 
 /// The coupon that the caller has won of the event.
@@ -75,16 +75,16 @@ pub async fn read_mine(
 }
 
 /// The coupon, or why there is none.
-fn won(decision: Decision, now: Timestamp) -> Result<Won, Problem> {
+fn won(decision: Decision, now: impl Fn() -> Timestamp) -> Result<Won, Problem> {
     Err(match decision {
-        Decision::Issued(coupon) => return Ok(Won(coupon, now)),
+        Decision::Issued(coupon) => return Ok(Won(coupon, now())),
         Decision::AlreadyClaimed(coupon) => {
             let detail = "You hold a coupon of this event: issued_coupon.";
             Problem::new(Code::AlreadyClaimed, detail)
-                .with("issued_coupon", issued_view(coupon, now))
+                .with("issued_coupon", issued_view(coupon, now()))
         }
         Decision::SoldOut => Problem::new(Code::SoldOut, "Every coupon of this event is issued."),
-        Decision::NotOpen { opens_at } => not_open(opens_at, now),
+        Decision::NotOpen { opens_at } => not_open(opens_at, now()),
         Decision::Paused => Problem::new(Code::Paused, "The event is paused; it may go on."),
         Decision::Closed => Problem::new(Code::Closed, "The event has ended."),
         Decision::EventNotFound => PathId::<EventId>::not_found(),

@@ -136,6 +136,9 @@ struct Lane<S> {
     metrics: Metrics,
 }
 
+/// Most times that a batch waits for the tasks that are ready.
+const GATHER_ROUNDS_MAX: usize = 8;
+
 impl<S: Strategy> Lane<S> {
     async fn run(mut self) {
         let mut arrived = Vec::with_capacity(limits::CLAIM_BATCH_MAX);
@@ -154,8 +157,23 @@ impl<S: Strategy> Lane<S> {
             if claims == 0 {
                 break;
             }
+            self.gather(&mut arrived).await;
             self.decide(&mut arrived).await;
             self.depth.set(u32::try_from(self.queue.len()).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Lets the requests that are being read at this moment join the batch: the lane lets every
+    /// task that is ready go first, again for as long as that brings claims. Nothing waits on a
+    /// timer: on an idle server no task is ready, and a lone claim is decided at once.
+    async fn gather(&mut self, arrived: &mut Vec<Queued>) {
+        for _ in 0..GATHER_ROUNDS_MAX {
+            tokio::task::yield_now().await;
+            let room = limits::CLAIM_BATCH_MAX - arrived.len();
+            let more = self.queue.recv_many(arrived, room).now_or_never();
+            if more.unwrap_or(0) == 0 {
+                break;
+            }
         }
     }
 

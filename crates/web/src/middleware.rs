@@ -6,9 +6,9 @@ mod metrics;
 
 use std::any::Any;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tower::{Layer, Service};
 
@@ -98,7 +99,7 @@ where
             let response = match handled {
                 None => head_too_large(head_bytes_max).into_response(),
                 Some(handled) => {
-                    let bounded = timeout(answer_timeout, handled);
+                    let bounded = within(answer_timeout, handled);
                     match AssertUnwindSafe(bounded).catch_unwind().await {
                         Ok(Ok(Ok(response))) => tell_bare_error_as_problem(response),
                         Ok(Err(_elapsed)) => timed_out(answer_timeout).into_response(),
@@ -111,6 +112,15 @@ where
             measured.answered(response.status());
             Ok(response)
         }))
+    }
+}
+
+/// The answer, or the time has run out. A timer is set only for an answer that is not there at once.
+async fn within<F: Future>(time: Duration, answer: F) -> Result<F::Output, Elapsed> {
+    let mut answer = pin!(answer);
+    match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
+        Poll::Ready(answer) => Ok(answer),
+        Poll::Pending => timeout(time, answer).await,
     }
 }
 

@@ -1,18 +1,14 @@
-//! The HTTP metrics: requests by route, method and status, their time, and how many are under way.
+//! The HTTP metrics: requests by route, method and status, and their time.
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
-use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
-};
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 use tokio::time::Instant;
 
 const REQUESTS: &str = "http_requests_total";
 const SECONDS: &str = "http_request_duration_seconds";
-const IN_FLIGHT: &str = "http_requests_in_flight";
 
 /// The label of every path that no route matches: strangers shall not make series.
 const UNMATCHED: &str = "unmatched";
@@ -25,13 +21,10 @@ const METHODS: [&str; 8] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OP
 const STATUSES: [u16; 16] =
     [200, 201, 204, 400, 401, 403, 404, 405, 409, 412, 413, 422, 428, 429, 500, 503];
 
-static UNDER_WAY: LazyLock<Gauge> = LazyLock::new(|| gauge!(IN_FLIGHT));
-
 /// Declares the HTTP metrics with their help texts. Call it once a recorder is installed.
 pub fn describe_metrics() {
     describe_counter!(REQUESTS, Unit::Count, "HTTP requests by route, method and status.");
     describe_histogram!(SECONDS, Unit::Seconds, "Time from a request's head to its answer's.");
-    describe_gauge!(IN_FLIGHT, Unit::Count, "HTTP requests that are not answered yet.");
 }
 
 /// The series of one route. They are made when first used, so that a recorder is there, and kept,
@@ -63,7 +56,6 @@ impl RouteMetrics {
             let route = matched.map_or(UNMATCHED, MatchedPath::as_str);
             Box::new(Series::new(route, METHODS[method]))
         });
-        UNDER_WAY.increment(1);
         Measured { metrics: Arc::clone(metrics), method, began: Instant::now(), status: None }
     }
 }
@@ -113,7 +105,6 @@ impl Measured {
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        UNDER_WAY.decrement(1);
         let Some(series) = self.metrics.by_method[self.method].get() else {
             return;
         };
