@@ -17,10 +17,10 @@ const BESIDE_A_DROP: usize = 512;
 const ALONE: usize = 4_096;
 /// How often the task looks. A look at an empty journal costs nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Bytes of write-ahead log from which it is copied to the database file.
-const WAL_BYTES: u64 = 8 << 20;
-/// Bytes of write-ahead log from which claims wait until it is empty.
-const WAL_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of write-ahead log from which it is copied to the database file, when the drop is calm.
+const WAL_BYTES_CALM: u64 = 8 << 20;
+/// The same beside a drop, where copying competes with claims for the disk: a million claims.
+const WAL_BYTES_BUSY: u64 = 256 << 20;
 
 impl Ledger {
     /// Starts the task that settles and checkpoints until the ledger is closed or forgotten.
@@ -49,31 +49,32 @@ impl Ledger {
 
     /// Settles until nothing is left, or until the drop has no time to spare.
     async fn look_after(&self, claims_seen: &mut u64) -> Result<(), LedgerError> {
-        loop {
+        let wal_bytes_max = loop {
             let mut turn = self.inner.turn.clone().lock_owned().await;
             let claims = turn.claims() - *claims_seen;
             *claims_seen = turn.claims();
-            if turn.unsettled() == 0 || claims >= BUSY_CLAIMS {
-                break;
+            if claims >= BUSY_CLAIMS {
+                break WAL_BYTES_BUSY;
+            }
+            if turn.unsettled() == 0 {
+                break WAL_BYTES_CALM;
             }
             let wins_max = if claims == 0 { ALONE } else { BESIDE_A_DROP };
             blocking(move || turn.settle_some(wins_max)).await?;
-        }
-        self.look_after_wal().await
+        };
+        if self.wal_bytes() >= wal_bytes_max { self.empty_wal().await } else { Ok(()) }
     }
 
-    async fn look_after_wal(&self) -> Result<(), LedgerError> {
+    fn wal_bytes(&self) -> u64 {
         let mut wal = self.inner.path.clone().into_os_string();
         wal.push("-wal");
-        let bytes = std::fs::metadata(&wal).map_or(0, |metadata| metadata.len());
-        if bytes < WAL_BYTES {
-            return Ok(());
-        }
+        std::fs::metadata(&wal).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Copies most of the log beside the claims, and the rest within a turn.
+    async fn empty_wal(&self) -> Result<(), LedgerError> {
         let path = self.inner.path.clone();
         blocking(move || checkpoint_as(&path, CheckpointMode::Passive)).await?;
-        if bytes < WAL_BYTES_MAX {
-            return Ok(());
-        }
         let turn = self.inner.turn.clone().lock_owned().await;
         let path = self.inner.path.clone();
         let done = blocking(move || checkpoint_as(&path, CheckpointMode::Truncate)).await;
