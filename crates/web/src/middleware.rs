@@ -115,7 +115,7 @@ where
     }
 }
 
-/// The answer, or the time has run out. A timer is set only for an answer that is not there at once.
+/// The answer, or the time has run out. Only an answer that is not there at once sets a timer.
 async fn within<F: Future>(time: Duration, answer: F) -> Result<F::Output, Elapsed> {
     let mut answer = pin!(answer);
     match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {

@@ -117,7 +117,10 @@ async fn everything_that_is_wrong_is_told_at_once() {
     let won = test.won("kim", draft::coupon()).await;
     let order = json!({
         "order_id": "", "order_amount": 0, "currency": "x",
-        "items": [{"product_id": "P-1"}, {"product_id": "", "category_ids": ["a", ""], "amount": 0}],
+        "items": [
+            {"product_id": "P-1"},
+            {"product_id": "", "category_ids": ["a", ""], "amount": 0},
+        ],
     });
     let expected = [
         "/order_id",

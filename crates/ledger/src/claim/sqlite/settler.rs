@@ -13,7 +13,7 @@ use crate::{Ledger, LedgerError};
 const BUSY_CLAIMS: u64 = 100;
 /// Winners that are settled at once beside a drop, so that no claim waits long for its turn.
 const BESIDE_A_DROP: usize = 512;
-/// Winners that are settled at once while nobody claims.
+/// Most winners that are settled at once while nobody claims.
 const ALONE: usize = 4_096;
 /// How often the task looks. A look at an empty journal costs nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -49,6 +49,7 @@ impl Ledger {
 
     /// Settles until nothing is left, or until the drop has no time to spare.
     async fn look_after(&self, claims_seen: &mut u64) -> Result<(), LedgerError> {
+        let mut wins_max = BESIDE_A_DROP;
         let wal_bytes_max = loop {
             let mut turn = self.inner.turn.clone().lock_owned().await;
             let claims = turn.claims() - *claims_seen;
@@ -59,7 +60,8 @@ impl Ledger {
             if turn.unsettled() == 0 {
                 break WAL_BYTES_CALM;
             }
-            let wins_max = if claims == 0 { ALONE } else { BESIDE_A_DROP };
+            // A moment without a claim may be a drop that took a breath: grow step by step.
+            wins_max = if claims == 0 { ALONE.min(2 * wins_max) } else { BESIDE_A_DROP };
             blocking(move || turn.settle_some(wins_max)).await?;
         };
         if self.wal_bytes() >= wal_bytes_max { self.empty_wal().await } else { Ok(()) }
