@@ -8,8 +8,8 @@
 //! - writers take turns: a change of an event lies between two batches of claims, never within;
 //! - a read of issued coupons sees every won claim.
 //!
-//! Modules in reading order: [`records`] (what callers see), [`open`], [`write`] (taking turns),
-//! [`claim`] (the hot path), one module for each resource, `entity` and `migration`.
+//! Modules in reading order: `records` (what callers see), `open`, `write` (taking turns),
+//! `claim` (the hot path), one module for each resource, `entity` and `migration`.
 
 mod accounts;
 mod audit;
