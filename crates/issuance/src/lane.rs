@@ -1,10 +1,12 @@
 //! Lanes: each a task that owns the claims of some events and hands them on in batches.
 //!
-//! A lane waits for one claim, then takes all that has arrived, at most
-//! [`limits::CLAIM_BATCH_MAX`], and decides the batch; what arrives meanwhile is the next batch.
-//! So an idle lane decides a lone claim at once, and a busy one batches by itself: nothing waits
-//! on a timer. Who claims holds only the receiving end of a one-shot channel: a client that goes
-//! away cancels nothing.
+//! A lane waits for one parcel of claims from a [desk](desk), then takes all that have arrived, at
+//! most [`limits::CLAIM_BATCH_MAX`] claims, and decides the batch; what arrives meanwhile is the
+//! next batch. So an idle lane decides a lone claim at once, and a busy one batches by itself:
+//! nothing waits on a timer. Who claims holds only the receiving end of a one-shot channel: a
+//! client that goes away cancels nothing.
+
+mod desk;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,8 +16,7 @@ use firstcome_core::{EventId, limits};
 use firstcome_ledger::{Claim, Decision};
 use futures_util::FutureExt;
 use metrics::Gauge;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::strategy::Strategy;
 use crate::{IssuanceConfig, NoVerdict, Undecided};
+use desk::{Desks, Parcel, Queued};
 
 /// The lanes of a process.
 pub(crate) struct Lanes {
@@ -34,14 +36,15 @@ pub(crate) struct Lanes {
 /// Where claims go; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    queues: Arc<[mpsc::Sender<Queued>]>,
+    entries: Arc<[Entry]>,
     claim_timeout: Duration,
 }
 
-/// A claim and where its verdict goes.
-struct Queued {
-    claim: Claim,
-    reply: oneshot::Sender<Result<Decision, Undecided>>,
+/// The way into a lane.
+struct Entry {
+    desks: Desks,
+    /// A permit for each claim that may still enter.
+    room: Arc<Semaphore>,
 }
 
 /// The deadline of a drain came before its end: some accepted claims were never answered.
@@ -59,21 +62,25 @@ impl Lanes {
         let closing = CancellationToken::new();
         let lanes = config.lanes.max(1);
         let queue_max = (config.queue_claims_max / lanes).max(1);
-        let (queues, tasks) = (0..lanes)
+        let (entries, tasks) = (0..lanes)
             .map(|lane| {
-                let (sender, queue) = mpsc::channel(queue_max);
+                let (sender, parcels) = mpsc::unbounded_channel();
+                let room = Arc::new(Semaphore::new(queue_max));
                 let lane = Lane {
                     strategy: Arc::clone(strategy),
-                    queue,
+                    parcels,
+                    left: None,
+                    room: Arc::clone(&room),
+                    queue_max,
                     closing: closing.clone(),
                     depth: Metrics::depth_of(lane),
                     metrics: metrics.clone(),
                 };
-                (sender, tokio::spawn(lane.run()))
+                (Entry { desks: Desks::new(sender), room }, tokio::spawn(lane.run()))
             })
             .collect::<(Vec<_>, Vec<_>)>();
         let claim_timeout = Duration::from_millis(config.claim_timeout_ms);
-        let handle = Handle { queues: queues.into(), claim_timeout };
+        let handle = Handle { entries: entries.into(), claim_timeout };
         Self { handle, closing, tasks }
     }
 
@@ -108,12 +115,15 @@ impl Handle {
     /// # Errors
     /// [`NoVerdict`]: at once when the queue is full, `in_doubt` when no verdict came in time.
     pub(crate) async fn claim(&self, claim: Claim) -> Result<Decision, NoVerdict> {
+        let entry = &self.entries[lane_of(claim.event_id, self.entries.len())];
+        match entry.room.try_acquire() {
+            // The lane gives it back with the rest of its batch's.
+            Ok(permit) => permit.forget(),
+            Err(TryAcquireError::NoPermits) => return Err(NoVerdict::QueueFull),
+            Err(TryAcquireError::Closed) => return Err(NoVerdict::Closing),
+        }
         let (reply, verdict) = oneshot::channel();
-        let queue = &self.queues[lane_of(claim.event_id, self.queues.len())];
-        queue.try_send(Queued { claim, reply }).map_err(|error| match error {
-            TrySendError::Full(_) => NoVerdict::QueueFull,
-            TrySendError::Closed(_) => NoVerdict::Closing,
-        })?;
+        entry.desks.put(Queued { claim, reply });
         let Ok(Ok(verdict)) = timeout(self.claim_timeout, verdict).await else {
             // Too late, or the lane lost the batch: whether the claim won, a retry finds out.
             return Err(Undecided::InDoubt.into());
@@ -130,74 +140,87 @@ fn lane_of(event: EventId, lanes: usize) -> usize {
 
 struct Lane<S> {
     strategy: Arc<S>,
-    queue: mpsc::Receiver<Queued>,
+    parcels: mpsc::UnboundedReceiver<Parcel>,
+    /// A parcel that had no room in the last batch.
+    left: Option<Parcel>,
+    /// A permit for each claim that may still enter; all `queue_max` when none waits.
+    room: Arc<Semaphore>,
+    queue_max: usize,
     closing: CancellationToken,
     depth: Gauge,
     metrics: Metrics,
 }
 
-/// Most times that a batch waits for the tasks that are ready.
-const GATHER_ROUNDS_MAX: usize = 8;
-
 impl<S: Strategy> Lane<S> {
     async fn run(mut self) {
-        let mut arrived = Vec::with_capacity(limits::CLAIM_BATCH_MAX);
-        let mut open = true;
-        loop {
-            let claims = tokio::select! {
-                biased;
-                () = self.closing.cancelled(), if open => {
-                    // No claim enters from here on; what has entered is still received.
-                    self.queue.close();
-                    open = false;
-                    continue;
-                }
-                claims = self.queue.recv_many(&mut arrived, limits::CLAIM_BATCH_MAX) => claims,
-            };
-            if claims == 0 {
-                break;
-            }
-            self.gather(&mut arrived).await;
-            self.decide(&mut arrived).await;
-            self.depth.set(u32::try_from(self.queue.len()).unwrap_or(u32::MAX));
+        while let Some(first) = self.next().await {
+            let batch = self.batch(first);
+            self.decide(batch).await;
+            self.depth.set(u32::try_from(self.waiting()).unwrap_or(u32::MAX));
         }
     }
 
-    /// Lets the requests that are being read at this moment join the batch: the lane lets every
-    /// task that is ready go first, again for as long as that brings claims. Nothing waits on a
-    /// timer: on an idle server no task is ready, and a lone claim is decided at once.
-    async fn gather(&mut self, arrived: &mut Vec<Queued>) {
-        for _ in 0..GATHER_ROUNDS_MAX {
-            tokio::task::yield_now().await;
-            let room = limits::CLAIM_BATCH_MAX - arrived.len();
-            let more = self.queue.recv_many(arrived, room).now_or_never();
-            if more.unwrap_or(0) == 0 {
-                break;
+    /// The next parcel; none when the lane has closed and all that had entered is decided.
+    async fn next(&mut self) -> Option<Parcel> {
+        if self.left.is_some() {
+            return self.left.take();
+        }
+        if !self.room.is_closed() {
+            tokio::select! {
+                biased;
+                // No claim enters from here on; what has entered may still lie on a desk.
+                () = self.closing.cancelled() => self.room.close(),
+                parcel = self.parcels.recv() => return parcel,
             }
         }
+        if self.waiting() > 0 { self.parcels.recv().await } else { None }
+    }
+
+    /// The parcel and what else has arrived.
+    fn batch(&mut self, first: Parcel) -> Vec<Parcel> {
+        let mut claims = first.claims.len();
+        let mut batch = vec![first];
+        while let Ok(parcel) = self.parcels.try_recv() {
+            claims += parcel.claims.len();
+            if claims > limits::CLAIM_BATCH_MAX {
+                claims -= parcel.claims.len();
+                self.left = Some(parcel);
+                break;
+            }
+            batch.push(parcel);
+        }
+        self.room.add_permits(claims);
+        batch
+    }
+
+    /// Claims that have entered and are in no batch yet.
+    fn waiting(&self) -> usize {
+        self.queue_max - self.room.available_permits()
     }
 
     /// Decides what has arrived, and tells everyone. A panic of the strategy is the batch's, not
     /// the lane's.
-    async fn decide(&self, arrived: &mut Vec<Queued>) {
-        let claims = arrived.len();
-        let (batch, replies): (Vec<_>, Vec<_>) =
-            arrived.drain(..).map(|queued| (queued.claim, queued.reply)).unzip();
+    async fn decide(&self, mut batch: Vec<Parcel>) {
+        let sizes: Vec<usize> = batch.iter().map(|parcel| parcel.claims.len()).collect();
+        let mut claims = std::mem::take(&mut batch[0].claims);
+        for parcel in &mut batch[1..] {
+            claims.append(&mut parcel.claims);
+        }
+        let count = claims.len();
         let began = Instant::now();
-        let decided = AssertUnwindSafe(self.strategy.decide(batch)).catch_unwind().await;
-        self.metrics.batch(claims, began.elapsed());
+        let decided = AssertUnwindSafe(self.strategy.decide(claims)).catch_unwind().await;
+        self.metrics.batch(count, began.elapsed());
         let decided = decided.unwrap_or(Err(Undecided::InDoubt));
-        match decided.and_then(|decisions| complete(decisions, claims)) {
-            Ok(decisions) => {
+        match decided.and_then(|decisions| complete(decisions, count)) {
+            Ok(mut decisions) => {
                 self.metrics.verdicts(&decisions);
-                for (reply, decision) in replies.into_iter().zip(decisions) {
-                    // Who has gone away claims again and is told the same.
-                    reply.send(Ok(decision)).ok();
+                for (parcel, size) in batch.into_iter().zip(sizes).rev() {
+                    parcel.answer(Ok(decisions.split_off(decisions.len() - size)));
                 }
             }
             Err(undecided) => {
-                for reply in replies {
-                    reply.send(Err(undecided)).ok();
+                for parcel in batch {
+                    parcel.answer(Err(undecided));
                 }
             }
         }

@@ -12,7 +12,7 @@ use axum::Router;
 use firstcome_core::Clock;
 use firstcome_identity::keys;
 use firstcome_ledger::{Ledger, Purpose};
-use firstcome_web::{Drained, SystemClock, edge};
+use firstcome_web::{ConnectionThreads, Drained, SystemClock, edge};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -35,6 +35,7 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
     let stopping = stop::on_signal()?;
     let measures = Measures::install()?;
     let listener = bind(&settings.server.listen).await?;
+    let threads = ConnectionThreads::start().context("cannot start the connections' threads")?;
     let (ledger, services) = start(&settings).await?;
     announce(&settings, listener.local_addr()?, &services, out).await?;
 
@@ -49,12 +50,15 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
         tokio::time::sleep(server.drain_delay()).await;
         drain_deadline.get_or_init(|| Instant::now() + server.drain_deadline());
     };
-    let drained = firstcome_web::serve(listener, app, server.serve_options(), shutdown).await;
+    let options = server.serve_options();
+    let drained = firstcome_web::serve(listener, &threads, app, options, shutdown).await;
 
     let left = drain_deadline.get().map_or(Duration::ZERO, time_until);
     let lanes_drained = services.shutdown(left.max(LAST_DRAIN)).await;
     ledger.close().await.context("cannot close the ledger; the next start repairs it")?;
     keeping_up.abort();
+    // Not earlier: a change whose client has gone runs on its connection's thread.
+    drop(threads);
     Ok(ended(drained, lanes_drained.is_ok()))
 }
 

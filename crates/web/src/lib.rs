@@ -34,5 +34,5 @@ pub use middleware::{EdgeOptions, RequestId, describe_metrics, edge};
 pub use openapi::{ProblemView, Refused};
 pub use path::PathId;
 pub use problem::{Code, Problem, error_pages};
-pub use serve::{Drained, ServeOptions, serve};
+pub use serve::{ConnectionThreads, Drained, ServeOptions, serve};
 pub use views::{EventView, IssuedView};

@@ -1,6 +1,7 @@
 //! Serving: connections in, drained on the way out. `docs/adr/0003-serving.md` has the reasons.
 
 mod patience;
+mod threads;
 
 use std::future::Future;
 use std::io;
@@ -13,16 +14,18 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::middleware::RequestId;
 use crate::problem::{Code, Problem};
 use patience::{Noted, Patience, RunOut};
+pub use threads::ConnectionThreads;
 
 /// Most bytes of a request's head that are read at all. The edge refuses heads far below this with
 /// a problem; above it nothing is parsed, and hyper answers a bare 431.
@@ -64,9 +67,10 @@ pub struct Drained {
 
 /// Serves HTTP/1.1 on the listener until `shutdown` completes, then drains: nothing more is
 /// accepted, idle connections close, requests under way are answered with `Connection: close`, and
-/// what is left at the deadline is cut.
+/// what is left at the deadline is cut. The threads serve this one listener in their life.
 pub async fn serve(
     listener: TcpListener,
+    threads: &ConnectionThreads,
     app: Router,
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
@@ -78,13 +82,13 @@ pub async fn serve(
             biased;
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => server.admit(stream, peer),
+                Ok((stream, peer)) => server.admit(threads, stream, peer),
                 Err(error) => pause_after(&error).await,
             },
         }
     }
     drop(listener);
-    server.drain().await
+    server.drain(threads).await
 }
 
 /// A connection that failed before it was accepted concerns nobody; any other failure is the
@@ -103,7 +107,6 @@ struct Server {
     options: ServeOptions,
     http: http1::Builder,
     seats: Arc<Semaphore>,
-    connections: TaskTracker,
     /// Answer what is under way, then close.
     closing: CancellationToken,
     /// Close now.
@@ -121,49 +124,54 @@ impl Server {
             options,
             http,
             seats: Arc::new(Semaphore::new(options.connections_max)),
-            connections: TaskTracker::new(),
             closing: CancellationToken::new(),
             cutting: CancellationToken::new(),
         }
     }
 
     /// Gives the connection a task of its own, or turns it away.
-    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+    fn admit(&self, threads: &ConnectionThreads, stream: TcpStream, peer: SocketAddr) {
         let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
             return turn_away(&stream);
         };
         // An answer is one write: to wait for more would only delay it.
-        if stream.set_nodelay(true).is_ok() {
-            self.connections.spawn(self.connection(stream, peer, seat));
+        if stream.set_nodelay(true).is_ok()
+            && let Ok(stream) = stream.into_std()
+        {
+            threads.spawn(self.connection(stream, peer, seat));
         }
     }
 
-    /// Serves one connection to its end.
+    /// Serves one connection to its end, on the runtime that polls it.
     fn connection(
         &self,
-        stream: TcpStream,
+        stream: std::net::TcpStream,
         peer: SocketAddr,
         seat: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + 'static {
         let ServeOptions { head_timeout, idle_timeout, .. } = self.options;
-        let patience = Patience::new();
-        let run_out = RunOut::new(Arc::clone(&patience), head_timeout, idle_timeout);
-        let stream = TokioIo::new(Noted::new(stream, Arc::clone(&patience)));
-        let app = self.app.clone();
-        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            let answering = patience.answering();
-            let response = app.clone().call(request);
-            async move {
-                let response = response.await;
-                drop(answering);
-                response
-            }
-        });
-        let connection = self.http.serve_connection(stream, service);
+        let (app, http) = (self.app.clone(), self.http.clone());
         let (closing, cutting) = (self.closing.clone(), self.cutting.clone());
         async move {
             let _seat = seat;
+            let stream = match TcpStream::from_std(stream) {
+                Ok(stream) => stream,
+                Err(error) => return tracing::error!("cannot serve a connection: {error}"),
+            };
+            let patience = Patience::new();
+            let run_out = RunOut::new(Arc::clone(&patience), head_timeout, idle_timeout);
+            let stream = TokioIo::new(Noted::new(stream, Arc::clone(&patience)));
+            let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+                request.extensions_mut().insert(ConnectInfo(peer));
+                let answering = patience.answering();
+                let response = app.clone().call(request);
+                async move {
+                    let response = response.await;
+                    drop(answering);
+                    response
+                }
+            });
+            let connection = http.serve_connection(stream, service);
             let (mut connection, mut run_out) = (pin!(connection), pin!(run_out));
             let mut draining = false;
             loop {
@@ -186,16 +194,14 @@ impl Server {
         }
     }
 
-    async fn drain(self) -> Drained {
-        self.connections.close();
+    async fn drain(self, threads: &ConnectionThreads) -> Drained {
         self.closing.cancel();
-        let all_ended = self.connections.wait();
-        if tokio::time::timeout(self.options.drain_deadline, all_ended).await.is_ok() {
+        if timeout(self.options.drain_deadline, threads.all_ended()).await.is_ok() {
             return Drained { cut: 0 };
         }
-        let cut = self.connections.len();
+        let cut = threads.connections();
         self.cutting.cancel();
-        self.connections.wait().await;
+        threads.all_ended().await;
         Drained { cut }
     }
 }

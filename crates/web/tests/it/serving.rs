@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::{get, post};
-use firstcome_web::{Body, Drained, EdgeOptions, ServeOptions, edge, serve};
+use firstcome_web::{Body, ConnectionThreads, Drained, EdgeOptions, ServeOptions, edge, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -53,7 +53,8 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(async move {
             let shutdown = async { stopped.await.expect("the test stops the server") };
-            serve(listener, app, options, shutdown).await
+            let threads = ConnectionThreads::start().expect("threads and files are left");
+            serve(listener, &threads, app, options, shutdown).await
         });
         Self { address, stop, ended, gate, reached }
     }
