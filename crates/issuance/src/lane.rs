@@ -1,4 +1,4 @@
-//! Lanes: each a task that owns the claims of some events and hands them on in batches.
+//! Lanes: each a thread that owns the claims of some events and hands them on in batches.
 //!
 //! A lane waits for one parcel of claims from a [desk](desk), then takes all that have arrived, at
 //! most [`limits::CLAIM_BATCH_MAX`] claims, and decides the batch; what arrives meanwhile is the
@@ -8,12 +8,14 @@
 
 mod desk;
 
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_core::{EventId, limits};
 use firstcome_ledger::{Claim, Decision};
+use firstcome_web::RuntimeThread;
 use futures_util::FutureExt;
 use metrics::Gauge;
 use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
@@ -30,7 +32,7 @@ use desk::{Desks, Parcel, Queued};
 pub(crate) struct Lanes {
     handle: Handle,
     closing: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
+    running: Vec<(RuntimeThread, JoinHandle<()>)>,
 }
 
 /// Where claims go; cheap to clone.
@@ -54,34 +56,39 @@ pub struct NotDrained;
 
 impl Lanes {
     /// Starts as many lanes as the configuration says.
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
     pub(crate) fn start<S: Strategy>(
         strategy: &Arc<S>,
         config: &IssuanceConfig,
         metrics: &Metrics,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let closing = CancellationToken::new();
         let lanes = config.lanes.max(1);
         let queue_max = (config.queue_claims_max / lanes).max(1);
-        let (entries, tasks) = (0..lanes)
-            .map(|lane| {
-                let (sender, parcels) = mpsc::unbounded_channel();
-                let room = Arc::new(Semaphore::new(queue_max));
-                let lane = Lane {
-                    strategy: Arc::clone(strategy),
-                    parcels,
-                    left: None,
-                    room: Arc::clone(&room),
-                    queue_max,
-                    closing: closing.clone(),
-                    depth: Metrics::depth_of(lane),
-                    metrics: metrics.clone(),
-                };
-                (Entry { desks: Desks::new(sender), room }, tokio::spawn(lane.run()))
-            })
-            .collect::<(Vec<_>, Vec<_>)>();
+        let (mut entries, mut running) = (Vec::new(), Vec::new());
+        for number in 0..lanes {
+            let (sender, parcels) = mpsc::unbounded_channel();
+            let room = Arc::new(Semaphore::new(queue_max));
+            let lane = Lane {
+                strategy: Arc::clone(strategy),
+                parcels,
+                left: None,
+                room: Arc::clone(&room),
+                queue_max,
+                closing: closing.clone(),
+                depth: Metrics::depth_of(number),
+                metrics: metrics.clone(),
+            };
+            let thread = RuntimeThread::start(format!("lane-{number}"))?;
+            let task = thread.spawn(lane.run());
+            entries.push(Entry { desks: Desks::new(sender), room });
+            running.push((thread, task));
+        }
         let claim_timeout = Duration::from_millis(config.claim_timeout_ms);
         let handle = Handle { entries: entries.into(), claim_timeout };
-        Self { handle, closing, tasks }
+        Ok(Self { handle, closing, running })
     }
 
     /// Where claims go.
@@ -98,7 +105,7 @@ impl Lanes {
         self.closing.cancel();
         let deadline = Instant::now() + deadline;
         let mut drained = Ok(());
-        for mut task in self.tasks {
+        for (_thread, mut task) in self.running {
             if timeout_at(deadline, &mut task).await.is_err() {
                 task.abort();
                 drained = Err(NotDrained);

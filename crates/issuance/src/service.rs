@@ -1,5 +1,6 @@
 //! The service: lanes, latches, and the changes that open a latch.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,26 +44,30 @@ struct Inner {
 impl Issuance {
     /// Starts the lanes, with the ledger as the decider. Within a tokio runtime, after the metrics'
     /// recorder was installed.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
     pub fn start(
         ledger: Ledger,
         config: &IssuanceConfig,
         clock: Arc<dyn Clock>,
-    ) -> (Self, IssuanceHandle) {
+    ) -> io::Result<(Self, IssuanceHandle)> {
         let strategy = Arc::new(LedgerStrategy::new(ledger.clone()));
         Self::start_with(&strategy, ledger, config, clock)
     }
 
     /// Starts the lanes with another decider over the same ledger.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
     pub fn start_with<S: Strategy>(
         strategy: &Arc<S>,
         ledger: Ledger,
         config: &IssuanceConfig,
         clock: Arc<dyn Clock>,
-    ) -> (Self, IssuanceHandle) {
+    ) -> io::Result<(Self, IssuanceHandle)> {
         let metrics = Metrics::declare();
-        let lanes = Lanes::start(strategy, config, &metrics);
+        let lanes = Lanes::start(strategy, config, &metrics)?;
         let latches = Arc::new(Latches::new(config, metrics.clone()));
         let (builds, asked) = mpsc::channel(config.latches_max.max(1));
         let builder = Builder {
@@ -72,7 +77,7 @@ impl Issuance {
         };
         let builder = tokio::spawn(builder.run(asked));
         let inner = Inner { ledger, clock, lanes: lanes.handle(), latches, builds, metrics };
-        (Self { lanes, builder }, IssuanceHandle { inner: Arc::new(inner) })
+        Ok((Self { lanes, builder }, IssuanceHandle { inner: Arc::new(inner) }))
     }
 
     /// Refuses new claims, answers all that were accepted, and ends.

@@ -56,7 +56,8 @@ impl Services {
         let verifier = Arc::new(settings.identity.verifier(&key, Arc::clone(&clock)));
         let identity = Identity::new(ledger.clone(), key, &settings.identity, Arc::clone(&clock));
         let (running, issuance) =
-            Issuance::start(ledger.clone(), &settings.issuance, Arc::clone(&clock));
+            Issuance::start(ledger.clone(), &settings.issuance, Arc::clone(&clock))
+                .context("cannot start the lanes")?;
         let cursors = CursorKey::new(&secret);
         Ok(Self { ledger, clock, cursors, verifier, identity, issuance, running })
     }

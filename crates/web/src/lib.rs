@@ -8,7 +8,7 @@
 //! - who asks is known from the token alone; no header names a user.
 //!
 //! Modules in reading order: [`problem`], [`json`], [`path`], [`listing`], [`mod@etag`], [`auth`],
-//! [`clock`], [`middleware`], [`mod@serve`], [`views`], [`openapi`].
+//! [`clock`], [`middleware`], [`thread`], [`mod@serve`], [`views`], [`openapi`].
 
 pub mod auth;
 pub mod clock;
@@ -20,6 +20,7 @@ pub mod openapi;
 pub mod path;
 pub mod problem;
 pub mod serve;
+pub mod thread;
 pub mod views;
 
 pub use auth::{
@@ -35,4 +36,5 @@ pub use openapi::{ProblemView, Refused};
 pub use path::PathId;
 pub use problem::{Code, Problem, error_pages};
 pub use serve::{ConnectionThreads, Drained, ServeOptions, serve};
+pub use thread::RuntimeThread;
 pub use views::{EventView, IssuedView};

@@ -29,7 +29,8 @@ impl Test {
         let ledger = Ledger::open(options, Arc::clone(&time)).await.expect("a new ledger");
         let event = event(&ledger).await;
         let config = IssuanceConfig::default();
-        let (service, handle) = Issuance::start(ledger.clone(), &config, Arc::clone(&time));
+        let (service, handle) =
+            Issuance::start(ledger.clone(), &config, Arc::clone(&time)).expect("a thread is left");
         let latches = Arc::clone(&handle.inner.latches);
         let builder = Builder { ledger, clock: time, latches };
         let test = Self { handle, builder, event, clock, _service: service, _directory: directory };

@@ -4,7 +4,7 @@ pub(crate) mod sqlite;
 
 use firstcome_core::{EventId, Timestamp, UserId};
 
-use crate::{ClaimError, IssuedCouponRecord, Ledger, LedgerError};
+use crate::{ClaimError, IssuedCouponRecord, Ledger};
 
 /// A shopper's request for one coupon of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,14 +42,14 @@ impl Ledger {
     /// answer is the order of the batch. Winners are durable when this returns. At most
     /// [`firstcome_core::limits::CLAIM_BATCH_MAX`] claims.
     ///
-    /// The work goes on to its end even if the caller no longer waits for it.
+    /// The embedded ledger does this on the caller's thread, which it blocks while the disk writes:
+    /// whoever claims in bulk has a thread for it.
     ///
     /// # Errors
     /// [`ClaimError`]: no verdict is known; a retry is safe.
     pub async fn claim(&self, batch: Vec<Claim>) -> Result<Vec<Decision>, ClaimError> {
         assert!(batch.len() <= firstcome_core::limits::CLAIM_BATCH_MAX, "a batch is bounded");
-        let mut turn = self.inner.turn.clone().lock_owned().await;
-        let decided = tokio::task::spawn_blocking(move || turn.claim(&batch)).await;
-        decided.unwrap_or(Err(ClaimError::InDoubt(LedgerError::Closing)))
+        let mut turn = self.inner.turn.lock().await;
+        turn.claim(&batch)
     }
 }
