@@ -101,7 +101,7 @@ impl Ledger {
             }),
         };
         if options.purpose == Purpose::Serve {
-            ledger.start_settler();
+            ledger.start_settler().await.map_err(|error| at(&ledger.inner.path, error))?;
         }
         Ok(ledger)
     }

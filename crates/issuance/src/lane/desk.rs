@@ -85,7 +85,7 @@ impl Desks {
             Some(desk) => desk.send(queued),
             None => self.open(&runtime).send(queued),
         };
-        sent.ok().expect("a desk lives as long as its runtime, which is at work here");
+        assert!(sent.is_ok(), "a desk lives as long as its runtime, which is at work here");
     }
 
     fn open(&self, runtime: &runtime::Handle) -> mpsc::UnboundedSender<Queued> {

@@ -50,7 +50,7 @@ pub(super) fn count(
     event: EventNo,
     event_id: EventId,
 ) -> Result<Counts, LedgerError> {
-    let pending = pending(db, event)?;
+    let pending = pending(db, event, event_id)?;
     let issued = number(db, ISSUED, event)?;
     let settled_users = number(db, DISTINCT_USERS, event)?;
     let mut counts = Counts {
@@ -73,12 +73,16 @@ fn number(db: &Transaction<'_>, query: &str, event: EventNo) -> Result<u64, Ledg
 }
 
 /// The winners whom the journal alone holds, by sequence.
-fn pending(db: &Transaction<'_>, event: EventNo) -> Result<Vec<Winner>, LedgerError> {
+fn pending(
+    db: &Transaction<'_>,
+    event: EventNo,
+    event_id: EventId,
+) -> Result<Vec<Winner>, LedgerError> {
     let mut journalled = Vec::new();
-    each_journalled(db, event, |sequence, id, user| {
+    each_journalled(db, event, |sequence, user| {
         journalled.push(Winner {
             sequence: i64::from(sequence.get()),
-            id: id.as_uuid(),
+            id: IssuedCouponId::derive(event_id, user).as_uuid(),
             user_id: user.as_str().to_owned(),
         });
     })?;

@@ -201,8 +201,8 @@ fn secrets(backend: DbBackend) -> TableCreateStatement {
         .take()
 }
 
-/// One row a batch of winners: `entries` is a JSON array of
-/// `[event_no, sequence, id, user_id, issued_at, valid_from, expires_at]`, the id in hexadecimal.
+/// One row a batch of winners: `entries` is a JSON array with, for each event,
+/// `[event_no, first sequence, issued_at, valid_from, expires_at, [user_id, …]]`.
 fn claim_journal() -> TableCreateStatement {
     Table::create()
         .table("claim_journal")

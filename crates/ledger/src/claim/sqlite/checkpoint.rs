@@ -1,28 +1,29 @@
-//! The writer's connection, and copying the write-ahead log to the database file.
+//! The writer's connection, and the write-ahead log beneath it.
 //!
-//! SQLite would copy it within a claim's commit; here a connection of its own does, so that no
-//! claim waits for it.
+//! SQLite would copy the log to the database file within a claim's commit; here a connection of
+//! its own does, so that no claim waits for it. A log that has been copied whole is written again
+//! from its beginning, into the space that it has: a file that does not grow costs an fsync half
+//! of one that does, because the file system has nothing to note about it. So the log is never
+//! cut while the process serves, and it is given space before there is need for it.
 
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 
+use super::ClaimWriter;
 use crate::LedgerError;
 
 /// Pages in the writer's cache, in KiB (the minus sign is SQLite's way to say KiB).
 const CACHE_KIB: i64 = -32_768;
 /// How long a statement waits for another process that writes the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How thoroughly to copy.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum CheckpointMode {
-    /// What can be copied beside readers and the writer.
-    Passive,
-    /// All of it; the file is empty afterwards.
-    Truncate,
-}
+/// Bytes that the log is given in advance: some 400,000 claims of users with short ids.
+const LOG_BYTES: u64 = 64 << 20;
+/// Bytes that it is given at once, so that a claim waits a few milliseconds at most.
+const LOG_STEP_BYTES: usize = 1 << 20;
 
 /// Opens a connection that waits for the disk at each commit.
 pub(super) fn connect(path: &Path) -> Result<Connection, LedgerError> {
@@ -37,17 +38,49 @@ pub(super) fn connect(path: &Path) -> Result<Connection, LedgerError> {
     Ok(db)
 }
 
-/// Copies the whole log, as at a stop.
+/// Copies the whole log and cuts it, as at a stop.
 pub(crate) fn checkpoint(path: &Path) -> Result<(), LedgerError> {
-    checkpoint_as(path, CheckpointMode::Truncate)
+    checkpoint_as(&connect(path)?, "TRUNCATE")
 }
 
-pub(super) fn checkpoint_as(path: &Path, mode: CheckpointMode) -> Result<(), LedgerError> {
-    let db = connect(path)?;
-    let word = match mode {
-        CheckpointMode::Passive => "PASSIVE",
-        CheckpointMode::Truncate => "TRUNCATE",
-    };
-    db.query_row(&format!("PRAGMA wal_checkpoint({word})"), [], |_| Ok(()))?;
+/// Copies what can be copied beside readers and the writer. If that is all, the next writer begins
+/// the log again.
+pub(super) fn copy_log(db: &Connection) -> Result<(), LedgerError> {
+    checkpoint_as(db, "PASSIVE")
+}
+
+fn checkpoint_as(db: &Connection, mode: &str) -> Result<(), LedgerError> {
+    db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))?;
     Ok(())
+}
+
+impl ClaimWriter {
+    /// Gives the log a piece of the space that it should have. Answers whether it has it all.
+    ///
+    /// # Errors
+    /// When the disk is full; that does no harm.
+    pub(crate) fn lengthen_log(&mut self, database: &Path) -> Result<bool, LedgerError> {
+        // SQLite writes to the log under this lock alone, and takes zeros for its end.
+        let _lock = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let path = log_of(database);
+        lengthen(&path).map_err(|source| LedgerError::Io { path, source })
+    }
+}
+
+fn lengthen(log: &Path) -> io::Result<bool> {
+    let mut file = OpenOptions::new().write(true).open(log)?;
+    let length = file.metadata()?.len();
+    if length >= LOG_BYTES {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(0))?;
+    file.write_all(&vec![0; LOG_STEP_BYTES])?;
+    file.sync_all()?;
+    Ok(false)
+}
+
+fn log_of(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    path.into()
 }

@@ -1,14 +1,12 @@
 //! The journal: winners that are durable but not yet in the tables.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt::Write as _;
 
-use firstcome_core::{CodeKey, EventNo, IssuedCouponId, Sequence, Timestamp, UserId};
+use firstcome_core::{CodeKey, EventId, EventNo, IssuedCouponId, Sequence, Timestamp, UserId};
 use rusqlite::{Connection, Transaction, params};
-use uuid::Uuid;
 
-use super::live::LiveEvent;
-use crate::records::{event_no, sound};
+use super::live::{self, LiveEvent, json};
+use crate::records::sound;
 use crate::{IssuedCouponRecord, LedgerError};
 
 /// A winner, as the journal keeps it.
@@ -42,6 +40,11 @@ impl Unsettled {
     fn of(win: &Win) -> Self {
         let Win { sequence, issued_at, valid_from, expires_at, .. } = *win;
         Self { sequence, issued_at, valid_from, expires_at }
+    }
+
+    pub(super) fn to_win(self, id: IssuedCouponId, event_no: EventNo, user: &UserId) -> Win {
+        let Self { sequence, issued_at, valid_from, expires_at } = self;
+        Win { id, event_no, user_id: user.clone(), sequence, issued_at, valid_from, expires_at }
     }
 
     pub(super) fn issued_coupon(
@@ -94,11 +97,13 @@ impl Tail {
     /// Reads the journal.
     pub(super) fn load(db: &Connection) -> Result<Self, LedgerError> {
         let mut tail = Self { row_no_next: 1, ..Self::default() };
+        let mut ids = EventIds::default();
         let mut select = db.prepare("SELECT no, entries FROM claim_journal ORDER BY no")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
-            let (no, entries): (i64, String) = (row.get(0)?, row.get(1)?);
-            let wins = decode(&entries)?;
+            let no = row.get(0)?;
+            let runs = decode(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?;
+            let wins = ids.wins(db, &runs)?;
             tail.row_no_next = no + 1;
             tail.rows.push_back(JournalRow { no, wins: wins.len() });
             tail.insert(&wins);
@@ -141,17 +146,14 @@ impl Tail {
         self.rows.iter().take_while(fits).copied().collect()
     }
 
-    /// Writes the winners of a batch as one row; memory follows by [`Tail::committed`] and
+    /// Writes the winners of a batch, by event, as one row; memory follows by [`Tail::committed`] and
     /// [`Tail::insert`] once the transaction has committed.
     pub(super) fn append<'a>(
         &self,
         transaction: &Transaction<'_>,
-        wins: impl Iterator<Item = &'a Win>,
+        wins: impl Iterator<Item = &'a [Win]>,
     ) -> rusqlite::Result<()> {
-        let entries = encode(wins);
-        if entries.is_empty() {
-            return Ok(());
-        }
+        let Some(entries) = encode(wins) else { return Ok(()) };
         let mut insert = transaction
             .prepare_cached("INSERT INTO claim_journal (no, entries) VALUES (?1, ?2)")?;
         insert.execute(params![self.row_no_next, entries]).map(|_| ())
@@ -198,62 +200,97 @@ impl Tail {
     }
 }
 
-/// The entries of a row; empty for no winners.
-fn encode<'a>(wins: impl Iterator<Item = &'a Win>) -> String {
-    let mut json = String::new();
-    for win in wins {
-        json.push(if json.is_empty() { '[' } else { ',' });
-        let id = win.id.as_uuid().simple();
-        let (event_no, sequence) = (win.event_no.get(), win.sequence);
-        let issued_at = win.issued_at.as_micros();
-        let (from, until) = (win.valid_from.as_micros(), win.expires_at.as_micros());
-        let quoted = Quoted(win.user_id.as_str());
-        write!(json, "[{event_no},{sequence},\"{id}\",{quoted},{issued_at},{from},{until}]")
-            .expect("writing to a string does not fail");
-    }
-    if !json.is_empty() {
-        json.push(']');
-    }
-    json
+/// The winners of one event in a row of the journal: their sequences follow each other, and the
+/// rest but the user ids is the same for all. The ids of their issued coupons are not kept: they
+/// follow from event and user.
+pub(super) struct Run {
+    pub(super) event_no: EventNo,
+    sequence_first: Sequence,
+    issued_at: Timestamp,
+    valid_from: Timestamp,
+    expires_at: Timestamp,
+    users: Vec<UserId>,
 }
 
-/// A user id as a JSON string: visible ASCII, so two characters need escaping.
-struct Quoted<'a>(&'a str);
+/// A run as JSON: event number, first sequence, the three times in microseconds, user ids.
+type Entry<U> = (u64, u32, i64, i64, i64, Vec<U>);
 
-impl std::fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_char('"')?;
-        if self.0.contains(['"', '\\']) {
-            for character in self.0.chars() {
-                if matches!(character, '"' | '\\') {
-                    f.write_char('\\')?;
-                }
-                f.write_char(character)?;
-            }
-        } else {
-            f.write_str(self.0)?;
-        }
-        f.write_char('"')
+impl Run {
+    /// The users and their sequences.
+    pub(super) fn holders(&self) -> impl Iterator<Item = (Sequence, &UserId)> {
+        let sequences = (i128::from(self.sequence_first.get())..).map(|sequence| {
+            Sequence::parse(sequence).expect("the last of a run was checked when it was read")
+        });
+        sequences.zip(&self.users)
+    }
+
+    /// The winners, once the event's id is known.
+    pub(super) fn wins(&self, event: EventId) -> impl Iterator<Item = Win> {
+        self.holders().map(move |(sequence, user)| Win {
+            id: IssuedCouponId::derive(event, user),
+            event_no: self.event_no,
+            user_id: user.clone(),
+            sequence,
+            issued_at: self.issued_at,
+            valid_from: self.valid_from,
+            expires_at: self.expires_at,
+        })
     }
 }
 
-type Entry = (i64, i64, Uuid, String, i64, i64, i64);
+/// The entries of a row. Each of the slices has the winners of one event, in sequence.
+fn encode<'a>(wins: impl Iterator<Item = &'a [Win]>) -> Option<String> {
+    let entry = |wins: &'a [Win]| -> Option<Entry<&'a str>> {
+        let Win { event_no, sequence, issued_at, valid_from, expires_at, .. } = wins.first()?;
+        let [issued_at, valid_from, expires_at] =
+            [issued_at, valid_from, expires_at].map(|time| time.as_micros());
+        let users = wins.iter().map(|win| win.user_id.as_str()).collect();
+        Some((event_no.get(), sequence.get(), issued_at, valid_from, expires_at, users))
+    };
+    let entries: Vec<_> = wins.filter_map(entry).collect();
+    (!entries.is_empty()).then(|| json(&entries))
+}
 
 /// The winners of a row.
-pub(super) fn decode(entries: &str) -> Result<Vec<Win>, LedgerError> {
-    let entries: Vec<Entry> = sound(serde_json::from_str(entries), "a row of claim_journal")?;
-    entries.into_iter().map(win).collect()
+pub(super) fn decode(entries: &str) -> Result<Vec<Run>, LedgerError> {
+    let entries: Vec<Entry<String>> =
+        sound(serde_json::from_str(entries), "a row of claim_journal")?;
+    entries.into_iter().map(run).collect()
 }
 
-fn win(entry: Entry) -> Result<Win, LedgerError> {
-    let (no, sequence, id, user, issued_at, valid_from, expires_at) = entry;
-    Ok(Win {
-        id: IssuedCouponId::from_uuid(id),
-        event_no: event_no(no)?,
-        user_id: sound(UserId::parse(&user), "a journalled user id")?,
-        sequence: sound(Sequence::parse(sequence.into()), "a journalled sequence")?,
+fn run(
+    (no, sequence, issued_at, valid_from, expires_at, users): Entry<String>,
+) -> Result<Run, LedgerError> {
+    let user = |user: String| sound(UserId::parse(&user), "a journalled user id");
+    let sequence_last = i128::from(sequence) + users.len() as i128 - 1;
+    sound(Sequence::parse(sequence_last), "a journalled sequence")?;
+    Ok(Run {
+        event_no: sound(EventNo::new(no).ok_or("too large"), "a journalled event number")?,
+        sequence_first: sound(Sequence::parse(sequence.into()), "a journalled sequence")?,
         issued_at: Timestamp::from_micros(issued_at),
         valid_from: Timestamp::from_micros(valid_from),
         expires_at: Timestamp::from_micros(expires_at),
+        users: users.into_iter().map(user).collect::<Result<_, _>>()?,
     })
+}
+
+/// The ids of events, each looked up once.
+#[derive(Default)]
+pub(super) struct EventIds(HashMap<EventNo, EventId>);
+
+impl EventIds {
+    /// The winners of these runs.
+    pub(super) fn wins(&mut self, db: &Connection, runs: &[Run]) -> Result<Vec<Win>, LedgerError> {
+        let unknown = runs.iter().map(|run| run.event_no).filter(|no| !self.0.contains_key(no));
+        let unknown: Vec<EventNo> = unknown.collect();
+        if !unknown.is_empty() {
+            self.0.extend(live::event_ids(db, &unknown)?);
+        }
+        let mut wins = Vec::with_capacity(runs.iter().map(|run| run.users.len()).sum());
+        for run in runs {
+            let id = self.0.get(&run.event_no).copied();
+            wins.extend(run.wins(sound(id.ok_or("no such event"), "a journalled event")?));
+        }
+        Ok(wins)
+    }
 }

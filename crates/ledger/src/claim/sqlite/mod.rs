@@ -208,8 +208,8 @@ impl ClaimWriter {
             })
             .map(|group| group.group.event_id)
             .collect();
-        let wins = || groups.iter().flat_map(|group| &group.wins);
-        if closed.is_empty() && wins().next().is_none() {
+        let nobody_won = groups.iter().all(|group| group.wins.is_empty());
+        if closed.is_empty() && nobody_won {
             return Ok(());
         }
         let begun = Instant::now();
@@ -219,7 +219,8 @@ impl ClaimWriter {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(unavailable)?;
         live::close_events(&transaction, &closed).map_err(unavailable)?;
-        self.tail.append(&transaction, wins()).map_err(unavailable)?;
+        let wins = groups.iter().map(|group| group.wins.as_slice());
+        self.tail.append(&transaction, wins).map_err(unavailable)?;
         // SQLite's commit fails before or after it took effect; which of both is for a later
         // reading to tell.
         transaction.commit().map_err(|error| ClaimError::InDoubt(error.into()))?;

@@ -4,11 +4,11 @@
 //! already, and the journal's row goes in the same commit.
 
 use firstcome_core::{EventNo, IssuedCouponId, UserId};
-use rusqlite::{TransactionBehavior, params};
+use rusqlite::{Transaction, TransactionBehavior, params};
 use tokio::time::Instant;
 
-use super::journal::{JournalRow, Win, decode};
-use super::{ClaimWriter, live};
+use super::journal::{EventIds, JournalRow, Win, decode};
+use super::{ClaimWriter, live, sql};
 use crate::LedgerError;
 use crate::metrics::as_gauge;
 
@@ -16,32 +16,13 @@ use crate::metrics::as_gauge;
 /// about 50 bytes each, and about 1 µs each at the next start.
 pub(super) const UNSETTLED_MAX: usize = 900_000;
 
-/// Moves the winners of the journal's rows `?1` to `?2`. A winner that breaks another constraint
-/// rolls the whole transaction back, which also spares SQLite a journal of the statement.
-const MOVE_WINNERS: &str = "
-    INSERT OR ROLLBACK INTO issued_coupons
-           (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
-    SELECT win.value ->> 0, win.value ->> 1, unhex(win.value ->> 2), win.value ->> 3,
-           win.value ->> 4, win.value ->> 5, win.value ->> 6
-    FROM claim_journal AS row, json_each(row.entries) AS win
-    WHERE row.no BETWEEN ?1 AND ?2
-    ORDER BY 1, 2
-    ON CONFLICT (event_no, sequence) DO NOTHING";
-
-const COUNT_WINNERS: &str = "
-    UPDATE events SET issued = max(issued, won.sequence_max)
-    FROM (SELECT win.value ->> 0 AS event_no, max(win.value ->> 1) AS sequence_max
-          FROM claim_journal AS row, json_each(row.entries) AS win
-          WHERE row.no BETWEEN ?1 AND ?2 GROUP BY 1) AS won
-    WHERE events.no = won.event_no";
-
-const MOVE_ONE: &str = "
+const INSERT: &str = "
     INSERT INTO issued_coupons
            (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
     ON CONFLICT (event_no, sequence) DO NOTHING";
 
-const COUNT_ONE: &str = "UPDATE events SET issued = max(issued, ?2) WHERE no = ?1";
+const COUNT: &str = "UPDATE events SET issued = max(issued, ?2) WHERE no = ?1";
 
 impl ClaimWriter {
     /// Moves the journal's oldest rows, as many as hold `wins_max` winners. Answers how many
@@ -72,22 +53,25 @@ impl ClaimWriter {
         last: &JournalRow,
     ) -> Result<Vec<Win>, LedgerError> {
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut moved = Vec::new();
+        let mut wins = Vec::new();
         {
+            let mut ids = EventIds::default();
             let mut select = transaction
                 .prepare_cached("SELECT entries FROM claim_journal WHERE no BETWEEN ?1 AND ?2")?;
             let mut rows = select.query([first.no, last.no])?;
             while let Some(row) = rows.next()? {
-                moved.extend(decode(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+                let runs = decode(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
+                wins.extend(ids.wins(&transaction, &runs)?);
             }
-            transaction.prepare_cached(MOVE_WINNERS)?.execute([first.no, last.no])?;
-            transaction.prepare_cached(COUNT_WINNERS)?.execute([first.no, last.no])?;
+            // In the table's own order, and with the last winner of each event at its end.
+            wins.sort_unstable_by_key(|win| (win.event_no, win.sequence));
+            insert(&transaction, &wins)?;
             let mut delete = transaction
                 .prepare_cached("DELETE FROM claim_journal WHERE no BETWEEN ?1 AND ?2")?;
             delete.execute([first.no, last.no])?;
         }
         transaction.commit()?;
-        Ok(moved)
+        Ok(wins)
     }
 
     /// Settles what this user has won, on whatever event.
@@ -107,22 +91,10 @@ impl ClaimWriter {
         id: IssuedCouponId,
         user: &UserId,
     ) -> Result<(), LedgerError> {
-        let Some(win) = self.tail.get(id).copied() else { return Ok(()) };
-        let no = i64::try_from(event.get()).expect("36 bits");
-        let (from, until) = (win.valid_from.as_micros(), win.expires_at.as_micros());
-        let (sequence, issued_at) = (win.sequence.get(), win.issued_at.as_micros());
+        let Some(win) = self.tail.get(id) else { return Ok(()) };
+        let win = win.to_win(id, event, user);
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let id_bytes = id.as_uuid().into_bytes();
-        transaction.prepare_cached(MOVE_ONE)?.execute(params![
-            no,
-            sequence,
-            id_bytes,
-            user.as_str(),
-            issued_at,
-            from,
-            until
-        ])?;
-        transaction.prepare_cached(COUNT_ONE)?.execute(params![no, sequence])?;
+        insert(&transaction, &[win])?;
         transaction.commit()?;
         self.tail.remove(id, event);
         Ok(())
@@ -147,4 +119,27 @@ impl ClaimWriter {
     pub(crate) fn claims(&self) -> u64 {
         self.claims
     }
+}
+
+/// Inserts the winners that are not there yet, and counts them; each event's are in sequence.
+fn insert(transaction: &Transaction<'_>, wins: &[Win]) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached(INSERT)?;
+    let mut count = transaction.prepare_cached(COUNT)?;
+    for of_event in wins.chunk_by(|one, next| one.event_no == next.event_no) {
+        for win in of_event {
+            insert.execute(params![
+                sql(win.event_no),
+                win.sequence.get(),
+                win.id.as_uuid().into_bytes(),
+                win.user_id.as_str(),
+                win.issued_at.as_micros(),
+                win.valid_from.as_micros(),
+                win.expires_at.as_micros()
+            ])?;
+        }
+        if let Some(last) = of_event.last() {
+            count.execute(params![sql(last.event_no), last.sequence.get()])?;
+        }
+    }
+    Ok(())
 }

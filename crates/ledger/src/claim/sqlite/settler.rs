@@ -1,12 +1,13 @@
 //! When to settle: the background task, and the calls of readers that must see every winner.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firstcome_core::{EventNo, IssuedCouponId, UserId};
-use tokio::time::{MissedTickBehavior, interval};
+use rusqlite::Connection;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::checkpoint::{CheckpointMode, checkpoint_as};
+use super::checkpoint::{connect, copy_log};
 use crate::{Ledger, LedgerError};
 
 /// Claims between two looks from which the drop has no time to spare: 5,000 a second.
@@ -17,24 +18,46 @@ const BESIDE_A_DROP: usize = 512;
 const ALONE: usize = 4_096;
 /// How often the task looks. A look at an empty journal costs nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Bytes of write-ahead log from which it is copied to the database file, when the drop is calm.
-const WAL_BYTES_CALM: u64 = 8 << 20;
-/// The same beside a drop, where copying competes with claims for the disk: a million claims.
-const WAL_BYTES_BUSY: u64 = 256 << 20;
+/// How often the log is copied to the database file while there is time for it.
+const COPY_EVERY: Duration = Duration::from_secs(1);
+/// Claims after which it is copied beside a drop, where copying competes with them for the disk.
+const COPY_CLAIMS: u64 = 1_000_000;
+
+/// What settles and copies in the background.
+struct Settler {
+    claims_seen: u64,
+    copied_at: Instant,
+    claims_copied: u64,
+    /// Copies the log.
+    copier: Arc<Mutex<Connection>>,
+    /// The log has its space, or cannot have it.
+    log_is_long: bool,
+}
 
 impl Ledger {
     /// Starts the task that settles and checkpoints until the ledger is closed or forgotten.
-    pub(crate) fn start_settler(&self) {
+    ///
+    /// # Errors
+    /// When the database cannot be opened once more.
+    pub(crate) async fn start_settler(&self) -> Result<(), LedgerError> {
+        let path = self.inner.path.clone();
+        let copier = blocking(move || connect(&path)).await?;
+        let mut settler = Settler {
+            claims_seen: 0,
+            copied_at: Instant::now(),
+            claims_copied: 0,
+            copier: Arc::new(Mutex::new(copier)),
+            log_is_long: false,
+        };
         let inner = Arc::downgrade(&self.inner);
         let task = tokio::spawn(async move {
             let mut look = interval(LOOK_EVERY);
             look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut failing = false;
-            let mut claims_seen = 0;
             loop {
                 look.tick().await;
                 let Some(inner) = inner.upgrade() else { break };
-                let outcome = Self { inner }.look_after(&mut claims_seen).await;
+                let outcome = settler.look_after(&Self { inner }).await;
                 if let Err(error) = &outcome
                     && !failing
                 {
@@ -45,45 +68,71 @@ impl Ledger {
         });
         let mut settler = self.inner.settler.lock().unwrap_or_else(PoisonError::into_inner);
         *settler = Some(task);
+        Ok(())
     }
+}
 
-    /// Settles until nothing is left, or until the drop has no time to spare.
-    async fn look_after(&self, claims_seen: &mut u64) -> Result<(), LedgerError> {
+impl Settler {
+    /// Settles until nothing is left, or until the drop has no time to spare; then looks after the
+    /// log.
+    async fn look_after(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
         let mut wins_max = BESIDE_A_DROP;
-        let wal_bytes_max = loop {
-            let mut turn = self.inner.turn.clone().lock_owned().await;
-            let claims = turn.claims() - *claims_seen;
-            *claims_seen = turn.claims();
+        let busy = loop {
+            let mut turn = ledger.inner.turn.clone().lock_owned().await;
+            let claims = turn.claims() - self.claims_seen;
+            self.claims_seen = turn.claims();
             if claims >= BUSY_CLAIMS {
-                break WAL_BYTES_BUSY;
+                break true;
             }
             if turn.unsettled() == 0 {
-                break WAL_BYTES_CALM;
+                break false;
             }
             // A moment without a claim may be a drop that took a breath: grow step by step.
             wins_max = if claims == 0 { ALONE.min(2 * wins_max) } else { BESIDE_A_DROP };
             blocking(move || turn.settle_some(wins_max)).await?;
         };
-        if self.wal_bytes() >= wal_bytes_max { self.empty_wal().await } else { Ok(()) }
-    }
-
-    fn wal_bytes(&self) -> u64 {
-        let mut wal = self.inner.path.clone().into_os_string();
-        wal.push("-wal");
-        std::fs::metadata(&wal).map_or(0, |metadata| metadata.len())
+        let due = if busy {
+            self.claims_seen - self.claims_copied >= COPY_CLAIMS
+        } else {
+            self.copied_at.elapsed() >= COPY_EVERY
+        };
+        if due {
+            self.copy_log(ledger).await?;
+        }
+        if !busy && !self.log_is_long {
+            self.lengthen_log(ledger).await;
+        }
+        Ok(())
     }
 
     /// Copies most of the log beside the claims, and the rest within a turn.
-    async fn empty_wal(&self) -> Result<(), LedgerError> {
-        let path = self.inner.path.clone();
-        blocking(move || checkpoint_as(&path, CheckpointMode::Passive)).await?;
-        let turn = self.inner.turn.clone().lock_owned().await;
-        let path = self.inner.path.clone();
-        let done = blocking(move || checkpoint_as(&path, CheckpointMode::Truncate)).await;
+    async fn copy_log(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
+        self.copied_at = Instant::now();
+        self.claims_copied = self.claims_seen;
+        self.copy().await?;
+        let turn = ledger.inner.turn.lock().await;
+        let copied = self.copy().await;
         drop(turn);
-        done
+        copied
     }
 
+    async fn copy(&self) -> Result<(), LedgerError> {
+        let copier = Arc::clone(&self.copier);
+        blocking(move || copy_log(&copier.lock().unwrap_or_else(PoisonError::into_inner))).await
+    }
+
+    /// Makes the log longer by a piece.
+    async fn lengthen_log(&mut self, ledger: &Ledger) {
+        let mut turn = ledger.inner.turn.clone().lock_owned().await;
+        let path = ledger.inner.path.clone();
+        self.log_is_long = blocking(move || turn.lengthen_log(&path)).await.unwrap_or_else(|error| {
+            tracing::warn!(error.message = %error, "the log of the ledger is not given its space");
+            true
+        });
+    }
+}
+
+impl Ledger {
     /// Settles what this user has won, so that a read of the tables sees it.
     pub(crate) async fn settle_user(&self, user: &UserId) -> Result<(), LedgerError> {
         let mut turn = self.inner.turn.clone().lock_owned().await;

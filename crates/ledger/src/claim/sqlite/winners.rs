@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use firstcome_core::{EventNo, IssuedCouponId, Sequence, UserId};
+use firstcome_core::{EventNo, Sequence, UserId};
 use rusqlite::{Connection, OpenFlags};
 
-use super::journal::decode;
+use super::journal::{Run, decode};
 use super::settler::blocking;
 use crate::{Ledger, LedgerError};
 
@@ -34,7 +34,7 @@ impl Ledger {
             let mut folded = start;
             let db = read_only(&path)?;
             // The journal before the table: who leaves the one in between is in the other by then.
-            each_journalled(&db, event, |_, _, user| add(&mut folded, user.as_str()))?;
+            each_journalled(&db, event, |_, user| add(&mut folded, user.as_str()))?;
             let mut select =
                 db.prepare("SELECT user_id FROM issued_coupons WHERE event_no = ?1")?;
             let mut rows = select.query([sql(event)])?;
@@ -51,14 +51,16 @@ impl Ledger {
 pub(crate) fn each_journalled(
     db: &Connection,
     event: EventNo,
-    mut each: impl FnMut(Sequence, IssuedCouponId, &UserId),
+    mut each: impl FnMut(Sequence, &UserId),
 ) -> Result<(), LedgerError> {
     let mut select = db.prepare("SELECT entries FROM claim_journal ORDER BY no")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
-        let wins = decode(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
-        for win in wins.iter().filter(|win| win.event_no == event) {
-            each(win.sequence, win.id, &win.user_id);
+        let runs = decode(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
+        for (sequence, user) in
+            runs.iter().filter(|run| run.event_no == event).flat_map(Run::holders)
+        {
+            each(sequence, user);
         }
     }
     Ok(())
