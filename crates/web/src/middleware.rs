@@ -1,4 +1,5 @@
-//! What happens to every request, whatever its route: the whole order is `Edge::call`.
+//! What happens to every request, whatever its route: the whole order is `Edge::call`
+//! and `Answering::poll`.
 
 pub(crate) mod request_id;
 
@@ -6,27 +7,26 @@ mod metrics;
 
 use std::any::Any;
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt;
-use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
 use tower::{Layer, Service};
 
 pub use metrics::describe_metrics;
 pub use request_id::RequestId;
 
 use crate::problem::{Code, Problem};
-use metrics::RouteMetrics;
+use metrics::{Measured, RouteMetrics};
 
 /// The bounds that hold for every request.
 #[derive(Debug, Clone, Copy)]
@@ -73,54 +73,106 @@ struct Edge<S> {
 impl<S> Service<Request> for Edge<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Answering<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
-    /// In this order, from the outside in: measured, named by its id, logged; its answer dressed
-    /// with headers and its bare errors told as problems; panics caught; time bounded; its head
-    /// bounded; handled.
+    /// From the outside in: measured, named by its id, logged, its head bounded; the rest is
+    /// [`Answering`]'s.
     fn call(&mut self, request: Request) -> Self::Future {
-        let measured = RouteMetrics::start(&self.metrics, &request);
-        let id = RequestId::take_or_make(request.headers());
-        let line = LogLine::of(&request);
-        let personal = request.headers().contains_key(header::AUTHORIZATION);
         let EdgeOptions { answer_timeout, head_bytes_max } = self.options;
-        let small = head_bytes(&request) <= head_bytes_max;
-        let handled = small.then(|| self.inner.call(request));
-
-        Box::pin(request_id::scope(id.clone(), async move {
-            let response = match handled {
-                None => head_too_large(head_bytes_max).into_response(),
-                Some(handled) => {
-                    let bounded = within(answer_timeout, handled);
-                    match AssertUnwindSafe(bounded).catch_unwind().await {
-                        Ok(Ok(Ok(response))) => tell_bare_error_as_problem(response),
-                        Ok(Err(_elapsed)) => timed_out(answer_timeout).into_response(),
-                        Err(panic) => panicked(panic.as_ref()).into_response(),
-                    }
-                }
-            };
-            let response = dress(response, &id, personal);
-            line.write(&id, response.status());
-            measured.answered(response.status());
-            Ok(response)
-        }))
+        let told = Told {
+            measured: RouteMetrics::start(&self.metrics, &request),
+            id: RequestId::take_or_make(request.headers()),
+            line: LogLine::of(&request),
+            personal: request.headers().contains_key(header::AUTHORIZATION),
+        };
+        let handled = if head_bytes(&request) <= head_bytes_max {
+            Handled::Inside { answer: self.inner.call(request) }
+        } else {
+            Handled::TooLarge { head_bytes_max }
+        };
+        Answering { handled, timer: None, answer_timeout, told: Some(told) }
     }
 }
 
-/// The answer, or the time has run out. Only an answer that is not there at once sets a timer.
-async fn within<F: Future>(time: Duration, answer: F) -> Result<F::Output, Elapsed> {
-    let mut answer = pin!(answer);
-    match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
-        Poll::Ready(answer) => Ok(answer),
-        Poll::Pending => timeout(time, answer).await,
+pin_project! {
+    /// A request on its way through the edge. From the outside in: its answer dressed with headers
+    /// and its bare errors told as problems; panics caught; time bounded; handled.
+    struct Answering<F> {
+        #[pin]
+        handled: Handled<F>,
+        // Only an answer that is not there at once sets it.
+        #[pin]
+        timer: Option<Sleep>,
+        answer_timeout: Duration,
+        // Until the answer.
+        told: Option<Told>,
+    }
+}
+
+pin_project! {
+    #[project = HandledProjection]
+    enum Handled<F> {
+        TooLarge { head_bytes_max: usize },
+        Inside { #[pin] answer: F },
+    }
+}
+
+/// What is told about a request, in its answer and elsewhere.
+struct Told {
+    measured: Measured,
+    id: RequestId,
+    line: LogLine,
+    personal: bool,
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for Answering<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let told = this.told.as_ref().expect("a future is not polled after its end");
+        let response = request_id::scope(&told.id, || {
+            bounded(this.handled, this.timer, *this.answer_timeout, context)
+        });
+        let response = ready!(response);
+        let Told { measured, id, line, personal } = this.told.take().expect("as above");
+        let response = dress(response, &id, personal);
+        line.write(&id, response.status());
+        measured.answered(response.status());
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// The handler's answer, or why there is none.
+fn bounded<F: Future<Output = Result<Response, Infallible>>>(
+    handled: Pin<&mut Handled<F>>,
+    mut timer: Pin<&mut Option<Sleep>>,
+    answer_timeout: Duration,
+    context: &mut Context<'_>,
+) -> Poll<Response> {
+    let answer = match handled.project() {
+        HandledProjection::Inside { answer } => answer,
+        HandledProjection::TooLarge { head_bytes_max } => {
+            return Poll::Ready(head_too_large(*head_bytes_max).into_response());
+        }
+    };
+    match catch_unwind(AssertUnwindSafe(|| answer.poll(context))) {
+        Ok(Poll::Ready(Ok(response))) => Poll::Ready(tell_bare_error_as_problem(response)),
+        Ok(Poll::Pending) => {
+            if timer.is_none() {
+                timer.set(Some(sleep(answer_timeout)));
+            }
+            let timer = timer.as_pin_mut().expect("it was set");
+            timer.poll(context).map(|()| timed_out(answer_timeout).into_response())
+        }
+        Err(panic) => Poll::Ready(panicked(panic.as_ref()).into_response()),
     }
 }
 

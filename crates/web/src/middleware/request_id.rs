@@ -1,7 +1,6 @@
 //! The id of a request: taken from `X-Request-Id` or made, echoed, and in every problem and log.
 
 use std::convert::Infallible;
-use std::future::Future;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -66,9 +65,9 @@ fn is_well_formed(id: &[u8]) -> bool {
         && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
 }
 
-/// Runs the work on a request under its id.
-pub(crate) fn scope<F: Future>(id: RequestId, work: F) -> impl Future<Output = F::Output> {
-    CURRENT.scope(id, work)
+/// Runs some work on a request under its id.
+pub(crate) fn scope<T>(id: &RequestId, work: impl FnOnce() -> T) -> T {
+    CURRENT.sync_scope(id.clone(), work)
 }
 
 /// Calls `f` with the id of the request at work; with an empty one, outside of any.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -225,15 +226,23 @@ async fn some(stream: &mut TcpStream) -> String {
 async fn the_drain_answers_what_is_under_way_and_closes_the_rest() {
     let server = Server::start(options()).await;
     let (address, gate) = (server.address, Arc::clone(&server.gate));
-    let mut idle = server.connect().await;
-    send(&mut idle, GET).await;
-    answer(&mut idle).await;
     let mut busy = server.connect().await;
     send(&mut busy, GET_HELD).await;
     within(server.reached.acquire()).await.expect("the request arrives").forget();
+    // Later ones on every thread: each thread tells its connections in the order of their coming.
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut idle = Vec::new();
+    for _ in 0..2 * threads {
+        let mut stream = server.connect().await;
+        send(&mut stream, GET).await;
+        answer(&mut stream).await;
+        idle.push(stream);
+    }
 
     let drained = tokio::spawn(server.stop());
-    assert_eq!(rest(&mut idle).await, "");
+    for mut stream in idle {
+        assert_eq!(rest(&mut stream).await, "");
+    }
     TcpStream::connect(address).await.expect_err("nothing more is accepted");
     gate.add_permits(1);
     let last = rest(&mut busy).await;
