@@ -16,10 +16,9 @@ mod view;
 
 use std::sync::Arc;
 
-use axum::extract::FromRef;
 use firstcome_core::Clock;
 use firstcome_ledger::Ledger;
-use firstcome_web::{CursorKey, Verifier};
+use firstcome_web::{CursorKey, HasVerifier, Verifier};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -38,9 +37,9 @@ pub struct Catalog {
     pub verifier: Arc<Verifier>,
 }
 
-impl FromRef<Catalog> for Arc<Verifier> {
-    fn from_ref(catalog: &Catalog) -> Self {
-        Arc::clone(&catalog.verifier)
+impl HasVerifier for Catalog {
+    fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 }
 

@@ -25,10 +25,9 @@ pub mod sessions;
 
 use std::sync::Arc;
 
-use axum::extract::FromRef;
 use firstcome_core::Clock;
 use firstcome_ledger::Ledger;
-use firstcome_web::{TokenKey, Verifier};
+use firstcome_web::{HasVerifier, TokenKey, Verifier};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -74,9 +73,9 @@ impl Identity {
     }
 }
 
-impl FromRef<Identity> for Arc<Verifier> {
-    fn from_ref(identity: &Identity) -> Self {
-        Arc::clone(&identity.verifier)
+impl HasVerifier for Identity {
+    fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 }
 

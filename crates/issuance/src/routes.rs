@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::extract::FromRef;
 use firstcome_core::Clock;
 use firstcome_ledger::Ledger;
-use firstcome_web::{CursorKey, Verifier};
+use firstcome_web::{CursorKey, HasVerifier, Verifier};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -67,8 +66,8 @@ impl IssuanceState {
     }
 }
 
-impl FromRef<IssuanceState> for Arc<Verifier> {
-    fn from_ref(state: &IssuanceState) -> Self {
-        Self::clone(&state.0.verifier)
+impl HasVerifier for IssuanceState {
+    fn verifier(&self) -> &Verifier {
+        &self.0.verifier
     }
 }

@@ -41,7 +41,7 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
 
     let keeping_up = measures.keep_up();
     let operations = Operations::new(ledger.clone(), measures);
-    let app = app(&settings, &services, operations.clone());
+    let app = || app(&settings, &services, operations.clone());
     let server = &settings.server;
     let drain_deadline = OnceLock::new();
     let shutdown = async {

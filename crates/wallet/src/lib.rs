@@ -17,10 +17,9 @@ mod view;
 
 use std::sync::Arc;
 
-use axum::extract::FromRef;
 use firstcome_core::Clock;
 use firstcome_ledger::Ledger;
-use firstcome_web::{CursorKey, Verifier};
+use firstcome_web::{CursorKey, HasVerifier, Verifier};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -39,9 +38,9 @@ pub struct Wallet {
     pub verifier: Arc<Verifier>,
 }
 
-impl FromRef<Wallet> for Arc<Verifier> {
-    fn from_ref(wallet: &Wallet) -> Self {
-        Arc::clone(&wallet.verifier)
+impl HasVerifier for Wallet {
+    fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 }
 

@@ -8,7 +8,7 @@ mod token;
 use std::fmt;
 use std::sync::Arc;
 
-use axum::extract::{FromRef, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use firstcome_core::UserId;
@@ -72,6 +72,18 @@ impl Serialize for Scopes {
     }
 }
 
+/// The state of calls whose tokens are checked.
+pub trait HasVerifier {
+    /// What checks them.
+    fn verifier(&self) -> &Verifier;
+}
+
+impl HasVerifier for Arc<Verifier> {
+    fn verifier(&self) -> &Verifier {
+        self
+    }
+}
+
 macro_rules! token_extractors {
     ($($(#[$doc:meta])* $name:ident $need:expr, $challenge:literal, $refusal:literal;)+) => {$(
         $(#[$doc])*
@@ -85,14 +97,12 @@ macro_rules! token_extractors {
 
         impl<S> FromRequestParts<S> for $name
         where
-            S: Sync,
-            Arc<Verifier>: FromRef<S>,
+            S: HasVerifier + Sync,
         {
             type Rejection = Problem;
 
             async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-                let verifier = Arc::<Verifier>::from_ref(state);
-                let Verified { subject, scope, .. } = verifier.check(&parts.headers)?;
+                let Verified { subject, scope, .. } = state.verifier().check(&parts.headers)?;
                 if !scope.has_any($need) {
                     let problem = Problem::new(Code::Forbidden, $refusal);
                     return Err(problem.challenge($challenge));
@@ -137,14 +147,12 @@ pub struct AnyToken {
 
 impl<S> FromRequestParts<S> for AnyToken
 where
-    S: Sync,
-    Arc<Verifier>: FromRef<S>,
+    S: HasVerifier + Sync,
 {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Verified { subject, scope, jti, session } =
-            Arc::<Verifier>::from_ref(state).check(&parts.headers)?;
+        let Verified { subject, scope, jti, session } = state.verifier().check(&parts.headers)?;
         Ok(Self { subject, scope, jti, session })
     }
 }

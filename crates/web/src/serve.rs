@@ -68,14 +68,17 @@ pub struct Drained {
 /// Serves HTTP/1.1 on the listener until `shutdown` completes, then drains: nothing more is
 /// accepted, idle connections close, requests under way are answered with `Connection: close`, and
 /// what is left at the deadline is cut. The threads serve this one listener in their life.
+///
+/// Each thread gets an `app` of its own: what the threads share is counted in memory that their
+/// processors would pass to and fro with each request.
 pub async fn serve(
     listener: TcpListener,
     threads: &ConnectionThreads,
-    app: Router,
+    app: impl Fn() -> Router,
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let server = Server::new(app, options);
+    let server = Server::new((0..threads.count()).map(|_| app()).collect(), options);
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
@@ -103,7 +106,8 @@ async fn pause_after(error: &io::Error) {
 
 /// Everything that connections share.
 struct Server {
-    app: Router,
+    /// The app of each thread.
+    apps: Vec<Router>,
     options: ServeOptions,
     http: http1::Builder,
     seats: Arc<Semaphore>,
@@ -114,13 +118,14 @@ struct Server {
 }
 
 impl Server {
-    fn new(app: Router, options: ServeOptions) -> Self {
+    fn new(apps: Vec<Router>, options: ServeOptions) -> Self {
         let mut http = http1::Builder::new();
         // The connection keeps its own time: see `patience`.
-        http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX);
+        // Answers are small: one piece is sent faster than two.
+        http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX).writev(false);
         Self {
-            // With its state inside, the router is made ready once, not for each request.
-            app: app.with_state(()),
+            // With its state inside, a router is made ready once, not for each request.
+            apps: apps.into_iter().map(|app| app.with_state(())).collect(),
             options,
             http,
             seats: Arc::new(Semaphore::new(options.connections_max)),
@@ -138,19 +143,21 @@ impl Server {
         if stream.set_nodelay(true).is_ok()
             && let Ok(stream) = stream.into_std()
         {
-            threads.spawn(self.connection(stream, peer, seat));
+            let thread = threads.idlest();
+            threads.spawn(thread, self.connection(&self.apps[thread], stream, peer, seat));
         }
     }
 
     /// Serves one connection to its end, on the runtime that polls it.
     fn connection(
         &self,
+        app: &Router,
         stream: std::net::TcpStream,
         peer: SocketAddr,
         seat: OwnedSemaphorePermit,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    ) -> impl Future<Output = ()> + Send + use<> {
         let ServeOptions { head_timeout, idle_timeout, .. } = self.options;
-        let (app, http) = (self.app.clone(), self.http.clone());
+        let (app, http) = (app.clone(), self.http.clone());
         let (closing, cutting) = (self.closing.clone(), self.cutting.clone());
         async move {
             let _seat = seat;

@@ -221,7 +221,9 @@ impl Verifier {
     pub fn verify(&self, token: &str) -> Result<Verified, Problem> {
         let not_ours = || refused("The access token is not one of ours.");
         let claims = self.authentic(token).ok_or_else(not_ours)?;
-        let claims: WireClaims<'_> = serde_json::from_slice(&claims).map_err(|_| not_ours())?;
+        // Checked as a whole, which is faster than each string by itself.
+        let claims = str::from_utf8(&claims).map_err(|_| not_ours())?;
+        let claims: WireClaims<'_> = serde_json::from_str(claims).map_err(|_| not_ours())?;
         if claims.iss != self.issuer || !claims.aud.has(&self.audience) {
             return Err(refused("The access token is for another service."));
         }

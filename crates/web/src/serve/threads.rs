@@ -36,10 +36,24 @@ impl ConnectionThreads {
         (0..count).map(start).collect::<io::Result<_>>().map(Self)
     }
 
-    /// Runs a connection on the thread that has the fewest.
-    pub(super) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let idlest = self.0.iter().min_by_key(|thread| thread.connections.len());
-        let ConnectionThread { thread, connections } = idlest.expect("at least one thread");
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The number, from 0, of the thread that has the fewest connections.
+    pub(super) fn idlest(&self) -> usize {
+        let idlest = self.0.iter().enumerate().min_by_key(|(_, thread)| thread.connections.len());
+        idlest.expect("at least one thread").0
+    }
+
+    /// Runs a connection on the thread with this number.
+    pub(super) fn spawn(
+        &self,
+        number: usize,
+        connection: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let ConnectionThread { thread, connections } = &self.0[number];
         connections.spawn_on(connection, thread.handle());
     }
 

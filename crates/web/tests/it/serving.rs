@@ -55,7 +55,7 @@ impl Server {
         let ended = tokio::spawn(async move {
             let shutdown = async { stopped.await.expect("the test stops the server") };
             let threads = ConnectionThreads::start().expect("threads and files are left");
-            serve(listener, &threads, app, options, shutdown).await
+            serve(listener, &threads, || app.clone(), options, shutdown).await
         });
         Self { address, stop, ended, gate, reached }
     }

@@ -6,6 +6,7 @@ use firstcome_core::{CodeKey, EventId, EventNo, IssuedCouponId, Sequence, Timest
 use rusqlite::{Connection, Transaction, params};
 
 use super::live::{self, LiveEvent, json};
+use super::settle::UNSETTLED_MAX;
 use crate::records::sound;
 use crate::{IssuedCouponRecord, LedgerError};
 
@@ -77,10 +78,15 @@ pub(super) struct JournalRow {
     pub(super) wins: usize,
 }
 
+/// Winners after which the memory that they took is given back.
+const MANY: usize = 100_000;
+
 /// Everything that the journal holds, by holder.
-#[derive(Default)]
 pub(super) struct Tail {
+    /// With room for all that it may ever hold: to make it grow would hold claims up.
     by_id: HashMap<IssuedCouponId, Unsettled>,
+    /// Winners taken in since it was last empty.
+    taken_in: usize,
     /// Winners of each event in `by_id`, and the highest of their sequences.
     by_event: HashMap<EventNo, EventTail>,
     rows: VecDeque<JournalRow>,
@@ -94,9 +100,20 @@ struct EventTail {
 }
 
 impl Tail {
+    /// Of an empty journal.
+    pub(super) fn new() -> Self {
+        Self {
+            by_id: HashMap::with_capacity(UNSETTLED_MAX),
+            taken_in: 0,
+            by_event: HashMap::new(),
+            rows: VecDeque::new(),
+            row_no_next: 1,
+        }
+    }
+
     /// Reads the journal.
     pub(super) fn load(db: &Connection) -> Result<Self, LedgerError> {
-        let mut tail = Self { row_no_next: 1, ..Self::default() };
+        let mut tail = Self::new();
         let mut ids = EventIds::default();
         let mut select = db.prepare("SELECT no, entries FROM claim_journal ORDER BY no")?;
         let mut rows = select.query([])?;
@@ -167,6 +184,7 @@ impl Tail {
 
     /// Remembers winners.
     pub(super) fn insert(&mut self, wins: &[Win]) {
+        self.taken_in += wins.len();
         for win in wins {
             let event = self.by_event.entry(win.event_no).or_default();
             event.sequence_max = event.sequence_max.max(win.sequence.get());
@@ -195,7 +213,11 @@ impl Tail {
             assert!(oldest.is_some_and(|oldest| oldest.no == row.no), "rows settle in order");
         }
         if self.by_id.is_empty() {
-            self.by_id.shrink_to(0);
+            // After a large drop the memory goes back; a map that nobody has written to takes none.
+            if self.taken_in > MANY {
+                self.by_id = HashMap::with_capacity(UNSETTLED_MAX);
+            }
+            self.taken_in = 0;
         }
     }
 }

@@ -85,7 +85,7 @@ impl ClaimWriter {
             key,
             clock,
             events: HashMap::new(),
-            tail: Tail::default(),
+            tail: Tail::new(),
             issued_live: IssuedLive::default(),
             claims: 0,
             trusted: true,
