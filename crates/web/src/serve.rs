@@ -158,7 +158,8 @@ impl Server {
     ) -> impl Future<Output = ()> + Send + use<> {
         let ServeOptions { head_timeout, idle_timeout, .. } = self.options;
         let (app, http) = (app.clone(), self.http.clone());
-        let (closing, cutting) = (self.closing.clone(), self.cutting.clone());
+        // A child is looked at without a lock that other threads take.
+        let (closing, cutting) = (self.closing.child_token(), self.cutting.clone());
         async move {
             let _seat = seat;
             let stream = match TcpStream::from_std(stream) {

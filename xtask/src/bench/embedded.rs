@@ -97,7 +97,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn start(workshop: &'a Workshop, options: &'a Options) -> anyhow::Result<Self> {
-        let mut product = Product::start(workshop, "data", None)?;
+        let product = Product::start(workshop, "data", None)?;
         let tokens = workshop.file("tokens");
         let count = u64::from(options.seconds) * u64::from(options.tokens_per_second);
         product.write_tokens("u", count, &tokens)?;

@@ -1,4 +1,4 @@
-//! The product as a benchmark sees it: a process, an admin's connection, tokens of shoppers.
+//! The product as a benchmark sees it: a process, an admin's calls, tokens of shoppers.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,6 @@ pub(crate) struct Product {
     pub(crate) served: Served,
     program: PathBuf,
     data_dir: PathBuf,
-    admin: Connection,
     admin_token: String,
     coupon_id: String,
 }
@@ -49,9 +48,8 @@ impl Product {
         let served = Served::start(command, "/readyz", &workshop.file("product.log"))?;
         let mut token = token_command(&program, &data_dir, "bench-admin");
         let admin_token = capture(token.args(["--scope", "admin"]))?.trim().to_owned();
-        let admin = Connection::open(served.address)?;
         let coupon_id = String::new();
-        let mut product = Self { served, program, data_dir, admin, admin_token, coupon_id };
+        let mut product = Self { served, program, data_dir, admin_token, coupon_id };
         let coupon = product.post("/v1/coupons", &coupon())?;
         product.coupon_id = id(&coupon)?;
         Ok(product)
@@ -61,7 +59,7 @@ impl Product {
     ///
     /// # Errors
     /// When the product refuses it.
-    pub(crate) fn open_event(&mut self, quantity: u32) -> anyhow::Result<String> {
+    pub(crate) fn open_event(&self, quantity: u32) -> anyhow::Result<String> {
         let event = json!({
             "coupon_id": self.coupon_id,
             "name": "Bench",
@@ -77,9 +75,9 @@ impl Product {
     ///
     /// # Errors
     /// When the verdict is not `pass`.
-    pub(crate) fn audit(&mut self, claims_path: &str) -> anyhow::Result<u64> {
+    pub(crate) fn audit(&self, claims_path: &str) -> anyhow::Result<u64> {
         let path = claims_path.replace("/claims", "/audit");
-        let answer = self.admin.call("GET", &path, Some(&self.admin_token), None)?;
+        let answer = self.connect()?.call("GET", &path, Some(&self.admin_token), None)?;
         let audit = answer.json(200)?;
         anyhow::ensure!(audit["verdict"] == "pass", "the audit failed: {audit}");
         audit["issued"].as_u64().context("the audit counts nothing")
@@ -90,12 +88,12 @@ impl Product {
     /// # Errors
     /// When the status is another than the expected one.
     pub(crate) fn claim_once(
-        &mut self,
+        &self,
         path: &str,
         token: &str,
         expected_status: u16,
     ) -> anyhow::Result<usize> {
-        let answer = self.admin.call("POST", path, Some(token), None)?;
+        let answer = self.connect()?.call("POST", path, Some(token), None)?;
         answer.json(expected_status)?;
         Ok(answer.body.len())
     }
@@ -126,12 +124,16 @@ impl Product {
     /// # Errors
     /// When it does not end cleanly.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
-        drop(self.admin);
         self.served.terminate()
     }
 
-    fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        self.admin.call("POST", path, Some(&self.admin_token), Some(body))?.json(201)
+    /// A new connection: minutes may lie between two calls, and the product closes idle ones.
+    fn connect(&self) -> anyhow::Result<Connection> {
+        Connection::open(self.served.address)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.connect()?.call("POST", path, Some(&self.admin_token), Some(body))?.json(201)
     }
 }
 

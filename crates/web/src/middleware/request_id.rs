@@ -36,7 +36,7 @@ impl RequestId {
     /// A new id.
     pub(crate) fn make() -> Self {
         let mut text = Uuid::encode_buffer();
-        let text = Uuid::now_v7().simple().encode_lower(&mut text);
+        let text = Uuid::new_v4().simple().encode_lower(&mut text);
         Self(HeaderValue::from_str(text).expect("hexadecimal digits are a header value"))
     }
 
