@@ -21,6 +21,7 @@ mod csv;
 mod draft;
 mod error;
 pub mod events;
+mod front;
 pub mod issued;
 mod lane;
 mod latch;
@@ -32,6 +33,7 @@ mod view;
 
 pub use config::IssuanceConfig;
 pub use error::{IssuanceError, NoVerdict, Undecided};
+pub use front::{ClaimCall, front};
 pub use lane::NotDrained;
 pub use routes::{IssuanceState, calls, router};
 pub use service::{Issuance, IssuanceHandle};

@@ -11,8 +11,9 @@ use anyhow::Context as _;
 use axum::Router;
 use firstcome_core::Clock;
 use firstcome_identity::keys;
+use firstcome_issuance::ClaimCall;
 use firstcome_ledger::{Ledger, Purpose};
-use firstcome_web::{ConnectionThreads, Drained, SystemClock, edge};
+use firstcome_web::{ConnectionThreads, Drained, Fronted, SystemClock, edge};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -93,11 +94,12 @@ fn time_until(moment: &Instant) -> Duration {
 }
 
 /// Every route, within the edge.
-fn app(settings: &Settings, services: &Services, operations: Operations) -> Router {
+fn app(settings: &Settings, services: &Services, operations: Operations) -> Fronted<ClaimCall> {
     let roles = settings.server.roles();
     let operations: Router = operations::calls().with_state(operations).into();
     let routes = services.router(&roles).merge(operations).merge(document::router(&roles));
-    edge(routes, settings.server.edge_options())
+    let options = settings.server.edge_options();
+    Fronted::new(services.front(&roles), edge(routes, options), options)
 }
 
 async fn bind(address: &str) -> anyhow::Result<TcpListener> {

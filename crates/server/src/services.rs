@@ -8,10 +8,10 @@ use axum::Router;
 use firstcome_catalog::Catalog;
 use firstcome_core::Clock;
 use firstcome_identity::Identity;
-use firstcome_issuance::{Issuance, IssuanceHandle, IssuanceState, NotDrained};
+use firstcome_issuance::{ClaimCall, Issuance, IssuanceHandle, IssuanceState, NotDrained};
 use firstcome_ledger::Ledger;
 use firstcome_wallet::Wallet;
-use firstcome_web::{CursorKey, TokenKey, Verifier};
+use firstcome_web::{CursorKey, Front, TokenKey, Verifier};
 use utoipa::openapi::OpenApi;
 
 use crate::config::{Role, Settings};
@@ -65,6 +65,13 @@ impl Services {
     /// The accounts and tokens.
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// The claim, to be put before the router, where these roles have it.
+    pub(crate) fn front(&self, roles: &[Role]) -> Option<Front<ClaimCall>> {
+        let (issuance, verifier) = (self.issuance.clone(), Arc::clone(&self.verifier));
+        let state = IssuanceState::new(issuance, verifier, self.cursors.clone());
+        roles.contains(&Role::Issuance).then(|| firstcome_issuance::front(state))
     }
 
     /// The calls of these roles.

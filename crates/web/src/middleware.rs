@@ -3,6 +3,7 @@
 
 pub(crate) mod request_id;
 
+mod front;
 mod metrics;
 
 use std::any::Any;
@@ -22,6 +23,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 use tower::{Layer, Service};
 
+pub use front::{Front, Fronted};
 pub use metrics::describe_metrics;
 pub use request_id::RequestId;
 
@@ -104,7 +106,7 @@ where
 pin_project! {
     /// A request on its way through the edge. From the outside in: its answer dressed with headers
     /// and its bare errors told as problems; panics caught; time bounded; handled.
-    struct Answering<F> {
+    pub struct Answering<F> {
         #[pin]
         handled: Handled<F>,
         // Only an answer that is not there at once sets it.

@@ -3,6 +3,7 @@
 mod patience;
 mod threads;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -10,8 +11,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::ConnectInfo;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -71,13 +73,17 @@ pub struct Drained {
 ///
 /// Each thread gets an `app` of its own: what the threads share is counted in memory that their
 /// processors would pass to and fro with each request.
-pub async fn serve(
+pub async fn serve<A>(
     listener: TcpListener,
     threads: &ConnectionThreads,
-    app: impl Fn() -> Router,
+    app: impl Fn() -> A,
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
-) -> Drained {
+) -> Drained
+where
+    A: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    A::Future: Send,
+{
     let server = Server::new((0..threads.count()).map(|_| app()).collect(), options);
     let mut shutdown = pin!(shutdown);
     loop {
@@ -105,9 +111,9 @@ async fn pause_after(error: &io::Error) {
 }
 
 /// Everything that connections share.
-struct Server {
+struct Server<A> {
     /// The app of each thread.
-    apps: Vec<Router>,
+    apps: Vec<A>,
     options: ServeOptions,
     http: http1::Builder,
     seats: Arc<Semaphore>,
@@ -117,15 +123,18 @@ struct Server {
     cutting: CancellationToken,
 }
 
-impl Server {
-    fn new(apps: Vec<Router>, options: ServeOptions) -> Self {
+impl<A> Server<A>
+where
+    A: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    A::Future: Send,
+{
+    fn new(apps: Vec<A>, options: ServeOptions) -> Self {
         let mut http = http1::Builder::new();
         // The connection keeps its own time: see `patience`.
         // Answers are small: one piece is sent faster than two.
         http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX).writev(false);
         Self {
-            // With its state inside, a router is made ready once, not for each request.
-            apps: apps.into_iter().map(|app| app.with_state(())).collect(),
+            apps,
             options,
             http,
             seats: Arc::new(Semaphore::new(options.connections_max)),
@@ -151,11 +160,11 @@ impl Server {
     /// Serves one connection to its end, on the runtime that polls it.
     fn connection(
         &self,
-        app: &Router,
+        app: &A,
         stream: std::net::TcpStream,
         peer: SocketAddr,
         seat: OwnedSemaphorePermit,
-    ) -> impl Future<Output = ()> + Send + use<> {
+    ) -> impl Future<Output = ()> + Send + use<A> {
         let ServeOptions { head_timeout, idle_timeout, .. } = self.options;
         let (app, http) = (app.clone(), self.http.clone());
         // A child is looked at without a lock that other threads take.
@@ -172,7 +181,7 @@ impl Server {
             let service = service_fn(move |mut request: hyper::Request<Incoming>| {
                 request.extensions_mut().insert(ConnectInfo(peer));
                 let answering = patience.answering();
-                let response = app.clone().call(request);
+                let response = app.clone().call(request.map(Body::new));
                 async move {
                     let response = response.await;
                     drop(answering);

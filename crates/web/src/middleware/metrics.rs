@@ -31,6 +31,8 @@ pub fn describe_metrics() {
 /// because to look one up costs as much as the rest of the edge.
 #[derive(Default)]
 pub(super) struct RouteMetrics {
+    /// The route, where it is known beforehand.
+    route: Option<&'static str>,
     by_method: [OnceLock<Box<Series>>; METHODS.len()],
 }
 
@@ -48,12 +50,17 @@ impl std::fmt::Debug for RouteMetrics {
 }
 
 impl RouteMetrics {
+    /// The series of this route, whatever the request says of its own.
+    pub(super) fn of(route: &'static str) -> Self {
+        Self { route: Some(route), ..Self::default() }
+    }
+
     /// Begins to measure a request.
     pub(super) fn start(metrics: &Arc<Self>, request: &Request) -> Measured {
         let method = method_index(request.method());
         metrics.by_method[method].get_or_init(|| {
             let matched = request.extensions().get::<MatchedPath>();
-            let route = matched.map_or(UNMATCHED, MatchedPath::as_str);
+            let route = metrics.route.or(matched.map(MatchedPath::as_str)).unwrap_or(UNMATCHED);
             Box::new(Series::new(route, METHODS[method]))
         });
         Measured { metrics: Arc::clone(metrics), method, began: Instant::now(), status: None }
