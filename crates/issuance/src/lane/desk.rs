@@ -3,7 +3,9 @@
 //! Connections are served on threads with a runtime each, a lane runs on another. To wake a task
 //! of another runtime is a system call, so nobody does it for a single claim: a desk, a task of
 //! the claims' own runtime, hands what has gathered to the lane as one parcel, takes the parcel's
-//! verdicts back, and wakes who waits for them.
+//! verdicts back, and wakes who waits for them. A runtime runs its ready tasks in turn, so by the
+//! time that the desk's turn comes the requests that were ready with the first have claimed too:
+//! parcels grow by themselves, without a timer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use firstcome_core::limits;
 use firstcome_ledger::{Claim, Decision};
-use futures_util::FutureExt;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 
@@ -103,9 +104,6 @@ impl Desks {
     }
 }
 
-/// Most times that a parcel waits for the tasks that are ready.
-const GATHER_ROUNDS_MAX: usize = 8;
-
 /// One desk.
 struct Desk {
     arriving: mpsc::UnboundedReceiver<Queued>,
@@ -131,23 +129,8 @@ impl Desk {
                     if claims == 0 {
                         break;
                     }
-                    self.gather(&mut arrived).await;
                     self.send(&mut arrived);
                 }
-            }
-        }
-    }
-
-    /// Lets the requests that are being read at this moment join the parcel: the desk lets every
-    /// task that is ready go first, again for as long as that brings claims. Nothing waits on a
-    /// timer: on an idle server no task is ready, and a lone claim is handed on at once.
-    async fn gather(&mut self, arrived: &mut Vec<Queued>) {
-        for _ in 0..GATHER_ROUNDS_MAX {
-            tokio::task::yield_now().await;
-            let room = limits::CLAIM_BATCH_MAX - arrived.len();
-            let more = self.arriving.recv_many(arrived, room).now_or_never();
-            if more.unwrap_or(0) == 0 {
-                break;
             }
         }
     }
