@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
 use serde::{Serialize, Serializer};
 
@@ -112,17 +111,69 @@ fn offset_seconds(text: &str) -> Option<i64> {
     Some(sign * (two(h1, h2, 23)? * 3_600 + two(m1, m2, 59)? * 60))
 }
 
+/// Bytes of the longest text of a moment.
+const TEXT_BYTES: usize = "9999-12-31T23:59:59.999999Z".len();
+
+impl Timestamp {
+    /// The text in RFC 3339, in UTC, with as many digits below the second as it takes. Every won
+    /// claim shows three of them, which is why it is not the calendar that writes it.
+    fn text(self, buffer: &mut [u8; TEXT_BYTES]) -> &str {
+        let micros = self.0.unsigned_abs();
+        let (day, in_day) = (micros / DAY_MICROS as u64, micros % DAY_MICROS as u64);
+        let (second, fraction) = (in_day / 1_000_000, in_day % 1_000_000);
+        let (year, month, day) = civil(day);
+        *buffer = *b"0000-00-00T00:00:00.000000Z";
+        for (end, mut value) in [
+            (4, year),
+            (7, month),
+            (10, day),
+            (13, second / 3_600),
+            (16, second / 60 % 60),
+            (19, second % 60),
+            (26, fraction),
+        ] {
+            for digit in buffer[..end].iter_mut().rev() {
+                if value == 0 {
+                    break;
+                }
+                *digit = b'0' + (value % 10) as u8;
+                value /= 10;
+            }
+        }
+        let mut length = 26;
+        while matches!(buffer[length - 1], b'0' | b'.') && length > 19 {
+            length -= 1;
+        }
+        buffer[length] = b'Z';
+        str::from_utf8(&buffer[..=length]).expect("digits are ASCII")
+    }
+}
+
+/// Year, month and day of the day that many days after 1970-01-01. Source: Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`, for days after the epoch.
+const fn civil(days_after_epoch: u64) -> (u64, u64, u64) {
+    // Days since 0000-03-01, in a calendar whose years begin in March.
+    let days = days_after_epoch + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let leap_days = day_of_era / 1_460 - day_of_era / 36_524 + day_of_era / 146_096;
+    let year_of_era = (day_of_era - leap_days) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let (month, next_year) =
+        if month_from_march < 10 { (month_from_march + 3, 0) } else { (month_from_march - 9, 1) };
+    (era * 400 + year_of_era + next_year, month, day)
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = SignedDuration::from_micros(self.0);
-        let civil = EPOCH.checked_add(since).expect("held within 1970 to 9999");
-        write!(f, "{civil}Z")
+        f.write_str(self.text(&mut [0; TEXT_BYTES]))
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text(&mut [0; TEXT_BYTES]))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{IssuanceError, IssuanceState};
 const ISSUED_BYTES: usize = 512;
 
 /// A coupon that was won just now: 201 with its `Location`.
-pub struct Won(IssuedCouponRecord, Timestamp);
+pub struct Won(IssuedCouponRecord);
 
 /// Claims a coupon of the event. The verdict is final: sending the same again never gives a
 /// second coupon, and never takes one away.
@@ -77,7 +77,7 @@ pub async fn read_mine(
 /// The coupon, or why there is none.
 fn won(decision: Decision, now: impl Fn() -> Timestamp) -> Result<Won, Problem> {
     Err(match decision {
-        Decision::Issued(coupon) => return Ok(Won(coupon, now())),
+        Decision::Issued(coupon) => return Ok(Won(coupon)),
         Decision::AlreadyClaimed(coupon) => {
             let detail = "You hold a coupon of this event: issued_coupon.";
             Problem::new(Code::AlreadyClaimed, detail)
@@ -101,11 +101,12 @@ fn not_open(opens_at: Timestamp, now: Timestamp) -> Problem {
 
 impl IntoResponse for Won {
     fn into_response(self) -> Response {
-        let Self(coupon, now) = self;
+        let Self(coupon) = self;
+        let issued_at = coupon.issued_at;
         let location = HeaderValue::try_from(format!("/v1/me/coupons/{}", coupon.id))
             .expect("a path of ASCII letters is a header value");
         let mut json = Vec::with_capacity(ISSUED_BYTES);
-        serde_json::to_writer(&mut json, &issued_view(coupon, now))
+        serde_json::to_writer(&mut json, &issued_view(coupon, issued_at))
             .expect("plain values serialize to memory");
         let mut response = Response::new(Body::from(json));
         *response.status_mut() = StatusCode::CREATED;

@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 use metrics::Gauge;
 use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -39,7 +39,6 @@ pub(crate) struct Lanes {
 #[derive(Clone)]
 pub(crate) struct Handle {
     entries: Arc<[Entry]>,
-    claim_timeout: Duration,
 }
 
 /// The way into a lane.
@@ -66,6 +65,7 @@ impl Lanes {
     ) -> io::Result<Self> {
         let closing = CancellationToken::new();
         let lanes = config.lanes.max(1);
+        let claim_timeout = Duration::from_millis(config.claim_timeout_ms);
         let queue_max = (config.queue_claims_max / lanes).max(1);
         let (mut entries, mut running) = (Vec::new(), Vec::new());
         for number in 0..lanes {
@@ -83,11 +83,10 @@ impl Lanes {
             };
             let thread = RuntimeThread::start(format!("lane-{number}"))?;
             let task = thread.spawn(lane.run());
-            entries.push(Entry { desks: Desks::new(sender), room });
+            entries.push(Entry { desks: Desks::new(sender, claim_timeout), room });
             running.push((thread, task));
         }
-        let claim_timeout = Duration::from_millis(config.claim_timeout_ms);
-        let handle = Handle { entries: entries.into(), claim_timeout };
+        let handle = Handle { entries: entries.into() };
         Ok(Self { handle, closing, running })
     }
 
@@ -131,11 +130,8 @@ impl Handle {
         }
         let (reply, verdict) = oneshot::channel();
         entry.desks.put(Queued { claim, reply });
-        let Ok(Ok(verdict)) = timeout(self.claim_timeout, verdict).await else {
-            // Too late, or the lane lost the batch: whether the claim won, a retry finds out.
-            return Err(Undecided::InDoubt.into());
-        };
-        Ok(verdict?)
+        // Without a verdict: whether the claim won, a retry finds out.
+        Ok(verdict.await.unwrap_or(Err(Undecided::InDoubt))?)
     }
 }
 

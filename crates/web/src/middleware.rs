@@ -20,7 +20,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
 pub use front::{Front, Fronted};
@@ -141,7 +141,8 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Answering<F> {
         let this = self.project();
         let told = this.told.as_ref().expect("a future is not polled after its end");
         let response = request_id::scope(&told.id, || {
-            bounded(this.handled, this.timer, *this.answer_timeout, context)
+            let bound = (told.measured.began(), *this.answer_timeout);
+            bounded(this.handled, this.timer, bound, context)
         });
         let response = ready!(response);
         let Told { measured, id, line, personal } = this.told.take().expect("as above");
@@ -156,7 +157,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Answering<F> {
 fn bounded<F: Future<Output = Result<Response, Infallible>>>(
     handled: Pin<&mut Handled<F>>,
     mut timer: Pin<&mut Option<Sleep>>,
-    answer_timeout: Duration,
+    (began, answer_timeout): (Instant, Duration),
     context: &mut Context<'_>,
 ) -> Poll<Response> {
     let answer = match handled.project() {
@@ -169,7 +170,7 @@ fn bounded<F: Future<Output = Result<Response, Infallible>>>(
         Ok(Poll::Ready(Ok(response))) => Poll::Ready(tell_bare_error_as_problem(response)),
         Ok(Poll::Pending) => {
             if timer.is_none() {
-                timer.set(Some(sleep(answer_timeout)));
+                timer.set(Some(sleep_until(began + answer_timeout)));
             }
             let timer = timer.as_pin_mut().expect("it was set");
             timer.poll(context).map(|()| timed_out(answer_timeout).into_response())

@@ -1,6 +1,7 @@
 //! Times as RFC 3339 texts.
 
 use firstcome_core::Timestamp;
+use proptest::prelude::*;
 
 use crate::sample::{SECOND, at};
 
@@ -148,4 +149,16 @@ fn seconds_until_are_rounded_up() {
         assert_eq!(at(500).seconds_until(at(500 + later)), seconds, "{later} µs");
     }
     assert_eq!(at(SECOND).seconds_until(at(0)), 0);
+}
+
+proptest! {
+    /// The calendar reads what was written without it.
+    #[test]
+    fn every_moment_is_read_as_it_was_written(micros in 0..=253_402_300_799_999_999_i64) {
+        for micros in [micros, micros - micros % 1_000, micros - micros % 86_400_000_000] {
+            let text = Timestamp::from_micros(micros).to_string();
+            let read = Timestamp::parse_rfc3339(&text).expect("a time");
+            prop_assert_eq!(read.as_micros(), micros, "{}", text);
+        }
+    }
 }

@@ -7,14 +7,16 @@
 //! time that the desk's turn comes the requests that were ready with the first have claimed too:
 //! parcels grow by themselves, without a timer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use firstcome_core::limits;
 use firstcome_ledger::{Claim, Decision};
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use crate::Undecided;
 
@@ -27,56 +29,54 @@ pub(super) struct Queued {
 /// Where a claim's verdict goes.
 pub(super) type Reply = oneshot::Sender<Result<Decision, Undecided>>;
 
-/// Claims that gathered at a desk, in their order; at most [`limits::CLAIM_BATCH_MAX`].
+/// Claims that gathered at a desk, in their order; at most [`limits::CLAIM_BATCH_MAX`]. Dropped
+/// without an answer, it is in doubt.
 pub(super) struct Parcel {
     pub(super) claims: Vec<Claim>,
-    replies: Vec<Reply>,
-    desk: mpsc::UnboundedSender<Verdicts>,
+    number: u64,
+    /// The way back, until it is answered.
+    desk: Option<mpsc::UnboundedSender<Verdicts>>,
 }
 
 /// What became of a parcel.
 struct Verdicts {
-    replies: Vec<Reply>,
+    parcel: u64,
     outcome: Result<Vec<Decision>, Undecided>,
 }
 
 impl Parcel {
     /// Sends the verdicts of the parcel's claims back to its desk, in their order.
-    pub(super) fn answer(self, outcome: Result<Vec<Decision>, Undecided>) {
-        // Without its desk, the runtime of those who waited has ended.
-        self.desk.send(Verdicts { replies: self.replies, outcome }).ok();
+    pub(super) fn answer(mut self, outcome: Result<Vec<Decision>, Undecided>) {
+        self.send(outcome);
+    }
+
+    fn send(&mut self, outcome: Result<Vec<Decision>, Undecided>) {
+        if let Some(desk) = self.desk.take() {
+            // Without its desk, the runtime of those who waited has ended.
+            desk.send(Verdicts { parcel: self.number, outcome }).ok();
+        }
     }
 }
 
-impl Verdicts {
-    fn tell(self) {
-        // Who has gone away claims again and is told the same.
-        match self.outcome {
-            Ok(decisions) => {
-                for (reply, decision) in self.replies.into_iter().zip(decisions) {
-                    reply.send(Ok(decision)).ok();
-                }
-            }
-            Err(undecided) => {
-                for reply in self.replies {
-                    reply.send(Err(undecided)).ok();
-                }
-            }
-        }
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        self.send(Err(Undecided::InDoubt));
     }
 }
 
 /// The desks in front of one lane: one for each runtime that claims come from.
 pub(super) struct Desks {
     lane: mpsc::UnboundedSender<Parcel>,
+    claim_timeout: Duration,
     by_runtime: ArcSwap<HashMap<runtime::Id, mpsc::UnboundedSender<Queued>>>,
     /// Whoever opens a desk holds it.
     opening: Mutex<()>,
 }
 
 impl Desks {
-    pub(super) fn new(lane: mpsc::UnboundedSender<Parcel>) -> Self {
-        Self { lane, by_runtime: ArcSwap::default(), opening: Mutex::default() }
+    /// Desks that wait so long for the lane's verdicts.
+    pub(super) fn new(lane: mpsc::UnboundedSender<Parcel>, claim_timeout: Duration) -> Self {
+        Self { lane, claim_timeout, by_runtime: ArcSwap::default(), opening: Mutex::default() }
     }
 
     /// Lays a claim on the desk of the runtime that this is called in.
@@ -94,7 +94,7 @@ impl Desks {
         let mut desks = HashMap::clone(&self.by_runtime.load());
         let desk = desks.entry(runtime.id()).or_insert_with(|| {
             let (desk, arriving) = mpsc::unbounded_channel();
-            runtime.spawn(Desk::new(arriving, self.lane.clone()).run());
+            runtime.spawn(Desk::new(arriving, self.lane.clone(), self.claim_timeout).run());
             desk
         });
         let desk = desk.clone();
@@ -111,34 +111,84 @@ struct Desk {
     verdicts: mpsc::UnboundedReceiver<Verdicts>,
     /// The parcels' way back to `verdicts`.
     back: mpsc::UnboundedSender<Verdicts>,
+    claim_timeout: Duration,
+    /// Who waits for which parcel, in the order in which they were sent; none where nobody does
+    /// any more. The first is always waited for.
+    waiting: VecDeque<Option<Waiting>>,
+    /// The number of the first of them.
+    number_first: u64,
+}
+
+/// Who waits for the verdicts of a parcel, in its order, and until when.
+struct Waiting {
+    replies: Vec<Reply>,
+    deadline: Instant,
 }
 
 impl Desk {
-    fn new(arriving: mpsc::UnboundedReceiver<Queued>, lane: mpsc::UnboundedSender<Parcel>) -> Self {
+    fn new(
+        arriving: mpsc::UnboundedReceiver<Queued>,
+        lane: mpsc::UnboundedSender<Parcel>,
+        claim_timeout: Duration,
+    ) -> Self {
         let (back, verdicts) = mpsc::unbounded_channel();
-        Self { arriving, lane, verdicts, back }
+        let (waiting, number_first) = (VecDeque::new(), 0);
+        Self { arriving, lane, verdicts, back, claim_timeout, waiting, number_first }
     }
 
     /// Until nobody can bring claims any more. Who still waits then has no verdict.
     async fn run(mut self) {
         let mut arrived = Vec::new();
         loop {
+            let first = self.waiting.front().and_then(Option::as_ref);
+            let deadline = first.map_or_else(Instant::now, |waiting| waiting.deadline);
             tokio::select! {
-                Some(verdicts) = self.verdicts.recv() => verdicts.tell(),
+                Some(Verdicts { parcel, outcome }) = self.verdicts.recv() => {
+                    self.tell(parcel, outcome);
+                }
                 claims = self.arriving.recv_many(&mut arrived, limits::CLAIM_BATCH_MAX) => {
                     if claims == 0 {
                         break;
                     }
                     self.send(&mut arrived);
                 }
+                () = sleep_until(deadline), if !self.waiting.is_empty() => {
+                    self.tell(self.number_first, Err(Undecided::InDoubt));
+                }
             }
         }
     }
 
-    fn send(&self, arrived: &mut Vec<Queued>) {
-        let (claims, replies) =
-            arrived.drain(..).map(|Queued { claim, reply }| (claim, reply)).unzip();
-        // A lane that has ended answers nothing: to drop the replies says so.
-        self.lane.send(Parcel { claims, replies, desk: self.back.clone() }).ok();
+    fn send(&mut self, arrived: &mut Vec<Queued>) {
+        let queued = arrived.drain(..).map(|Queued { claim, reply }| (claim, reply));
+        let (claims, replies) = queued.unzip();
+        let number = self.number_first + self.waiting.len() as u64;
+        let deadline = Instant::now() + self.claim_timeout;
+        self.waiting.push_back(Some(Waiting { replies, deadline }));
+        // A lane that has ended drops the parcel, which says so.
+        self.lane.send(Parcel { claims, number, desk: Some(self.back.clone()) }).ok();
+    }
+
+    /// Tells those who wait for a parcel; nobody does if its verdicts come too late.
+    fn tell(&mut self, parcel: u64, outcome: Result<Vec<Decision>, Undecided>) {
+        let place = parcel.checked_sub(self.number_first).and_then(|it| usize::try_from(it).ok());
+        let waiting = place.and_then(|place| self.waiting.get_mut(place)).and_then(Option::take);
+        let Some(Waiting { replies, .. }) = waiting else { return };
+        // Who has gone away claims again and is told the same.
+        match outcome {
+            Ok(decisions) => {
+                for (reply, decision) in replies.into_iter().zip(decisions) {
+                    reply.send(Ok(decision)).ok();
+                }
+            }
+            Err(undecided) => {
+                for reply in replies {
+                    reply.send(Err(undecided)).ok();
+                }
+            }
+        }
+        while self.waiting.pop_front_if(|waiting| waiting.is_none()).is_some() {
+            self.number_first += 1;
+        }
     }
 }

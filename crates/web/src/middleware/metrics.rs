@@ -104,6 +104,11 @@ pub(super) struct Measured {
 }
 
 impl Measured {
+    /// When the request came.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// The answer is made.
     pub(super) fn answered(mut self, status: StatusCode) {
         self.status = Some(status);
