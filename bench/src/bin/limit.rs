@@ -1,8 +1,9 @@
 //! The limit of this machine: an HTTP server that does nothing for a claim but answer it.
 //!
 //! The product's rates are given as shares of this server's, measured in the same run with the
-//! same load, so that they mean the same on any machine. It has the product's allocator, runtime
-//! and number of threads, and answers with a body of the size of the product's answer.
+//! same load, so that they mean the same on any machine. It is axum on tokio as they come, with a
+//! worker for each core and the product's allocator, and answers with a body of the size of the
+//! product's answer.
 #![expect(clippy::print_stdout, reason = "a command line program says where it listens")]
 
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ struct Arguments {
     /// Size of the answer's body in bytes: the product's, for a fair limit.
     #[arg(long, default_value_t = 400)]
     body_bytes: usize,
-    /// Threads of the runtime; by default one for each core, as in the product.
+    /// Threads of the runtime; by default one for each core.
     #[arg(long)]
     worker_threads: Option<usize>,
 }

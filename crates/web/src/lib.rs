@@ -31,7 +31,7 @@ pub use clock::SystemClock;
 pub use etag::{IfMatch, etag};
 pub use json::{Body, Checks, ClaimBody, FieldError, Integer, OptionalBody, RawBody, present};
 pub use listing::{CursorKey, Listing, Page};
-pub use middleware::{EdgeOptions, Front, Fronted, RequestId, describe_metrics, edge};
+pub use middleware::{EdgeOptions, Front, Fronted, RequestId, edge};
 pub use openapi::{ProblemView, Refused};
 pub use path::PathId;
 pub use problem::{Code, Problem, error_pages};

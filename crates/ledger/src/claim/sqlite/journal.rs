@@ -163,8 +163,8 @@ impl Tail {
         self.rows.iter().take_while(fits).copied().collect()
     }
 
-    /// Writes the winners of a batch, by event, as one row; memory follows by [`Tail::committed`] and
-    /// [`Tail::insert`] once the transaction has committed.
+    /// Writes the winners of a batch, by event, as one row; memory follows by [`Tail::committed`]
+    /// and [`Tail::insert`] once the transaction has committed.
     pub(super) fn append<'a>(
         &self,
         transaction: &Transaction<'_>,
