@@ -1,6 +1,6 @@
 //! Lanes: each a thread that owns the claims of some events and hands them on in batches.
 //!
-//! A lane waits for one parcel of claims from a [desk](desk), then takes all that have arrived, at
+//! A lane waits for one parcel of claims from a [`desk`], then takes all that have arrived, at
 //! most [`limits::CLAIM_BATCH_MAX`] claims, and decides the batch; what arrives meanwhile is the
 //! next batch. So an idle lane decides a lone claim at once, and a busy one batches by itself:
 //! nothing waits on a timer. Who claims holds only the receiving end of a one-shot channel: a
