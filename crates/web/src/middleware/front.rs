@@ -15,9 +15,9 @@ use tower::Service;
 use super::metrics::RouteMetrics;
 use super::{Answering, Edge, EdgeOptions};
 
-/// A call that is asked before the router: the one that a drop consists of, since a request finds
-/// its way through the router in a fifth of the time of its answer. The router has the call too,
-/// with the same answers, and gets every request that this one does not take.
+/// A call that is asked before the router: the one that a drop consists of, which without its way
+/// through the router takes 8 % less time. The router has the call too, with the same answers, and
+/// gets every request that this one does not take.
 #[derive(Debug, Clone)]
 pub struct Front<S> {
     /// The route, as the router has it.

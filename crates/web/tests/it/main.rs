@@ -4,6 +4,7 @@
 
 mod bodies;
 mod edge;
+mod front;
 mod metrics;
 mod serving;
 mod tokens;
