@@ -3,8 +3,8 @@
 //! SQLite would copy the log to the database file within a claim's commit; here a connection of
 //! its own does, so that no claim waits for it. A log that has been copied whole is written again
 //! from its beginning, into the space that it has: a file that does not grow costs an fsync half
-//! of one that does, because the file system has nothing to note about it. So the log is never
-//! cut while the process serves, and it is given space before there is need for it.
+//! of one that does, because the file system has nothing to note about it. So the log is given space
+//! before there is need for it, and is cut only when it has become much longer.
 
 use std::fs::OpenOptions;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -22,6 +22,10 @@ const CACHE_KIB: i64 = -32_768;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes that the log is given in advance: some 400,000 claims of users with short ids.
 const LOG_BYTES: u64 = 64 << 20;
+/// Bytes from which it is cut when there is time.
+const LOG_BYTES_MAX: u64 = 512 << 20;
+/// Bytes of a page, as SQLite makes them.
+const PAGE_BYTES: u64 = 4_096;
 /// Bytes that it is given at once, so that a claim waits a few milliseconds at most.
 const LOG_STEP_BYTES: usize = 1 << 20;
 
@@ -40,18 +44,52 @@ pub(super) fn connect(path: &Path) -> Result<Connection, LedgerError> {
 
 /// Copies the whole log and cuts it, as at a stop.
 pub(crate) fn checkpoint(path: &Path) -> Result<(), LedgerError> {
-    checkpoint_as(&connect(path)?, "TRUNCATE")
+    checkpoint_as(&connect(path)?, "TRUNCATE").map(|_| ())
 }
 
-/// Copies what can be copied beside readers and the writer. If that is all, the next writer begins
-/// the log again.
-pub(super) fn copy_log(db: &Connection) -> Result<(), LedgerError> {
-    checkpoint_as(db, "PASSIVE")
+/// Runs a checkpoint of this mode. Answers how many bytes of the log are not copied.
+fn checkpoint_as(db: &Connection, mode: &str) -> Result<u64, LedgerError> {
+    let pages = db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        let (in_log, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(in_log - copied)
+    })?;
+    Ok(u64::try_from(pages).unwrap_or(0) * PAGE_BYTES)
 }
 
-fn checkpoint_as(db: &Connection, mode: &str) -> Result<(), LedgerError> {
-    db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))?;
-    Ok(())
+/// Copies the log while the process serves; a connection of its own.
+pub(super) struct Copier {
+    db: Connection,
+    log: PathBuf,
+}
+
+impl Copier {
+    /// Connects.
+    pub(super) fn open(database: &Path) -> Result<Self, LedgerError> {
+        let db = connect(database)?;
+        // Whoever is in the way is waited for by the next copy, not by this one.
+        db.busy_timeout(Duration::ZERO)?;
+        Ok(Self { db, log: log_of(database) })
+    }
+
+    /// Bytes of the log that are not copied.
+    pub(super) fn uncopied(&self) -> Result<u64, LedgerError> {
+        checkpoint_as(&self.db, "NOOP")
+    }
+
+    /// Copies what can be copied beside readers and the writer. If that is all, the next writer
+    /// begins the log again.
+    pub(super) fn copy(&self) -> Result<(), LedgerError> {
+        checkpoint_as(&self.db, "PASSIVE").map(|_| ())
+    }
+
+    /// The same, while nobody writes; a log that has become too long is cut. Answers whether it
+    /// was.
+    pub(super) fn copy_and_cut(&self) -> Result<bool, LedgerError> {
+        let length = || std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len());
+        let too_long = length() > LOG_BYTES_MAX;
+        checkpoint_as(&self.db, if too_long { "TRUNCATE" } else { "PASSIVE" })?;
+        Ok(too_long && length() == 0)
+    }
 }
 
 impl ClaimWriter {
@@ -126,7 +164,10 @@ mod tests {
         assert_eq!(after_crash(&path), 1);
         insert(&db);
         assert_eq!(after_crash(&path), 2);
-        copy_log(&db).expect("it is copied");
+        let copier = Copier::open(&path).expect("it opens");
+        assert_ne!(copier.uncopied().expect("a number"), 0);
+        assert!(!copier.copy_and_cut().expect("it is copied"), "it is not too long");
+        assert_eq!(copier.uncopied().expect("a number"), 0);
         // From the beginning: what the log had before is no longer read, also after a crash.
         insert(&db);
         assert_eq!(after_crash(&path), 3);

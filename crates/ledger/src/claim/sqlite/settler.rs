@@ -4,10 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firstcome_core::{EventNo, IssuedCouponId, UserId};
-use rusqlite::Connection;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::checkpoint::{connect, copy_log};
+use super::checkpoint::Copier;
 use crate::{Ledger, LedgerError};
 
 /// Claims between two looks from which the drop has no time to spare: 5,000 a second.
@@ -20,16 +19,18 @@ const ALONE: usize = 4_096;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often the log is copied to the database file while there is time for it.
 const COPY_EVERY: Duration = Duration::from_secs(1);
-/// Claims after which it is copied beside a drop, where copying competes with them for the disk.
-const COPY_CLAIMS: u64 = 1_000_000;
+/// Bytes of the log from which it is copied at once.
+const COPY_BYTES: u64 = 64 << 20;
+/// The same beside a drop, where copying competes with claims for the disk: some million claims.
+const COPY_BYTES_BUSY: u64 = 256 << 20;
 
 /// What settles and copies in the background.
 struct Settler {
     claims_seen: u64,
     copied_at: Instant,
-    claims_copied: u64,
-    /// Copies the log.
-    copier: Arc<Mutex<Connection>>,
+    /// Bytes of the log that the last copy left, because of a reader who is not done with them.
+    left: u64,
+    copier: Arc<Mutex<Copier>>,
     /// The log has its space, or cannot have it.
     log_is_long: bool,
 }
@@ -41,11 +42,11 @@ impl Ledger {
     /// When the database cannot be opened once more.
     pub(crate) async fn start_settler(&self) -> Result<(), LedgerError> {
         let path = self.inner.path.clone();
-        let copier = blocking(move || connect(&path)).await?;
+        let copier = blocking(move || Copier::open(&path)).await?;
         let mut settler = Settler {
             claims_seen: 0,
             copied_at: Instant::now(),
-            claims_copied: 0,
+            left: 0,
             copier: Arc::new(Mutex::new(copier)),
             log_is_long: false,
         };
@@ -77,6 +78,7 @@ impl Settler {
     /// log.
     async fn look_after(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
         let mut wins_max = BESIDE_A_DROP;
+        let mut uncopied = self.uncopied().await?;
         let busy = loop {
             let mut turn = ledger.inner.turn.clone().lock_owned().await;
             let claims = turn.claims() - self.claims_seen;
@@ -84,19 +86,16 @@ impl Settler {
             if claims >= BUSY_CLAIMS {
                 break true;
             }
-            if turn.unsettled() == 0 {
+            if turn.unsettled() == 0 || uncopied >= COPY_BYTES {
                 break false;
             }
             // A moment without a claim may be a drop that took a breath: grow step by step.
             wins_max = if claims == 0 { ALONE.min(2 * wins_max) } else { BESIDE_A_DROP };
             blocking(move || turn.settle_some(wins_max)).await?;
+            uncopied = self.uncopied().await?;
         };
-        let due = if busy {
-            self.claims_seen - self.claims_copied >= COPY_CLAIMS
-        } else {
-            self.copied_at.elapsed() >= COPY_EVERY
-        };
-        if due {
+        let is_time = !busy && uncopied > 0 && self.copied_at.elapsed() >= COPY_EVERY;
+        if is_time || uncopied >= if busy { COPY_BYTES_BUSY } else { COPY_BYTES } {
             self.copy_log(ledger).await?;
         }
         if !busy && !self.log_is_long {
@@ -108,17 +107,26 @@ impl Settler {
     /// Copies most of the log beside the claims, and the rest within a turn.
     async fn copy_log(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
         self.copied_at = Instant::now();
-        self.claims_copied = self.claims_seen;
-        self.copy().await?;
-        let turn = ledger.inner.turn.lock().await;
-        let copied = self.copy().await;
-        drop(turn);
-        copied
+        self.copier(Copier::copy).await?;
+        let _turn = ledger.inner.turn.lock().await;
+        if self.copier(Copier::copy_and_cut).await? {
+            self.log_is_long = false;
+        }
+        self.left = self.copier(Copier::uncopied).await?;
+        Ok(())
     }
 
-    async fn copy(&self) -> Result<(), LedgerError> {
+    /// Bytes of the log that have come since the last copy.
+    async fn uncopied(&self) -> Result<u64, LedgerError> {
+        Ok(self.copier(Copier::uncopied).await?.saturating_sub(self.left))
+    }
+
+    async fn copier<T: Send + 'static>(
+        &self,
+        work: fn(&Copier) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
         let copier = Arc::clone(&self.copier);
-        blocking(move || copy_log(&copier.lock().unwrap_or_else(PoisonError::into_inner))).await
+        blocking(move || work(&copier.lock().unwrap_or_else(PoisonError::into_inner))).await
     }
 
     /// Makes the log longer by a piece.
