@@ -3,8 +3,8 @@
 //! SQLite would copy the log to the database file within a claim's commit; here a connection of
 //! its own does, so that no claim waits for it. A log that has been copied whole is written again
 //! from its beginning, into the space that it has: a file that does not grow costs an fsync half
-//! of one that does, because the file system has nothing to note about it. So the log is given space
-//! before there is need for it, and is cut only when it has become much longer.
+//! of one that does, because the file system has nothing to note about it. So the log is given
+//! space before there is need for it, and is cut only when it has become much longer.
 
 use std::fs::OpenOptions;
 use std::io::{self, Seek, SeekFrom, Write};
