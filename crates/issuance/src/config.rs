@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IssuanceConfig {
-    /// Tasks that hand claims to the decider. The embedded ledger has one writer: one lane.
+    /// Threads that hand claims to the decider. The embedded ledger has one writer: one lane.
     pub lanes: usize,
     /// Claims that wait for their batch, over all lanes; more are refused at once.
     pub queue_claims_max: usize,
