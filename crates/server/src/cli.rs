@@ -92,7 +92,7 @@ pub(crate) struct TokenFlags {
     #[arg(long, value_name = "NAME", value_parser = user_id)]
     pub(crate) sub: UserId,
     /// This many tokens, for NAME-1 to NAME-N
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: Option<u32>,
     /// What the tokens permit: user, admin, redeem, or several with blanks
     #[arg(long, default_value = "user", value_parser = parse_scope)]

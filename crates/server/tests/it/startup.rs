@@ -156,6 +156,7 @@ async fn unknown_flags_and_commands() {
         (&["token", "--sub", "a b"], "a b"),
         (&["token", "--sub", "u", "--scope", "owner"], "owner"),
         (&["token", "--sub", "u", "--ttl", "soon"], "soon"),
+        (&["token", "--sub", "u", "--count", "0"], "0"),
     ] {
         check_refused(Launch::new(BINARY, arguments), &[name]).await;
     }
