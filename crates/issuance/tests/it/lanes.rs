@@ -11,8 +11,12 @@ use firstcome_issuance::{
 use firstcome_ledger::{Claim, Decision, EventRecord, Ledger};
 use futures_util::future::{join_all, poll_immediate};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::support::{TestIssuance, claim_of};
+
+/// Longest that a test waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The ledger behind a gate: each permit lets one batch through.
 #[derive(Clone)]
@@ -171,8 +175,8 @@ async fn a_claim_that_waits_too_long_is_in_doubt_and_may_have_won() {
     let config = IssuanceConfig { claim_timeout_ms: 1, ..IssuanceConfig::default() };
     let test = TestIssuance::with(config, gate.over()).await;
     let event = test.event(1).await;
-    let late = test.handle.claim(claim_of(&event, "kim")).await;
-    assert_eq!(late, Err(Undecided::InDoubt.into()));
+    let late = timeout(PATIENCE, test.handle.claim(claim_of(&event, "kim"))).await;
+    assert_eq!(late.expect("it does not wait for the decider"), Err(Undecided::InDoubt.into()));
     gate.open_for_all();
     let again = loop {
         match test.handle.claim(claim_of(&event, "kim")).await {
