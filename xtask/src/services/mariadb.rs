@@ -20,7 +20,12 @@ pub(crate) const SERVICE: Service = Service {
     usual_port: 3306,
     port: 23_306,
     url: |port| format!("mysql://firstcome:firstcome@127.0.0.1:{port}/firstcome"),
-    programs: &[("mariadbd", "mariadb-server-core"), ("mariadb-install-db", "mariadb-server-core")],
+    programs: &[
+        ("mariadbd", "mariadb-server-core"),
+        ("mariadb-install-db", "mariadb-server-core"),
+        // Which the one before calls.
+        ("my_print_defaults", "mariadb-client-core"),
+    ],
     fetch: |_| Ok(()),
     create,
     command,
