@@ -206,6 +206,8 @@ fn spinner(name: &'static str) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     /// Where the kernel begins to give out ports by itself, on Linux.
@@ -225,5 +227,51 @@ mod tests {
         let given = |first| free_port(first).unwrap();
         assert_ne!(given(port), port);
         assert_ne!(given(port - 1), port - 1, "the next one is needed too");
+    }
+
+    /// A server that is a script, and creates nothing.
+    const SCRIPT: Service = Service {
+        name: "script",
+        create: |_, _| Ok(()),
+        command: |_, _| {
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo no space left; exit 3"]);
+            Ok(command)
+        },
+        answers: |_| Ok(false),
+        ..crate::services::redis::SERVICE
+    };
+
+    /// Starts a service here, in a workspace of its own.
+    fn start(service: &'static Service) -> (String, Place, tempfile::TempDir) {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::of(root.path(), service.name);
+        place.make().unwrap();
+        let start = Start { service, place: place.clone(), origin: Origin::Native, running: None };
+        let error = start.run(&MultiProgress::new()).unwrap_err();
+        (format!("{error:#}"), place, root)
+    }
+
+    #[test]
+    fn a_start_that_fails_shows_what_the_server_said_and_is_forgotten() {
+        let (error, place, _root) = start(&SCRIPT);
+        assert!(error.contains("ended (exit status: 3)"), "{error}");
+        assert!(error.ends_with("server.log:\n  no space left"), "{error}");
+        assert_eq!(place.recorded().unwrap(), None);
+        assert!(place.data().exists(), "the data are whole, only the server is not");
+    }
+
+    #[test]
+    fn data_that_are_not_whole_are_no_data() {
+        const HALF: Service = Service {
+            create: |_, data| {
+                std::fs::write(data.join("first"), "")?;
+                anyhow::bail!("interrupted")
+            },
+            ..SCRIPT
+        };
+        let (error, place, _root) = start(&HALF);
+        assert_eq!(error, "interrupted");
+        assert!(!place.data().exists());
     }
 }

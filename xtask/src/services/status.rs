@@ -24,14 +24,15 @@ struct Line {
 /// When what is known of a service cannot be read.
 pub(crate) fn print(root: &Path) -> anyhow::Result<()> {
     for service in &SERVICES {
+        let value = std::env::var(service.variable).ok();
         let Line { name, origin, address, state, url } =
-            line(service, &Place::of(root, service.name))?;
+            line(service, &Place::of(root, service.name), value)?;
         println!("{name:<9} {origin:<12} {address:<16} {state:<24} {url}");
     }
     Ok(())
 }
 
-fn line(service: &Service, place: &Place) -> anyhow::Result<Line> {
+fn line(service: &Service, place: &Place, value: Option<String>) -> anyhow::Result<Line> {
     let line = |origin, address: String, state: String, url| Line {
         name: service.name,
         origin,
@@ -40,7 +41,7 @@ fn line(service: &Service, place: &Place) -> anyhow::Result<Line> {
         url,
     };
     let word = |address: &str| if service.answers_at(address) { "answers" } else { "SILENT" };
-    if let Some(named) = named(service, std::env::var(service.variable).ok())? {
+    if let Some(named) = named(service, value)? {
         let state = word(&named.address).to_owned();
         // The URL may hold a password.
         return Ok(line("environment", named.address, state, format!("${}", service.variable)));
@@ -93,18 +94,29 @@ mod tests {
     fn what_runs_is_told_from_what_does_not() {
         let root = tempfile::tempdir().unwrap();
         let place = Place::of(root.path(), "redis");
-        assert_eq!(line(&redis::SERVICE, &place).unwrap().state, "not started");
+        assert_eq!(line(&redis::SERVICE, &place, None).unwrap().state, "not started");
         place.make().unwrap();
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = silent.local_addr().unwrap().port();
         drop(silent);
         place.record(&Recorded::of(child.id(), port).unwrap()).unwrap();
-        let shown = line(&redis::SERVICE, &place).unwrap();
+        let shown = line(&redis::SERVICE, &place, None).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(shown.state.starts_with("SILENT, up "), "{shown:?}");
         assert_eq!(shown.url, format!("redis://127.0.0.1:{port}/"));
-        assert_eq!(line(&redis::SERVICE, &place).unwrap().state, "not started");
+        assert_eq!(line(&redis::SERVICE, &place, None).unwrap().state, "not started");
+    }
+
+    #[test]
+    fn a_server_of_the_environment_is_shown_without_its_password() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::of(root.path(), "redis");
+        let value = "redis://:secret@127.0.0.1:1/".to_owned();
+        let shown = line(&redis::SERVICE, &place, Some(value)).unwrap();
+        assert_eq!((shown.origin, shown.state.as_str()), ("environment", "SILENT"));
+        assert_eq!(shown.address, "127.0.0.1:1");
+        assert_eq!(shown.url, "$FIRSTCOME_TEST_REDIS_URL");
     }
 }
