@@ -58,12 +58,10 @@ fn missing_packages(services: &[&Service], is_there: impl Fn(&str) -> bool) -> V
     packages
 }
 
-/// `apt-get` that asks nothing, waits for another one, and starts no servers of the system: a
-/// package's scripts take the runlevel from here, and in the first no server is started.
+/// `apt-get` that asks nothing and waits for another one.
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command.args(["-o", "DPkg::Lock::Timeout=300"]);
-    command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    command.args(["-o", "DPkg::Lock::Timeout=300"]).env("DEBIAN_FRONTEND", "noninteractive");
     command
 }
 

@@ -52,7 +52,8 @@ fn fetch(place: &Place) -> anyhow::Result<()> {
     let mut output = std::ffi::OsString::from("-DoutputDirectory=");
     output.push(&partial);
     let mut command = Command::new(install::program("mvn")?);
-    command.args(["--batch-mode", "--no-transfer-progress", "--file"]).arg(pom);
+    command.args(["--batch-mode", "--no-transfer-progress", "-Dstyle.color=never"]);
+    command.arg("--file").arg(pom);
     command.arg("dependency:copy-dependencies").arg(output);
     daemon::run(&mut command, &place.setup_log(), FETCH_WAIT_MAX)?;
     std::fs::write(partial.join("pom.xml"), wanted)?;

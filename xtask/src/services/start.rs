@@ -119,7 +119,7 @@ impl Start {
     fn ask(&self, address: &str) -> anyhow::Result<()> {
         let is_ready = || self.service.answers_at(address);
         daemon::wait_until_ready(NAMED_WAIT_MAX, is_ready, || Ok(None))
-            .with_context(|| format!("{address}, named by {},", self.service.variable))
+            .with_context(|| format!("{address}, which {} names", self.service.variable))
     }
 
     fn compose(&self, bar: &ProgressBar) -> anyhow::Result<()> {
