@@ -1,13 +1,14 @@
 //! `cargo xtask`: the tasks of the workspace, in Rust, so that a fresh machine needs no other tool.
 //!
 //! In reading order: [`ci`] is what CI runs, [`tidy`] what it checks beyond the compiler,
-//! [`mod@test`] the one command that runs every test, [`mod@bench`] the measurements behind
-//! `docs/benchmarks.md`.
+//! [`mod@test`] the one command that runs every test, [`services`] the servers that tests talk to,
+//! [`mod@bench`] the measurements behind `docs/benchmarks.md`.
 #![expect(clippy::print_stdout, reason = "a command line program prints its progress")]
 
 mod bench;
 mod ci;
 mod process;
+mod services;
 mod stopwatch;
 mod test;
 mod tidy;
@@ -37,6 +38,9 @@ enum Task {
     },
     /// Check the rules of the house that no compiler knows.
     Tidy,
+    /// The servers that tests talk to: PostgreSQL, MariaDB, Redis and Kafka.
+    #[command(subcommand)]
+    Services(services::Action),
     /// Measure the product against the limit of this machine.
     #[command(subcommand)]
     Bench(bench::Scenario),
@@ -58,6 +62,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Ci => ci::run(&root),
         Task::Test { arguments } => test::run(&root, &arguments),
         Task::Tidy => tidy::run(&root),
+        Task::Services(action) => action.run(&root),
         Task::Bench(scenario) => scenario.run(&root),
     }
 }

@@ -56,9 +56,8 @@ pub(crate) fn need(program: &str, package: &str) -> anyhow::Result<()> {
     if installed(program) {
         return Ok(());
     }
-    let is_root = capture(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     anyhow::ensure!(
-        is_root && installed("apt-get"),
+        is_root() && installed("apt-get"),
         "{program} is missing; install it (on Debian: `sudo apt-get install {package}`)"
     );
     println!("installing {package}");
@@ -68,10 +67,20 @@ pub(crate) fn need(program: &str, package: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a program is found in `PATH`.
-fn installed(program: &str) -> bool {
+/// Whether we may do everything on this machine.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Where a program lies, by `PATH`.
+pub(crate) fn find(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    let mut places = std::env::split_paths(&path).map(|directory| directory.join(program));
+    places.find(|path| path.is_file())
+}
+
+fn installed(program: &str) -> bool {
+    find(program).is_some()
 }
 
 #[cfg(test)]

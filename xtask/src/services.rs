@@ -1,0 +1,178 @@
+//! `cargo xtask services`: PostgreSQL, MariaDB, Redis and Kafka for the tests, on loopback.
+//!
+//! A server that the environment names is only asked whether it answers; else a container engine
+//! that answers runs it; else it is a process of this machine, installed where it is missing.
+//!
+//! In reading order: [`origin`] chooses between the three, [`place`] is where a service's files
+//! lie, [`start`] brings one up; [`daemon`] runs programs and waits for them, [`install`] finds
+//! them, [`recorded`] knows a process again, [`compose`] speaks with the engine. One file for
+//! each server says how it is created, started and asked.
+
+mod answer;
+mod compose;
+mod daemon;
+mod install;
+mod kafka;
+mod mariadb;
+mod origin;
+mod place;
+mod postgres;
+mod recorded;
+mod redis;
+mod start;
+mod status;
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use rustix::process::Signal;
+
+use place::Place;
+use recorded::Recorded;
+
+/// Every service, in the order in which they are shown.
+static SERVICES: [Service; 4] =
+    [postgres::SERVICE, mariadb::SERVICE, redis::SERVICE, kafka::SERVICE];
+
+/// Longest that a server may take to end by itself; then it is killed.
+const END_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// What to do with the servers.
+#[derive(Clone, Copy, Subcommand)]
+pub(crate) enum Action {
+    /// Start what does not run yet, and wait until all of them answer.
+    Up,
+    /// End what `up` has started; their data stay.
+    Down,
+    /// Show where each server is, whether it answers, and its URL.
+    Status,
+}
+
+impl Action {
+    /// Does it.
+    ///
+    /// # Errors
+    /// When a server cannot be installed, started or ended: the message has its last log lines.
+    pub(crate) fn run(self, root: &Path) -> anyhow::Result<()> {
+        match self {
+            Self::Up => {
+                up(root)?;
+                status::print(root)
+            }
+            Self::Down => down(root),
+            Self::Status => status::print(root),
+        }
+    }
+}
+
+/// A server that tests and a deployment of several nodes talk to.
+struct Service {
+    /// Also the name of its directory and of its service for Compose.
+    name: &'static str,
+    /// The variable that names another server instead, and that tells the tests which it is.
+    variable: &'static str,
+    /// How its URL may begin; none where it is a list of brokers.
+    schemes: &'static [&'static str],
+    /// Where it listens when its URL names no port.
+    usual_port: u16,
+    /// Where ours listens; a higher one where somebody else does.
+    port: u16,
+    /// The URL of ours, by its port.
+    url: fn(u16) -> String,
+    /// The programs it needs, each with its package of Debian.
+    programs: &'static [(&'static str, &'static str)],
+    /// Fetches what is no package of Debian; every time, so that a new version is noticed.
+    fetch: fn(&Place) -> anyhow::Result<()>,
+    /// Makes its first data in a directory that exists and is empty.
+    create: fn(&Place, &Path) -> anyhow::Result<()>,
+    /// The server itself, on a port and on the data that were made.
+    command: fn(&Place, u16) -> anyhow::Result<Command>,
+    /// Whether it answers, by its own protocol, on a connection just made.
+    answers: fn(&mut TcpStream) -> std::io::Result<bool>,
+    /// Asks it to end without waiting for its clients.
+    end_signal: Signal,
+}
+
+/// Makes sure that every service answers, and gives the variables that tell the tests where.
+///
+/// # Errors
+/// When one does not: the message has its last log lines. The others go on running.
+pub(crate) fn up(root: &Path) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let _turn = place::take_turn(root)?;
+    start::all(root)
+}
+
+/// Ends the processes and containers that [`up`] has started, and nothing else.
+///
+/// # Errors
+/// When one cannot be ended; the others are, all the same.
+pub(crate) fn down(root: &Path) -> anyhow::Result<()> {
+    let _turn = place::take_turn(root)?;
+    let mut faults = Vec::new();
+    for service in &SERVICES {
+        let place = Place::of(root, service.name);
+        if let Err(error) = end(service, &place) {
+            faults.push(format!("{}: {error:#}", service.name));
+        }
+    }
+    anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    Ok(())
+}
+
+/// Ends one service and forgets that it ran.
+fn end(service: &Service, place: &Place) -> anyhow::Result<()> {
+    if place.is_composed() {
+        compose::down(place, service.name)?;
+        place.forget_composed()?;
+        println!("services: {} ended", service.name);
+    }
+    let Some(recorded) = place.recorded()? else { return Ok(()) };
+    if recorded.is_running() {
+        let how = recorded.end(service.end_signal, END_WAIT_MAX)?;
+        println!("services: {} {how}", service.name);
+    }
+    place.forget_process()
+}
+
+impl Service {
+    /// The server of this machine and its port, when it runs.
+    fn running(&self, place: &Place) -> anyhow::Result<Option<Recorded>> {
+        let recorded = place.recorded().with_context(|| format!("the state of {}", self.name))?;
+        Ok(recorded.filter(Recorded::is_running))
+    }
+
+    /// Whether what listens at an address answers as this service does.
+    fn answers_at(&self, address: &str) -> bool {
+        answer::connect(address).and_then(|mut stream| (self.answers)(&mut stream)).unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_url_leads_to_the_port_of_its_service() {
+        for service in &SERVICES {
+            let url = (service.url)(service.port);
+            let address = origin::address_of(service, &url).unwrap();
+            assert_eq!(address, format!("127.0.0.1:{}", service.port));
+        }
+    }
+
+    #[test]
+    fn the_services_have_ports_and_variables_of_their_own() {
+        let ports: std::collections::BTreeSet<_> =
+            SERVICES.iter().map(|service| service.port).collect();
+        let variables: std::collections::BTreeSet<_> =
+            SERVICES.iter().map(|service| service.variable).collect();
+        assert_eq!((ports.len(), variables.len()), (SERVICES.len(), SERVICES.len()));
+        for service in &SERVICES {
+            assert!(service.variable.starts_with("FIRSTCOME_TEST_"), "{}", service.variable);
+        }
+    }
+}
