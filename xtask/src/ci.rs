@@ -7,12 +7,12 @@ use anyhow::Context as _;
 
 use crate::process::{self, cargo};
 use crate::stopwatch::Stopwatch;
-use crate::{services, test, tidy};
+use crate::{test, tidy};
 
 /// A check by name.
 type Step<'a> = (&'a str, &'a dyn Fn() -> anyhow::Result<()>);
 
-/// Runs everything CI checks, and ends the servers of the tests, whatever the outcome.
+/// Runs everything CI checks.
 ///
 /// # Errors
 /// When a step fails: the message names it.
@@ -29,15 +29,13 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         process::run(cargo(root).args(doc).env("RUSTDOCFLAGS", "-D warnings"))
     };
     let tests = || test::run(root, &[]);
-    let outcome = in_order(&[
+    in_order(&[
         ("format", &format),
         ("tidy", &tidy),
         ("lints", &lints),
         ("documentation", &documentation),
         ("tests", &tests),
-    ]);
-    let ended = services::down(root);
-    outcome.and(ended)
+    ])
 }
 
 /// Runs the steps with a header and the time of each.
