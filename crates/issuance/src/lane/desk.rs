@@ -143,17 +143,19 @@ impl Desk {
             let first = self.waiting.front().and_then(Option::as_ref);
             let deadline = first.map_or_else(Instant::now, |waiting| waiting.deadline);
             tokio::select! {
+                // A verdict that is there is told, though it be late; new claims hold neither up.
+                biased;
                 Some(Verdicts { parcel, outcome }) = self.verdicts.recv() => {
                     self.tell(parcel, outcome);
+                }
+                () = sleep_until(deadline), if !self.waiting.is_empty() => {
+                    self.tell(self.number_first, Err(Undecided::InDoubt));
                 }
                 claims = self.arriving.recv_many(&mut arrived, limits::CLAIM_BATCH_MAX) => {
                     if claims == 0 {
                         break;
                     }
                     self.send(&mut arrived);
-                }
-                () = sleep_until(deadline), if !self.waiting.is_empty() => {
-                    self.tell(self.number_first, Err(Undecided::InDoubt));
                 }
             }
         }
