@@ -56,3 +56,40 @@ async fn answer(state: IssuanceState, request: Request) -> Result<Won, IssuanceE
     let body = ClaimBody::from_request(Request::from_parts(parts, body), &state).await?;
     claims::claim(State(state), token, event, body).await
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    const ID: &str = "01a1fd67-e9a5-77ac-a765-586dfbb46788";
+
+    fn takes(method: &str, path: &str) -> bool {
+        let request = Request::builder().method(method).uri(path).body(Body::empty());
+        event_of(&request.expect("a request")).is_some()
+    }
+
+    #[test]
+    fn the_route_is_the_documented_one() {
+        let document = crate::calls().into_openapi();
+        let path = document.paths.paths.get(ROUTE).expect("the document has the route");
+        assert!(path.post.is_some());
+    }
+
+    #[test]
+    fn only_claims_of_well_formed_events_are_taken() {
+        assert!(takes("POST", &ROUTE.replace("{id}", ID)));
+        assert!(takes("POST", &format!("/v1/events/{ID}/claims?from=push")));
+        for (method, path) in [
+            ("GET", format!("/v1/events/{ID}/claims")),
+            ("POST", format!("/v1/events/{ID}/claims/")),
+            ("POST", format!("/v1/events/{ID}/claims/me")),
+            ("POST", format!("/v1/events/{}/claims", &ID[1..])),
+            ("POST", format!("/v1/events/%30{}/claims", &ID[1..])),
+            ("POST", format!("//v1/events/{ID}/claims")),
+        ] {
+            assert!(!takes(method, &path), "{method} {path}");
+        }
+    }
+}
