@@ -134,7 +134,8 @@ fn text(options: &Options, few: f64, many: f64, root: &Path) -> String {
     ];
     let at = |rows: u64| format!("instructions at {} issued", thousands(rows as f64));
     format!(
-        "Command: `cargo xtask bench growth --rows {rows}`  \nMachine: {}\n\nInstructions of the \
+        "Command: `cargo xtask bench growth --rows {rows} --claims {claims}`  \n\
+         Machine: {}\n\nInstructions of the \
          product's process for one claim, over HTTP, token checked, until its row stands in the \
          indexed tables; counted by callgrind over {} claims of one event.\n\n{}",
         machine::describe(root),
