@@ -80,7 +80,8 @@ impl Ledger {
         let ledger = self.clone();
         self.spawn(async move {
             let write = ledger.write().await?;
-            let found = Entity::find_by_id(id.as_uuid()).one(write.connection()).await?;
+            let found = Entity::find_by_id(id.as_uuid()).lock_exclusive();
+            let found = found.one(write.connection()).await?;
             let Some(before) = found.map(CouponRecord::try_from).transpose()? else {
                 return Ok(None);
             };

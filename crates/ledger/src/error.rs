@@ -9,12 +9,52 @@ use sea_orm::DbErr;
 pub enum LedgerError {
     /// The address names a database that this build does not speak.
     #[error(
-        "the ledger URL {url:?} is not supported: it must begin with sqlite:, as \
-         sqlite:./data/ledger.db"
+        "the ledger URL {url:?} is not supported: it must begin with sqlite: (as \
+         sqlite:./data/ledger.db), postgres:// or mysql:// (as \
+         postgres://user:password@host:5432/firstcome)"
     )]
     UnsupportedUrl {
         /// The address, without its password.
         url: String,
+    },
+    /// The address names a database that this build speaks, but not rightly.
+    #[error("the ledger URL {url:?} cannot be used: {reason}")]
+    Url {
+        /// The address, without its password.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The database is there, but cannot be the ledger, or does not let us in.
+    #[error("the ledger at {at} cannot be used: {reason}")]
+    Refused {
+        /// The address, without its password.
+        at: String,
+        /// What is wrong, and what to do about it.
+        reason: String,
+    },
+    /// A migration could not be applied.
+    #[error(
+        "the schema of {at} is half migrated: {migration} could not be applied ({reason}). If an \
+         earlier migration was interrupted, restore the database from a backup, or make a new \
+         one where nothing is lost; then run `firstcome migrate`"
+    )]
+    HalfMigrated {
+        /// The address, without its password.
+        at: String,
+        /// The migration.
+        migration: String,
+        /// What the database said.
+        reason: String,
+    },
+    /// Another process migrates, and has not ended.
+    #[error(
+        "another process migrates the ledger and has not ended in {seconds} s: let it end, or \
+         stop it, and start again"
+    )]
+    MigrationLocked {
+        /// How long was waited.
+        seconds: u32,
     },
     /// Another process serves from the same data.
     #[error(
@@ -71,6 +111,15 @@ pub enum LedgerError {
     /// The embedded database did not answer as it should.
     #[error("the ledger did not answer: {0}")]
     Embedded(#[from] rusqlite::Error),
+    /// A database server did not answer as it should.
+    #[error("the ledger did not answer: {0}")]
+    Driver(#[from] sqlx::Error),
+    /// A database server did not answer in time.
+    #[error("the ledger did not answer in time")]
+    Late,
+    /// A database server could not be reached a moment ago.
+    #[error("the ledger cannot be reached")]
+    Unreachable,
     /// A thread of the ledger ended early: the process is stopping.
     #[error("the ledger is closing")]
     Closing,

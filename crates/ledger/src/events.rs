@@ -1,5 +1,7 @@
 //! Events: reading them, making them, changing them.
 
+use std::sync::Arc;
+
 use firstcome_core::{CouponId, EventId, EventRule, EventState, Name, Strategy, Timestamp};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait};
 use sea_orm::{
@@ -9,7 +11,7 @@ use sea_orm::{
 
 use crate::claim::sqlite::IssuedCounts;
 use crate::entity::event::{ActiveModel, Column, Entity};
-use crate::{EventRecord, Ledger, LedgerError};
+use crate::{Engine, EventRecord, Ledger, LedgerError};
 
 /// An event to be made.
 #[derive(Debug, Clone)]
@@ -43,8 +45,8 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not answer.
     pub async fn event(&self, id: EventId) -> Result<Option<EventRecord>, LedgerError> {
-        let counts = self.inner.issued_live.snapshot();
-        let row = Entity::find().filter(Column::Id.eq(id.as_uuid())).one(&self.inner.reader);
+        let counts = self.issued_live();
+        let row = Entity::find().filter(Column::Id.eq(id.as_uuid())).one(self.reader());
         row.await?.map(|row| live(row.try_into()?, &counts)).transpose()
     }
 
@@ -60,8 +62,8 @@ impl Ledger {
         if let Some(after) = query.after {
             select = select.filter(Column::Id.lt(after.as_uuid()));
         }
-        let counts = self.inner.issued_live.snapshot();
-        let rows = select.order_by_desc(Column::Id).limit(query.limit).all(&self.inner.reader);
+        let counts = self.issued_live();
+        let rows = select.order_by_desc(Column::Id).limit(query.limit).all(self.reader());
         rows.await?.into_iter().map(|row| live(row.try_into()?, &counts)).collect()
     }
 
@@ -104,8 +106,9 @@ impl Ledger {
         let ledger = self.clone();
         self.spawn(async move {
             let write = ledger.write().await?;
-            let counts = ledger.inner.issued_live.snapshot();
-            let found = Entity::find().filter(Column::Id.eq(id.as_uuid()));
+            let counts = ledger.issued_live();
+            // On a server no claim of the event is decided until this is committed.
+            let found = Entity::find().filter(Column::Id.eq(id.as_uuid())).lock_exclusive();
             let Some(row) = found.one(write.connection()).await? else { return Ok(None) };
             let before = live(row.try_into()?, &counts)?;
             let (version, issued) = (before.version, before.rule.issued);
@@ -126,6 +129,16 @@ impl Ledger {
             Ok(Some(Ok(after)))
         })
         .await
+    }
+}
+
+impl Ledger {
+    /// What memory knows of claims that the tables do not show yet; nothing on a server.
+    fn issued_live(&self) -> Arc<IssuedCounts> {
+        match &self.inner.engine {
+            Engine::Embedded(embedded) => embedded.issued_live.snapshot(),
+            Engine::Server(_) => Arc::default(),
+        }
     }
 }
 

@@ -179,7 +179,7 @@ impl Ledger {
             ledger.settle_coupon(id).await?;
             let write = ledger.write().await?;
             let db = write.connection();
-            let Some(found) = ledger.find_by_id(db, id).await? else { return Ok(None) };
+            let Some(found) = ledger.lock_by_id(db, id).await? else { return Ok(None) };
             let now = ledger.inner.clock.now();
             match found.state(now) {
                 IssuedState::Revoked => return Ok(Some(Ok(found))),
@@ -200,12 +200,17 @@ impl Ledger {
         .await
     }
 
-    /// The issued coupon with this id, within a transaction.
-    pub(crate) async fn find_by_id(
+    /// The issued coupon with this id, which nobody else changes until the transaction ends.
+    pub(crate) async fn lock_by_id(
         &self,
         db: &impl ConnectionTrait,
         id: IssuedCouponId,
     ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
+        // The row alone: its event's is what claims wait for.
+        let row = Entity::find().filter(Column::Id.eq(id.as_uuid())).lock_exclusive();
+        if row.one(db).await?.is_none() {
+            return Ok(None);
+        }
         self.find_one(db, Column::Id.eq(id.as_uuid()).into_condition()).await
     }
 

@@ -5,19 +5,22 @@
 //!   event and for each sequence, never more issued than the quantity, one redemption for each
 //!   order;
 //! - a claim that was answered as won is durable: on the disk before the answer;
-//! - writers take turns: a change of an event lies between two batches of claims, never within;
+//! - a change of an event lies between two batches of claims, never within: in the embedded ledger
+//!   writers take turns, on a server they lock the event's row;
 //! - a read of issued coupons sees every won claim.
 //!
-//! Modules in reading order: `records` (what callers see), `open`, `write` (taking turns),
-//! `claim` (the hot path), one module for each resource, `entity` and `migration`.
+//! Modules in reading order: `records` (what callers see), `open`, `embedded` and `server` (what
+//! keeps the rows), `write`, `claim` (the hot path), one module for each resource, `entity` and `migration`.
 
 mod accounts;
 mod audit;
 mod claim;
 mod coupons;
+mod embedded;
 mod entity;
 mod error;
 mod events;
+mod in_time;
 mod issued;
 mod metrics;
 mod migration;
@@ -25,17 +28,17 @@ mod open;
 mod records;
 mod redemptions;
 mod secrets;
+mod server;
 mod write;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use firstcome_core::{Clock, CodeKey};
 use sea_orm::DatabaseConnection;
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
 
-use claim::sqlite::{ClaimWriter, IssuedLive};
+use embedded::Embedded;
+use in_time::InTime;
+use server::Server;
 
 pub use accounts::{
     AccountRecord, EmailTaken, NewAccount, NewSession, PasswordHash, SessionRecord,
@@ -46,7 +49,7 @@ pub use error::{ClaimError, LedgerError};
 pub use events::{EventQuery, NewEvent};
 pub use issued::{IssuedPlace, IssuedQuery};
 pub use metrics::describe_metrics;
-pub use open::{LedgerOptions, Purpose};
+pub use open::{LedgerOptions, Limits, Purpose, ServerClock};
 pub use records::{CouponRecord, EventRecord, IssuedCouponRecord};
 
 /// A handle of the ledger; cheap to clone.
@@ -56,27 +59,40 @@ pub struct Ledger {
 }
 
 struct Inner {
-    path: PathBuf,
-    /// Connections that cannot write.
-    reader: DatabaseConnection,
-    /// The one connection that writes beside the claims; used within a turn only.
-    writer: DatabaseConnection,
-    /// The writers' turn, in the order of asking. Who holds it may write; it guards the memory of
-    /// the claims as well.
-    turn: Arc<Mutex<ClaimWriter>>,
-    issued_live: IssuedLive,
+    engine: Engine,
     code_key: CodeKey,
+    /// The decider's clock, as this process knows it.
     clock: Arc<dyn Clock>,
-    /// The task that settles in the background.
-    settler: std::sync::Mutex<Option<JoinHandle<()>>>,
-    /// The lock of the data, held by the one process that serves.
-    lock: Option<std::fs::File>,
+}
+
+/// What keeps the rows.
+enum Engine {
+    /// SQLite, within the process.
+    Embedded(Arc<Embedded>),
+    /// PostgreSQL, MySQL or MariaDB.
+    Server(Server),
 }
 
 impl Ledger {
     /// Where reads go.
-    pub(crate) fn reader(&self) -> &DatabaseConnection {
-        &self.inner.reader
+    pub(crate) fn reader(&self) -> &InTime<DatabaseConnection> {
+        match &self.inner.engine {
+            Engine::Embedded(embedded) => &embedded.reader,
+            Engine::Server(server) => server.reader(),
+        }
+    }
+
+    /// The decider's clock: the database server's as far as this process knows it, or the
+    /// process's own.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.inner.clock)
+    }
+
+    /// Whether other processes may decide claims of the same events.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.inner.engine, Engine::Server(_))
     }
 
     /// Runs a write to its end even if the caller goes away.

@@ -1,63 +1,139 @@
-//! Opening a ledger: the directory's lock, the pools, the schema.
+//! Opening a ledger: where it is, the schema, who may migrate it.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use firstcome_core::{Clock, CodeKey};
-use sea_orm::{DatabaseConnection, SqlxSqliteConnector};
+use firstcome_core::Clock;
+use sea_orm::DatabaseConnection;
 use sea_orm_migration::{MigratorTrait, SchemaManager};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use tokio::sync::Mutex;
 
-use crate::claim::sqlite::{ClaimWriter, blocking, checkpoint};
+use crate::embedded::{self, Embedded};
 use crate::migration::Migrator;
-use crate::{Inner, Ledger, LedgerError, secrets};
-
-/// How long a statement waits for another process that writes the same file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a call waits for a connection of a pool.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::server::{Address, Server};
+use crate::{Engine, Inner, Ledger, LedgerError};
 
 /// Where the ledger is and how it is opened.
 #[derive(Debug, Clone)]
 pub struct LedgerOptions {
-    /// The database file.
-    pub path: PathBuf,
-    /// Connections for reading.
-    pub readers_max: u32,
+    place: Place,
     /// Who opens it.
     pub purpose: Purpose,
+    /// How many connections, and for how long.
+    pub limits: Limits,
+    /// Whose clock decides on a database server.
+    pub server_clock: ServerClock,
+}
+
+/// Where a ledger is.
+#[derive(Debug, Clone)]
+enum Place {
+    /// The file of an embedded one.
+    File(PathBuf),
+    /// A database on a server.
+    Server(Address),
 }
 
 /// What a process does with the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Decide claims: alone on the data, migrating the schema first.
+    /// Decide claims, migrating the schema first; the embedded ledger has one such process.
     Serve,
     /// Read, or write what no claim depends on, possibly beside a serving process.
     Visit,
 }
 
+/// Whose clock decides on a database server. The embedded ledger's is the process's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ServerClock {
+    /// The database's: the clocks of the processes do not matter.
+    #[default]
+    Database,
+    /// The one that the ledger is opened with: for tests that move the time.
+    Process,
+}
+
+/// Bounds of the connections. The embedded ledger, which no network cuts off, has but readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections that read.
+    pub readers_max: u32,
+    /// Connections that write beside the claims.
+    pub writers_max: u32,
+    /// Connections that decide claims, one batch each.
+    pub claimers_max: u32,
+    /// Longest that a call waits for a connection, made or free.
+    pub acquire_timeout: Duration,
+    /// Longest that a statement may take, waiting for locks included.
+    pub statement_timeout: Duration,
+    /// How long a connection is used before another takes its place.
+    pub connection_lifetime: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            readers_max: 4,
+            writers_max: 4,
+            claimers_max: 1,
+            acquire_timeout: Duration::from_millis(500),
+            statement_timeout: Duration::from_secs(2),
+            connection_lifetime: Duration::from_secs(1_800),
+        }
+    }
+}
+
 impl LedgerOptions {
-    /// The options for a URL of the form `sqlite:PATH`.
+    /// The options for the embedded ledger in this file.
+    #[must_use]
+    pub fn embedded(path: impl Into<PathBuf>, purpose: Purpose) -> Self {
+        Self::at(Place::File(path.into()), purpose)
+    }
+
+    /// The options for a URL: `sqlite:PATH`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE` or
+    /// `mysql://…`; MariaDB's is `mysql` as well.
     ///
     /// # Errors
-    /// [`LedgerError::UnsupportedUrl`] for any other form.
-    pub fn parse_url(url: &str, readers_max: u32, purpose: Purpose) -> Result<Self, LedgerError> {
+    /// [`LedgerError::UnsupportedUrl`] for any other form, [`LedgerError::Url`] for what is wrong
+    /// in a known one.
+    pub fn parse_url(url: &str, purpose: Purpose) -> Result<Self, LedgerError> {
+        if let Some(address) = Address::parse(url)? {
+            return Ok(Self::at(Place::Server(address), purpose));
+        }
         let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
         match path {
             Some(path) if !path.is_empty() && !path.contains('?') && path != ":memory:" => {
-                Ok(Self { path: PathBuf::from(path), readers_max, purpose })
+                Ok(Self::embedded(path, purpose))
             }
             _ => Err(LedgerError::UnsupportedUrl { url: without_password(url) }),
+        }
+    }
+
+    fn at(place: Place, purpose: Purpose) -> Self {
+        Self { place, purpose, limits: Limits::default(), server_clock: ServerClock::default() }
+    }
+
+    /// The file of an embedded ledger.
+    #[must_use]
+    pub fn path(&self) -> Option<&std::path::Path> {
+        match &self.place {
+            Place::File(path) => Some(path),
+            Place::Server(_) => None,
+        }
+    }
+
+    /// Where the ledger is, for people: a path, or an address without its password.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match &self.place {
+            Place::File(path) => path.display().to_string(),
+            Place::Server(address) => address.to_string(),
         }
     }
 }
 
 /// The URL with what stands between `//` and `@` hidden.
-fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     match (url.find("//"), url.rfind('@')) {
         (Some(start), Some(end)) if start + 2 <= end => {
             format!("{}***{}", &url[..start + 2], &url[end..])
@@ -67,43 +143,26 @@ fn without_password(url: &str) -> String {
 }
 
 impl Ledger {
-    /// Opens the ledger, making and migrating it where the purpose allows.
+    /// Opens the ledger, making and migrating it where the purpose allows. `clock` is the
+    /// process's.
     ///
     /// # Errors
     /// Every [`LedgerError`] of opening; nothing was changed then.
     pub async fn open(options: LedgerOptions, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
-        let lock = match options.purpose {
-            Purpose::Serve => Some(lock(&options.path)?),
-            Purpose::Visit => None,
+        let (engine, code_key, clock) = match &options.place {
+            Place::File(path) => {
+                let readers_max = options.limits.readers_max;
+                let (embedded, key) =
+                    Embedded::open(path, options.purpose, readers_max, Arc::clone(&clock)).await?;
+                (Engine::Embedded(embedded), key, clock)
+            }
+            Place::Server(address) => {
+                let (server, key) = Server::open(address, &options, clock).await?;
+                let clock = server.clock();
+                (Engine::Server(server), key, clock)
+            }
         };
-        let unusable = |error: LedgerError| at(&options.path, error);
-        let (reader, writer) = pools(&options).map_err(unusable)?;
-        check_schema(&writer, options.purpose).await.map_err(unusable)?;
-        let code_key = CodeKey::new(secrets::code_key(&writer).await.map_err(unusable)?);
-        let path = options.path.clone();
-        let (key, now) = (code_key.clone(), Arc::clone(&clock));
-        let claims = tokio::task::spawn_blocking(move || ClaimWriter::open(&path, key, now))
-            .await
-            .map_err(|_| LedgerError::Closing)?
-            .map_err(unusable)?;
-        let issued_live = claims.issued_live();
-        let ledger = Self {
-            inner: Arc::new(Inner {
-                path: options.path,
-                reader,
-                writer,
-                turn: Arc::new(Mutex::new(claims)),
-                issued_live,
-                code_key,
-                clock,
-                settler: std::sync::Mutex::new(None),
-                lock,
-            }),
-        };
-        if options.purpose == Purpose::Serve {
-            ledger.start_settler().await.map_err(|error| at(&ledger.inner.path, error))?;
-        }
-        Ok(ledger)
+        Ok(Self { inner: Arc::new(Inner { engine, code_key, clock }) })
     }
 
     /// The migrations that opening for [`Purpose::Serve`] would apply, in their order; changes
@@ -112,13 +171,16 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read, or its schema is newer than this binary.
     pub async fn pending_migrations(options: &LedgerOptions) -> Result<Vec<String>, LedgerError> {
-        if !options.path.exists() {
-            let all = Migrator::migrations();
-            return Ok(all.iter().map(|migration| migration.name().to_owned()).collect());
+        match &options.place {
+            Place::File(path) if !path.exists() => {
+                let all = Migrator::migrations();
+                Ok(all.iter().map(|migration| migration.name().to_owned()).collect())
+            }
+            Place::File(path) => missing_migrations(&Embedded::look(path))
+                .await
+                .map_err(|error| embedded::at(path, error)),
+            Place::Server(address) => address.missing_migrations(&options.limits).await,
         }
-        let options = LedgerOptions { purpose: Purpose::Visit, ..options.clone() };
-        let (reader, _) = pools(&options).map_err(|error| at(&options.path, error))?;
-        missing_migrations(&reader).await.map_err(|error| at(&options.path, error))
     }
 
     /// Asks the ledger for a sign of life.
@@ -126,83 +188,32 @@ impl Ledger {
     /// # Errors
     /// When it does not answer.
     pub async fn ping(&self) -> Result<(), LedgerError> {
-        Ok(self.reader().ping().await?)
+        use sea_orm::ConnectionTrait as _;
+        self.reader().execute_unprepared("SELECT 1").await?;
+        Ok(())
     }
 
-    /// Writes everything that is still in the journal to the tables, where this process decides
-    /// claims, and ends the background work. Stop the claims first.
+    /// Ends the background work and the connections; an embedded ledger that decides claims first
+    /// writes everything that is still in its journal to the tables. Stop the claims first.
     ///
     /// # Errors
     /// When the ledger does not answer; nothing is lost: the next start settles the rest.
     pub async fn close(&self) -> Result<(), LedgerError> {
-        let settler = self.inner.settler.lock().ok().and_then(|mut settler| settler.take());
-        if let Some(settler) = settler {
-            settler.abort();
+        match &self.inner.engine {
+            Engine::Embedded(embedded) => embedded.close().await,
+            Engine::Server(server) => {
+                server.close().await;
+                Ok(())
+            }
         }
-        let settled = if self.inner.lock.is_some() { self.settle_and_copy().await } else { Ok(()) };
-        self.inner.reader.clone().close().await?;
-        self.inner.writer.clone().close().await?;
-        settled
     }
-
-    async fn settle_and_copy(&self) -> Result<(), LedgerError> {
-        self.settle_all().await?;
-        let path = self.inner.path.clone();
-        blocking(move || checkpoint(&path)).await
-    }
-}
-
-/// Takes the lock of the data that no second server can have; it ends with the process.
-fn lock(database: &Path) -> Result<File, LedgerError> {
-    let directory = match database.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    };
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| LedgerError::Io { path, source }
-    };
-    std::fs::create_dir_all(directory).map_err(io(directory))?;
-    let path = database.with_extension("lock");
-    let file = open_or_make(&path).map_err(io(&path))?;
-    match file.try_lock() {
-        // SQLite takes an empty file for a new database, and gives its other files the same mode.
-        Ok(()) => open_or_make(database).map_err(io(database)).map(|_| file),
-        Err(TryLockError::WouldBlock) => Err(LedgerError::InUse { path }),
-        Err(TryLockError::Error(source)) => Err(LedgerError::Io { path, source }),
-    }
-}
-
-/// Opens a file for writing; a new one is its owner's alone.
-fn open_or_make(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-fn pools(options: &LedgerOptions) -> Result<(DatabaseConnection, DatabaseConnection), LedgerError> {
-    let connect = SqliteConnectOptions::new()
-        .filename(&options.path)
-        .create_if_missing(options.purpose == Purpose::Serve)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT)
-        .pragma("wal_autocheckpoint", "0");
-    let pool = |connections: u32| {
-        SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
-    };
-    let writer = pool(1).connect_lazy_with(connect.clone());
-    let reader = pool(options.readers_max).connect_lazy_with(connect.pragma("query_only", "ON"));
-    Ok((
-        SqlxSqliteConnector::from_sqlx_sqlite_pool(reader),
-        SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
-    ))
 }
 
 /// Refuses a schema that is newer than this binary; brings an older one up where allowed.
-async fn check_schema(writer: &DatabaseConnection, purpose: Purpose) -> Result<(), LedgerError> {
+pub(crate) async fn bring_up(
+    writer: &DatabaseConnection,
+    purpose: Purpose,
+) -> Result<(), LedgerError> {
     match (purpose, missing_migrations(writer).await?.into_iter().next()) {
         (_, None) => Ok(()),
         (Purpose::Serve, Some(_)) => Ok(Migrator::up(writer, None).await?),
@@ -211,7 +222,9 @@ async fn check_schema(writer: &DatabaseConnection, purpose: Purpose) -> Result<(
 }
 
 /// The migrations that the schema lacks, in their order.
-async fn missing_migrations(db: &DatabaseConnection) -> Result<Vec<String>, LedgerError> {
+pub(crate) async fn missing_migrations(
+    db: &DatabaseConnection,
+) -> Result<Vec<String>, LedgerError> {
     let applied: Vec<String> = if SchemaManager::new(db).has_table("seaql_migrations").await? {
         let models = Migrator::get_migration_models(db).await?;
         models.into_iter().map(|model| model.version).collect()
@@ -225,14 +238,4 @@ async fn missing_migrations(db: &DatabaseConnection) -> Result<Vec<String>, Ledg
     }
     known.retain(|version| !applied.contains(version));
     Ok(known)
-}
-
-/// Says which file it was that could not be used.
-fn at(path: &Path, error: LedgerError) -> LedgerError {
-    match error {
-        LedgerError::Database(_) | LedgerError::Embedded(_) | LedgerError::Corrupt(_) => {
-            LedgerError::Unusable { path: path.to_owned(), reason: error.to_string() }
-        }
-        other => other,
-    }
 }

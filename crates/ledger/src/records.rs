@@ -6,6 +6,8 @@ use firstcome_core::{
     Validity,
 };
 
+use uuid::Uuid;
+
 use crate::LedgerError;
 use crate::entity::{coupon, event, issued_coupon};
 
@@ -92,6 +94,28 @@ impl IssuedCouponRecord {
 /// Reads a row's number into a rule's type; a row that breaks the rules is reported, not used.
 pub(crate) fn sound<T, E>(value: Result<T, E>, what: &str) -> Result<T, LedgerError> {
     value.map_err(|_| LedgerError::Corrupt(format!("{what} is out of its range")))
+}
+
+/// The columns of an event and of its coupon that decide claims.
+pub(crate) struct EventColumns {
+    pub(crate) no: i64,
+    pub(crate) id: Uuid,
+    pub(crate) coupon_id: Uuid,
+    pub(crate) quantity: i64,
+    pub(crate) issued: i64,
+    pub(crate) opens_at: i64,
+    pub(crate) closes_at: i64,
+    pub(crate) opened_early: bool,
+    pub(crate) paused: bool,
+    pub(crate) closed: bool,
+    pub(crate) valid_from: Option<i64>,
+    pub(crate) valid_until: Option<i64>,
+    pub(crate) valid_days: Option<i64>,
+}
+
+/// The number of an event as SQL has it.
+pub(crate) fn signed_no(event: EventNo) -> i64 {
+    i64::try_from(event.get()).expect("36 bits")
 }
 
 pub(crate) fn event_no(no: i64) -> Result<EventNo, LedgerError> {

@@ -34,7 +34,7 @@ impl Ledger {
             ledger.settle_coupon(id).await?;
             let write = ledger.write().await?;
             let db = write.connection();
-            let Some(issued) = ledger.find_by_id(db, id).await? else { return Ok(None) };
+            let Some(issued) = ledger.lock_by_id(db, id).await? else { return Ok(None) };
             let coupon = coupon::Entity::find_by_id(issued.coupon_id.as_uuid()).one(db).await?;
             let missing = || LedgerError::Corrupt("an issued coupon without a coupon".to_owned());
             let terms = CouponRecord::try_from(coupon.ok_or_else(missing)?)?.draft;
@@ -69,10 +69,12 @@ impl Ledger {
         self.spawn(async move {
             let write = ledger.write().await?;
             let db = write.connection();
-            let Some(found) = Entity::find_by_id(id.as_uuid()).one(db).await? else {
-                return Ok(None);
-            };
-            let found = Redemption::try_from(found)?;
+            let find = || Entity::find_by_id(id.as_uuid()).one(db);
+            let Some(row) = find().await? else { return Ok(None) };
+            // Whoever redeems or cancels locks the issued coupon first.
+            ledger.lock_by_id(db, IssuedCouponId::from_uuid(row.issued_coupon_id)).await?;
+            let Some(row) = find().await? else { return Ok(None) };
+            let found = Redemption::try_from(row)?;
             if found.cancelled_at.is_some() {
                 return Ok(Some(found));
             }

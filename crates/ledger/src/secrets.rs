@@ -1,25 +1,30 @@
 //! Keys that live in the ledger, because every process on it must use the same.
 
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, DatabaseConnection, EntityTrait};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait};
 
 use crate::entity::secret;
-use crate::{Ledger, LedgerError};
+use crate::{Engine, Ledger, LedgerError};
 
 /// The key that turns a coupon's place into its code.
-pub(crate) async fn code_key(db: &DatabaseConnection) -> Result<[u8; 16], LedgerError> {
+pub(crate) async fn code_key(db: &impl ConnectionTrait) -> Result<[u8; 16], LedgerError> {
     let secret = find_or_make(db, "code").await?;
     let (key, _) = secret.split_first_chunk().expect("32 bytes hold 16");
     Ok(*key)
 }
 
-async fn find_or_make(db: &DatabaseConnection, name: &str) -> Result<[u8; 32], LedgerError> {
+pub(crate) async fn find_or_make(
+    db: &impl ConnectionTrait,
+    name: &str,
+) -> Result<[u8; 32], LedgerError> {
     if secret::Entity::find_by_id(name).one(db).await?.is_none() {
         let made = secret::ActiveModel {
             name: Set(name.to_owned()),
             secret: Set(rand::random::<[u8; 32]>().to_vec()),
         };
-        let absent = OnConflict::column(secret::Column::Name).do_nothing().to_owned();
+        let absent = OnConflict::column(secret::Column::Name)
+            .do_nothing_on([secret::Column::Name])
+            .to_owned();
         secret::Entity::insert(made).on_conflict(absent).exec_without_returning(db).await?;
     }
     let found = secret::Entity::find_by_id(name).one(db).await?;
@@ -35,7 +40,9 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not answer.
     pub async fn secret(&self, name: &str) -> Result<[u8; 32], LedgerError> {
-        let _turn = self.inner.turn.lock().await;
-        find_or_make(&self.inner.writer, name).await
+        match &self.inner.engine {
+            Engine::Embedded(embedded) => embedded.secret(name).await,
+            Engine::Server(server) => find_or_make(server.writer(), name).await,
+        }
     }
 }

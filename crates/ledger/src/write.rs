@@ -1,22 +1,38 @@
-//! Writing beside the claims: one transaction at a time, in turn.
+//! Writing beside the claims: one transaction at a time.
 
-use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+use firstcome_core::EventId;
+use sea_orm::DatabaseTransaction;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::claim::sqlite::ClaimWriter;
-use crate::{Ledger, LedgerError};
-use firstcome_core::EventId;
+use crate::in_time::InTime;
+use crate::{Engine, Ledger, LedgerError};
 
-/// A transaction that holds the writer's turn. Dropped without [`Write::commit`], it changes
-/// nothing.
+/// A transaction that writes. Dropped without [`Write::commit`], it changes nothing.
+///
+/// In the embedded ledger it holds the writer's turn. On a server it stands beside others, at the
+/// isolation level READ COMMITTED: what it reads and then depends on it must lock first.
 pub(crate) struct Write {
-    transaction: DatabaseTransaction,
-    turn: OwnedMutexGuard<ClaimWriter>,
+    transaction: InTime<DatabaseTransaction>,
+    turn: Option<OwnedMutexGuard<ClaimWriter>>,
 }
 
 impl Write {
+    /// A transaction within a turn.
+    pub(crate) fn in_turn(
+        transaction: DatabaseTransaction,
+        turn: OwnedMutexGuard<ClaimWriter>,
+    ) -> Self {
+        Self { transaction: InTime::unbounded(transaction), turn: Some(turn) }
+    }
+
+    /// A transaction beside others.
+    pub(crate) const fn beside(transaction: InTime<DatabaseTransaction>) -> Self {
+        Self { transaction, turn: None }
+    }
+
     /// Where to run the statements.
-    pub(crate) fn connection(&self) -> &DatabaseTransaction {
+    pub(crate) const fn connection(&self) -> &InTime<DatabaseTransaction> {
         &self.transaction
     }
 
@@ -28,36 +44,29 @@ impl Write {
     /// Commits a change of an event, which the claims after it must see.
     pub(crate) async fn commit_event(mut self, id: EventId) -> Result<(), LedgerError> {
         let committed = self.transaction.commit().await;
-        self.turn.forget_event(id);
+        if let Some(turn) = &mut self.turn {
+            turn.forget_event(id);
+        }
         Ok(committed?)
     }
 
     /// Commits a change that any event may depend on.
     pub(crate) async fn commit_all_events(mut self) -> Result<(), LedgerError> {
         let committed = self.transaction.commit().await;
-        self.turn.forget_events();
+        if let Some(turn) = &mut self.turn {
+            turn.forget_events();
+        }
         Ok(committed?)
     }
 }
 
 impl Ledger {
-    /// Waits for the turn and begins a transaction. Run it in a task of its own where the caller
-    /// may go away in the middle.
+    /// Begins a transaction, in the embedded ledger when its turn comes. Run it in a task of its
+    /// own where the caller may go away in the middle.
     pub(crate) async fn write(&self) -> Result<Write, LedgerError> {
-        let turn = self.inner.turn.clone().lock_owned().await;
-        self.write_in(turn).await
-    }
-
-    /// Begins a transaction within a turn that is held already.
-    pub(crate) async fn write_in(
-        &self,
-        turn: OwnedMutexGuard<ClaimWriter>,
-    ) -> Result<Write, LedgerError> {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        let transaction = self.inner.writer.begin_with_options(options).await?;
-        Ok(Write { transaction, turn })
+        match &self.inner.engine {
+            Engine::Embedded(embedded) => embedded.write().await,
+            Engine::Server(server) => server.write().await,
+        }
     }
 }

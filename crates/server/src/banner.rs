@@ -2,7 +2,6 @@
 //! the admin is, and what to type next.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use firstcome_core::Email;
 use firstcome_identity::{AdminChange, FirstAdmin};
@@ -10,7 +9,7 @@ use firstcome_identity::{AdminChange, FirstAdmin};
 /// What the banner tells.
 pub(crate) struct Banner<'a> {
     pub(crate) address: SocketAddr,
-    pub(crate) ledger: &'a Path,
+    pub(crate) ledger: &'a str,
     /// The admin of the configuration, or the default one.
     pub(crate) email: &'a Email,
     pub(crate) admin: &'a FirstAdmin,
@@ -20,7 +19,7 @@ impl Banner<'_> {
     /// The lines.
     pub(crate) fn text(&self) -> String {
         let Self { address, ledger, email, admin } = self;
-        let (version, ledger) = (env!("CARGO_PKG_VERSION"), ledger.display());
+        let version = env!("CARGO_PKG_VERSION");
         let (about, password) = match admin {
             FirstAdmin::Existing => (String::new(), "…"),
             FirstAdmin::Configured(change) => (format!("  admin   {email}{}\n", how(*change)), "…"),
@@ -68,7 +67,7 @@ mod tests {
     fn banner(admin: &FirstAdmin) -> String {
         let address = "127.0.0.1:41234".parse().unwrap();
         let email = Email::parse("boss@example.com").unwrap();
-        Banner { address, ledger: Path::new("/srv/data/ledger.db"), email: &email, admin }.text()
+        Banner { address, ledger: "/srv/data/ledger.db", email: &email, admin }.text()
     }
 
     #[test]

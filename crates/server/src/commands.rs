@@ -3,6 +3,7 @@
 mod audit;
 
 use std::io::{BufRead as _, IsTerminal as _, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ pub(crate) async fn migrate(
 ) -> anyhow::Result<ExitCode> {
     let settings = flags.load()?.settings;
     let options = settings.ledger_options(Purpose::Serve)?;
-    let path = options.path.clone();
+    let shown = options.shown();
     let pending = Ledger::pending_migrations(&options).await?;
     if !dry_run && !pending.is_empty() {
         make_private(&settings.server.data_dir)?;
@@ -39,7 +40,7 @@ pub(crate) async fn migrate(
         writeln!(out, "{did} {migration}")?;
     }
     if pending.is_empty() {
-        writeln!(out, "the schema of {} is up to date", path.display())?;
+        writeln!(out, "the schema of {shown} is up to date")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -132,12 +133,11 @@ fn bar(length: u64) -> ProgressBar {
 /// Opens the ledger beside a server that may be running on it.
 async fn visit(settings: &Settings) -> anyhow::Result<Ledger> {
     let options = settings.ledger_options(Purpose::Visit)?;
-    let path = options.path.clone();
     anyhow::ensure!(
-        path.exists(),
+        options.path().is_none_or(Path::exists),
         "there is no ledger at {}: `firstcome serve` or `firstcome migrate` makes one, \
          --data-dir names another place",
-        path.display()
+        options.shown()
     );
     Ok(Ledger::open(options, Arc::new(SystemClock::new())).await?)
 }

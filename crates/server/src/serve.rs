@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -82,7 +82,8 @@ async fn announce(
 ) -> anyhow::Result<()> {
     let AdminConfig { email, password } = settings.admin.clone();
     let admin = &services.identity().first_admin(email.clone(), password).await?;
-    let ledger = absolute(&settings.ledger_options(Purpose::Serve)?.path);
+    let options = settings.ledger_options(Purpose::Serve)?;
+    let ledger = options.path().map_or_else(|| options.shown(), |it| absolute(it));
     let banner = Banner { address, ledger: &ledger, email: &email, admin };
     out.write_all(banner.text().as_bytes())
         .and_then(|()| out.flush())
@@ -119,8 +120,8 @@ pub(crate) fn make_private(directory: &Path) -> anyhow::Result<()> {
 }
 
 /// The path as an operator elsewhere can use it.
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 fn ended(drained: Drained, lanes_drained: bool) -> ExitCode {

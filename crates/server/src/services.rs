@@ -22,6 +22,7 @@ const CURSOR_SECRET: &str = "cursor";
 /// What all services of a process share.
 pub(crate) struct Services {
     ledger: Ledger,
+    /// The decider's: what people see of an event is what claims meet.
     clock: Arc<dyn Clock>,
     cursors: CursorKey,
     verifier: Arc<Verifier>,
@@ -54,7 +55,8 @@ impl Services {
     ) -> anyhow::Result<Self> {
         let secret = ledger.secret(CURSOR_SECRET).await.context("cannot read the ledger")?;
         let verifier = Arc::new(settings.identity.verifier(&key, Arc::clone(&clock)));
-        let identity = Identity::new(ledger.clone(), key, &settings.identity, Arc::clone(&clock));
+        let identity = Identity::new(ledger.clone(), key, &settings.identity, clock);
+        let clock = ledger.clock();
         let (running, issuance) =
             Issuance::start(ledger.clone(), &settings.issuance, Arc::clone(&clock))
                 .context("cannot start the lanes")?;

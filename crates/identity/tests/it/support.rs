@@ -46,7 +46,7 @@ impl TestIdentity {
         let clock = Arc::new(ManualClock::new(NOW));
         let time: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let path = directory.path().join("ledger.db");
-        let options = LedgerOptions { path, readers_max: 2, purpose: Purpose::Serve };
+        let options = LedgerOptions::embedded(path, Purpose::Serve);
         let ledger = Ledger::open(options, Arc::clone(&time)).await.expect("a new ledger");
         let measures = Measures::default();
         let identity = metrics::with_local_recorder(&measures, || {

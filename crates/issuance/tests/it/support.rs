@@ -54,7 +54,7 @@ impl TestIssuance {
         let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
         let time: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let path = directory.path().join("ledger.db");
-        let options = LedgerOptions { path, readers_max: 2, purpose: Purpose::Serve };
+        let options = LedgerOptions::embedded(path, Purpose::Serve);
         let ledger = Ledger::open(options, Arc::clone(&time)).await.expect("a new ledger");
         let strategy = Arc::new(strategy(ledger.clone()));
         let (service, handle) =

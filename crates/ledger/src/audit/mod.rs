@@ -1,17 +1,31 @@
 //! The audit of an event: the invariants of a drop, counted from the rows themselves.
 
+mod server;
 mod sqlite;
 
-use firstcome_core::{EventId, EventNo};
+use firstcome_core::{EventId, EventNo, IssuedCouponId, UserId};
 use tokio::sync::OwnedMutexGuard;
+use uuid::Uuid;
 
 use crate::claim::sqlite::{ClaimWriter, blocking, read_only};
-use crate::{Ledger, LedgerError};
+use crate::embedded::Embedded;
+use crate::{Engine, Ledger, LedgerError};
 
 /// Winners that are settled within one turn, so that claims do not wait long for the audit.
 const SETTLED_IN_A_TURN: u32 = 4_096;
 /// How often the journal is settled beside the claims before the audit waits no longer.
 const ROUNDS_MAX: u32 = 64;
+
+/// Used coupons without exactly one redemption that stands, and redemptions that stand of coupons
+/// that are not used.
+const USES_WRONG: &str = "
+    SELECT (SELECT count(*) FROM issued_coupons AS c
+            WHERE c.event_no = ?1 AND c.used_at IS NOT NULL
+              AND 1 <> (SELECT count(*) FROM redemptions AS r
+                        WHERE r.issued_coupon_id = c.id AND r.cancelled_at IS NULL))
+         + (SELECT count(*) FROM redemptions AS r JOIN issued_coupons AS c
+                        ON c.id = r.issued_coupon_id
+            WHERE c.event_no = ?1 AND c.used_at IS NULL AND r.cancelled_at IS NULL) AS counted";
 
 /// What the audit of an event found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +96,25 @@ struct Counts {
     uses_wrong: u64,
 }
 
+/// A winner of the event.
+struct Winner {
+    sequence: i64,
+    id: Uuid,
+    user_id: String,
+}
+
 impl Counts {
+    /// Counts the next winner in the order of the sequences.
+    fn add(&mut self, winner: &Winner, event_id: EventId) {
+        self.rows += 1;
+        let sequence = u64::try_from(winner.sequence).unwrap_or(0);
+        self.max_sequence = self.max_sequence.max(sequence);
+        self.sequences_in_place += u64::from(sequence == self.rows);
+        let derived = UserId::parse(&winner.user_id)
+            .is_ok_and(|user| IssuedCouponId::derive(event_id, &user).as_uuid() == winner.id);
+        self.ids_right += u64::from(derived);
+    }
+
     fn judged(&self, event_id: EventId, settled: bool) -> AuditRecord {
         let rows = self.rows;
         let mut checks = vec![
@@ -119,14 +151,36 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not answer.
     pub async fn audit(&self, id: EventId) -> Result<Option<AuditRecord>, LedgerError> {
-        let path = self.inner.path.clone();
+        let (counts, settled) = match &self.inner.engine {
+            Engine::Embedded(embedded) => (embedded.count(id).await?, embedded.serves()),
+            Engine::Server(server) => (server::count(server, id).await?, true),
+        };
+        Ok(counts.map(|counts| counts.judged(id, settled)))
+    }
+
+    /// What the database finds wrong with its own file; nothing for a sound one. A database
+    /// server looks after its files itself.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn integrity_faults(&self) -> Result<Vec<String>, LedgerError> {
+        let path = match &self.inner.engine {
+            Engine::Embedded(embedded) => embedded.path.clone(),
+            Engine::Server(_) => return Ok(Vec::new()),
+        };
+        blocking(move || sqlite::integrity_faults(&path)).await
+    }
+}
+
+impl Embedded {
+    /// Counts an event at one moment; none when there is no such event.
+    async fn count(&self, id: EventId) -> Result<Option<Counts>, LedgerError> {
+        let path = self.path.clone();
         let Some(event) = blocking(move || sqlite::event_no(&path, id)).await? else {
             return Ok(None);
         };
-        let turn =
-            if self.inner.lock.is_some() { Some(self.settled_turn(event).await?) } else { None };
-        let settled = turn.is_some();
-        let path = self.inner.path.clone();
+        let turn = if self.serves() { Some(self.settled_turn(event).await?) } else { None };
+        let path = self.path.clone();
         let counts = blocking(move || {
             let mut db = read_only(&path)?;
             let snapshot = sqlite::snapshot(&mut db)?;
@@ -134,16 +188,7 @@ impl Ledger {
             drop(turn);
             sqlite::count(&snapshot, event, id)
         });
-        Ok(Some(counts.await?.judged(id, settled)))
-    }
-
-    /// What the database finds wrong with its own file; nothing for a sound one.
-    ///
-    /// # Errors
-    /// When the ledger does not answer.
-    pub async fn integrity_faults(&self) -> Result<Vec<String>, LedgerError> {
-        let path = self.inner.path.clone();
-        blocking(move || sqlite::integrity_faults(&path)).await
+        counts.await.map(Some)
     }
 
     /// The turn at a moment when nothing of the event is unsettled.
@@ -153,11 +198,11 @@ impl Ledger {
     ) -> Result<OwnedMutexGuard<ClaimWriter>, LedgerError> {
         for _ in 0..ROUNDS_MAX {
             self.settle_event(event).await?;
-            if self.inner.turn.lock().await.unsettled_of(event) <= SETTLED_IN_A_TURN {
+            if self.turn.lock().await.unsettled_of(event) <= SETTLED_IN_A_TURN {
                 break;
             }
         }
-        let mut turn = self.inner.turn.clone().lock_owned().await;
+        let mut turn = self.turn.clone().lock_owned().await;
         blocking(move || {
             while turn.unsettled_of(event) > 0 {
                 let before = turn.unsettled();

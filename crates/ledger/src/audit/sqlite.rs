@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use firstcome_core::{EventId, EventNo, IssuedCouponId, UserId};
+use firstcome_core::{EventId, EventNo, IssuedCouponId};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
-use super::Counts;
+use super::{Counts, USES_WRONG, Winner};
 use crate::LedgerError;
-use crate::claim::sqlite::{each_journalled, read_only, sql};
-use crate::records::{self, sound};
+use crate::claim::sqlite::{each_journalled, read_only};
+use crate::records::{self, signed_no, sound};
 
 const QUANTITY: &str = "SELECT quantity FROM events WHERE no = ?1";
 const ISSUED: &str = "SELECT issued FROM events WHERE no = ?1";
@@ -19,24 +19,6 @@ const IS_SETTLED: &str = "SELECT 1 FROM issued_coupons WHERE event_no = ?1 AND s
 const HOLDS_SETTLED: &str = "SELECT 1 FROM issued_coupons WHERE event_no = ?1 AND user_id = ?2";
 const ROWS: &str =
     "SELECT sequence, id, user_id FROM issued_coupons WHERE event_no = ?1 ORDER BY sequence";
-/// Used coupons without exactly one redemption that stands, and redemptions that stand of coupons
-/// that are not used.
-const USES_WRONG: &str = "
-    SELECT (SELECT count(*) FROM issued_coupons AS c
-            WHERE c.event_no = ?1 AND c.used_at IS NOT NULL
-              AND 1 <> (SELECT count(*) FROM redemptions AS r
-                        WHERE r.issued_coupon_id = c.id AND r.cancelled_at IS NULL))
-         + (SELECT count(*) FROM redemptions AS r JOIN issued_coupons AS c
-                        ON c.id = r.issued_coupon_id
-            WHERE c.event_no = ?1 AND c.used_at IS NULL AND r.cancelled_at IS NULL)";
-
-/// A winner of the event.
-struct Winner {
-    sequence: i64,
-    id: Uuid,
-    user_id: String,
-}
-
 /// Begins a read transaction and fixes what it sees.
 pub(super) fn snapshot(db: &mut Connection) -> Result<Transaction<'_>, LedgerError> {
     let snapshot = db.transaction()?;
@@ -68,7 +50,7 @@ pub(super) fn count(
 
 /// What a query of an event counts.
 fn number(db: &Transaction<'_>, query: &str, event: EventNo) -> Result<u64, LedgerError> {
-    let number: i64 = db.query_row(query, [sql(event)], |row| row.get(0))?;
+    let number: i64 = db.query_row(query, [signed_no(event)], |row| row.get(0))?;
     sound(u64::try_from(number), "a count of the event")
 }
 
@@ -89,7 +71,7 @@ fn pending(
     let mut is_settled = db.prepare(IS_SETTLED)?;
     let mut pending = Vec::new();
     for winner in journalled {
-        if !is_settled.exists(params![sql(event), winner.sequence])? {
+        if !is_settled.exists(params![signed_no(event), winner.sequence])? {
             pending.push(winner);
         }
     }
@@ -105,7 +87,7 @@ fn new_users(db: &Transaction<'_>, event: EventNo, pending: &[Winner]) -> Result
     let mut holds_settled = db.prepare(HOLDS_SETTLED)?;
     let mut new = 0;
     for user in users {
-        new += u64::from(!holds_settled.exists(params![sql(event), user])?);
+        new += u64::from(!holds_settled.exists(params![signed_no(event), user])?);
     }
     Ok(new)
 }
@@ -120,30 +102,20 @@ fn count_rows(
 ) -> Result<(), LedgerError> {
     let mut pending = pending.into_iter().peekable();
     let mut select = db.prepare(ROWS)?;
-    let mut rows = select.query([sql(event)])?;
+    let mut rows = select.query([signed_no(event)])?;
     while let Some(row) = rows.next()? {
         let (sequence, user_id) = (row.get(0)?, row.get(2)?);
         let id = Uuid::from_slice(row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?);
         let id = id.unwrap_or_default();
         while let Some(earlier) = pending.next_if(|winner| winner.sequence < sequence) {
-            count_row(&earlier, event_id, counts);
+            counts.add(&earlier, event_id);
         }
-        count_row(&Winner { sequence, id, user_id }, event_id, counts);
+        counts.add(&Winner { sequence, id, user_id }, event_id);
     }
     for later in pending {
-        count_row(&later, event_id, counts);
+        counts.add(&later, event_id);
     }
     Ok(())
-}
-
-fn count_row(winner: &Winner, event_id: EventId, counts: &mut Counts) {
-    counts.rows += 1;
-    let sequence = u64::try_from(winner.sequence).unwrap_or(0);
-    counts.max_sequence = counts.max_sequence.max(sequence);
-    counts.sequences_in_place += u64::from(sequence == counts.rows);
-    let derived = UserId::parse(&winner.user_id)
-        .is_ok_and(|user| IssuedCouponId::derive(event_id, &user).as_uuid() == winner.id);
-    counts.ids_right += u64::from(derived);
 }
 
 /// What SQLite's own check of the file says.

@@ -1,10 +1,16 @@
 //! Deciding claims, whatever the database.
 
+mod batch;
+pub(crate) mod server;
 pub(crate) mod sqlite;
 
-use firstcome_core::{EventId, Timestamp, UserId};
+use firstcome_core::{EventId, EventNo, IssuedCouponId, Timestamp, UserId};
+use futures_util::TryStreamExt as _;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
-use crate::{ClaimError, IssuedCouponRecord, Ledger};
+use crate::entity::issued_coupon;
+use crate::records::signed_no;
+use crate::{ClaimError, Engine, IssuedCouponRecord, Ledger, LedgerError};
 
 /// A shopper's request for one coupon of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +55,71 @@ impl Ledger {
     /// [`ClaimError`]: no verdict is known; a retry is safe.
     pub async fn claim(&self, batch: Vec<Claim>) -> Result<Vec<Decision>, ClaimError> {
         assert!(batch.len() <= firstcome_core::limits::CLAIM_BATCH_MAX, "a batch is bounded");
-        let mut turn = self.inner.turn.lock().await;
-        turn.claim(&batch)
+        match &self.inner.engine {
+            Engine::Embedded(embedded) => embedded.turn.lock().await.claim(&batch),
+            Engine::Server(server) => server.claims.claim(&batch).await,
+        }
+    }
+
+    /// Calls `add` with `start` and the user id of every winner of an event, in no order; a winner
+    /// may come twice. Claims go on beside it.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn fold_winners<T, F>(
+        &self,
+        event: EventNo,
+        start: T,
+        mut add: F,
+    ) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut T, &str) + Send + 'static,
+    {
+        let server = match &self.inner.engine {
+            Engine::Embedded(embedded) => return embedded.fold_winners(event, start, add).await,
+            Engine::Server(server) => server,
+        };
+        let db = server.long_reader();
+        let mut folded = start;
+        {
+            let mut users = issued_coupon::Entity::find()
+                .select_only()
+                .column(issued_coupon::Column::UserId)
+                .filter(issued_coupon::Column::EventNo.eq(signed_no(event)))
+                .into_tuple::<String>()
+                .stream(&db)
+                .await?;
+            while let Some(user) = users.try_next().await? {
+                add(&mut folded, &user);
+            }
+        }
+        db.close().await?;
+        Ok(folded)
+    }
+
+    /// Settles what this user has won, where winners are journalled first, so that a read of the
+    /// tables sees it.
+    pub(crate) async fn settle_user(&self, user: &UserId) -> Result<(), LedgerError> {
+        match &self.inner.engine {
+            Engine::Embedded(embedded) => embedded.settle_user(user).await,
+            Engine::Server(_) => Ok(()),
+        }
+    }
+
+    /// Settles until this issued coupon is in the tables, if it is anywhere.
+    pub(crate) async fn settle_coupon(&self, id: IssuedCouponId) -> Result<(), LedgerError> {
+        match &self.inner.engine {
+            Engine::Embedded(embedded) => embedded.settle_coupon(id).await,
+            Engine::Server(_) => Ok(()),
+        }
+    }
+
+    /// Settles until all that this event has issued by now is in the tables.
+    pub(crate) async fn settle_event(&self, event: EventNo) -> Result<(), LedgerError> {
+        match &self.inner.engine {
+            Engine::Embedded(embedded) => embedded.settle_event(event).await,
+            Engine::Server(_) => Ok(()),
+        }
     }
 }

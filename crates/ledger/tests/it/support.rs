@@ -143,6 +143,6 @@ pub(crate) async fn open(
     purpose: Purpose,
     clock: &Arc<TestClock>,
 ) -> Result<Ledger, LedgerError> {
-    let options = LedgerOptions { path, readers_max: 2, purpose };
+    let options = LedgerOptions::embedded(path, purpose);
     Ledger::open(options, Arc::clone(clock) as Arc<dyn Clock>).await
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use firstcome_core::{Email, Password};
 use firstcome_identity::IdentityConfig;
 use firstcome_issuance::IssuanceConfig;
-use firstcome_ledger::{LedgerError, LedgerOptions, Purpose};
+use firstcome_ledger::{LedgerError, LedgerOptions, Limits, Purpose};
 use firstcome_web::{EdgeOptions, ServeOptions};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -17,8 +17,8 @@ const LEDGER_FILE: &str = "ledger.db";
 const CONNECTIONS_MAX: usize = 1_000_000;
 /// Longest time that any timeout or deadline may be set to.
 const SECONDS_MAX: u64 = 3_600;
-/// Most connections that read the ledger.
-const READERS_MAX: u32 = 64;
+/// Most connections of a pool of the ledger.
+const POOL_MAX: u32 = 64;
 
 /// The whole configuration.
 #[derive(Debug, Deserialize)]
@@ -103,6 +103,24 @@ fn password<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Passwor
 pub(crate) struct LedgerConfig {
     url: String,
     readers_max: u32,
+    writers_max: u32,
+    acquire_timeout_ms: u64,
+    statement_timeout_ms: u64,
+    connection_lifetime_seconds: u64,
+}
+
+impl LedgerConfig {
+    /// The numbers, each with its key, its least and its highest value.
+    fn bounds(&self) -> [(&'static str, u64, u64, u64); 5] {
+        let pool_max = u64::from(POOL_MAX);
+        [
+            ("ledger.readers_max", self.readers_max.into(), 1, pool_max),
+            ("ledger.writers_max", self.writers_max.into(), 1, pool_max),
+            ("ledger.acquire_timeout_ms", self.acquire_timeout_ms, 10, 60_000),
+            ("ledger.statement_timeout_ms", self.statement_timeout_ms, 100, 60_000),
+            ("ledger.connection_lifetime_seconds", self.connection_lifetime_seconds, 1, 86_400),
+        ]
+    }
 }
 
 /// Who decides claims, and what holds them.
@@ -198,12 +216,27 @@ impl Settings {
     /// # Errors
     /// When its URL is of no database that this version speaks.
     pub(crate) fn ledger_options(&self, purpose: Purpose) -> Result<LedgerOptions, LedgerError> {
-        let LedgerConfig { url, readers_max } = &self.ledger;
-        if url.is_empty() {
-            let path = self.server.data_dir.join(LEDGER_FILE);
-            return Ok(LedgerOptions { path, readers_max: *readers_max, purpose });
+        let url = self.ledger.url.as_str();
+        let mut options = if url.is_empty() {
+            LedgerOptions::embedded(self.server.data_dir.join(LEDGER_FILE), purpose)
+        } else {
+            LedgerOptions::parse_url(url, purpose)?
+        };
+        options.limits = self.ledger_limits();
+        Ok(options)
+    }
+
+    fn ledger_limits(&self) -> Limits {
+        let ledger = &self.ledger;
+        Limits {
+            readers_max: ledger.readers_max,
+            writers_max: ledger.writers_max,
+            // A lane decides one batch at a time.
+            claimers_max: u32::try_from(self.issuance.lanes).unwrap_or(u32::MAX),
+            acquire_timeout: Duration::from_millis(ledger.acquire_timeout_ms),
+            statement_timeout: Duration::from_millis(ledger.statement_timeout_ms),
+            connection_lifetime: Duration::from_secs(ledger.connection_lifetime_seconds),
         }
-        LedgerOptions::parse_url(url, *readers_max, purpose)
     }
 
     /// What cannot be served, each with the key that asks for it.
@@ -214,8 +247,10 @@ impl Settings {
         if let Err(error) = self.ledger_options(Purpose::Visit) {
             refuse("ledger.url", format!("cannot be used: {error}"));
         }
-        if !(1..=READERS_MAX).contains(&self.ledger.readers_max) {
-            refuse("ledger.readers_max", format!("must be from 1 to {READERS_MAX}"));
+        for (key, number, min, max) in self.ledger.bounds() {
+            if !(min..=max).contains(&number) {
+                refuse(key, format!("must be from {min} to {max}"));
+            }
         }
         for checked in [self.identity.check(), self.issuance.check()] {
             faults.extend(checked.err().map(|invalid| by_key(&invalid.to_string())));
@@ -235,7 +270,7 @@ impl Settings {
             ("redis.url", !self.redis.url.is_empty(), ""),
             ("kafka.brokers", !self.kafka.brokers.is_empty(), ""),
         ];
-        let only_ledger = "this version decides and keeps every claim in the SQLite ledger";
+        let only_ledger = "this version decides and keeps every claim in the ledger";
         let sentence = |only: &str| match only {
             "" => format!("must stay unset: {only_ledger}"),
             only => format!("must be {only}: {only_ledger}"),

@@ -45,7 +45,7 @@ impl TestWallet {
         let clock = Arc::new(ManualClock::new(OPENS_AT));
         let time: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let path = directory.path().join("ledger.db");
-        let options = LedgerOptions { path, readers_max: 2, purpose: Purpose::Serve };
+        let options = LedgerOptions::embedded(path, Purpose::Serve);
         let ledger = Ledger::open(options, Arc::clone(&time)).await.expect("a new ledger");
         let key = TokenKey::new(&SECRET);
         let verifier = Verifier::new(&key, "test", "firstcome", Arc::clone(&time));

@@ -5,28 +5,11 @@ use std::collections::{HashMap, VecDeque};
 use firstcome_core::{CodeKey, EventId, EventNo, IssuedCouponId, Sequence, Timestamp, UserId};
 use rusqlite::{Connection, Transaction, params};
 
-use super::live::{self, LiveEvent, json};
+use super::live::{self, json};
 use super::settle::UNSETTLED_MAX;
+use crate::claim::batch::{LiveEvent, Win};
 use crate::records::sound;
 use crate::{IssuedCouponRecord, LedgerError};
-
-/// A winner, as the journal keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Win {
-    pub(super) id: IssuedCouponId,
-    pub(super) event_no: EventNo,
-    pub(super) user_id: UserId,
-    pub(super) sequence: Sequence,
-    pub(super) issued_at: Timestamp,
-    pub(super) valid_from: Timestamp,
-    pub(super) expires_at: Timestamp,
-}
-
-impl Win {
-    pub(super) fn issued_coupon(&self, event: &LiveEvent, key: &CodeKey) -> IssuedCouponRecord {
-        Unsettled::of(self).issued_coupon(event, &self.user_id, self.id, key)
-    }
-}
 
 /// What memory keeps of a winner; its key is the issued coupon's id, so 40 bytes serve for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,19 +38,7 @@ impl Unsettled {
         id: IssuedCouponId,
         key: &CodeKey,
     ) -> IssuedCouponRecord {
-        IssuedCouponRecord {
-            id,
-            event_id: event.id,
-            coupon_id: event.coupon_id,
-            user_id: user.clone(),
-            sequence: self.sequence,
-            code: key.code(event.no, self.sequence),
-            issued_at: self.issued_at,
-            valid_from: self.valid_from,
-            expires_at: self.expires_at,
-            used_at: None,
-            revoked_at: None,
-        }
+        self.to_win(id, event.no, user).into_issued_coupon(event, key)
     }
 }
 

@@ -3,29 +3,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use firstcome_core::{
-    CodeKey, CouponId, EventId, EventNo, EventRule, Quantity, Timestamp, UserId, Validity, Window,
-};
+use firstcome_core::{CodeKey, EventId, EventNo, UserId};
 use rusqlite::{Connection, Row, Transaction};
 use uuid::Uuid;
 
 use super::ClaimWriter;
+use crate::claim::batch::LiveEvent;
 use crate::entity::issued_coupon;
-use crate::records::{self, event_no, sound};
+use crate::records::{self, EventColumns, event_no};
 use crate::{IssuedCouponRecord, LedgerError};
 
 /// Events that memory keeps; more are read again when they are claimed.
 const EVENTS_MAX: usize = 50_000;
-
-/// What the decider keeps of an event.
-#[derive(Debug, Clone)]
-pub(super) struct LiveEvent {
-    pub(super) no: EventNo,
-    pub(super) id: EventId,
-    pub(super) coupon_id: CouponId,
-    pub(super) rule: EventRule,
-    pub(super) validity: Validity,
-}
 
 /// How many coupons each event has issued of which the tables do not know all.
 pub(crate) type IssuedCounts = HashMap<EventNo, u32>;
@@ -146,23 +135,22 @@ fn issued_row(row: &Row<'_>) -> rusqlite::Result<issued_coupon::Model> {
 }
 
 fn live_event(row: &Row<'_>) -> Result<LiveEvent, LedgerError> {
-    let moment = |column: usize| row.get(column).map(Timestamp::from_micros);
-    let (from, until) = (row.get::<_, Option<i64>>(10)?, row.get::<_, Option<i64>>(11)?);
-    let days: Option<i64> = row.get(12)?;
-    Ok(LiveEvent {
-        no: event_no(row.get(0)?)?,
-        id: EventId::from_uuid(Uuid::from_bytes(row.get(1)?)),
-        coupon_id: CouponId::from_uuid(Uuid::from_bytes(row.get(2)?)),
-        rule: EventRule {
-            quantity: sound(Quantity::parse(row.get::<_, i64>(3)?.into()), "events.quantity")?,
-            issued: row.get(4)?,
-            window: sound(Window::new(moment(5)?, moment(6)?), "an event's window")?,
-            opened_early: row.get(7)?,
-            paused: row.get(8)?,
-            closed: row.get(9)?,
-        },
-        validity: records::validity(from, until, days)?,
-    })
+    EventColumns {
+        no: row.get(0)?,
+        id: Uuid::from_bytes(row.get(1)?),
+        coupon_id: Uuid::from_bytes(row.get(2)?),
+        quantity: row.get(3)?,
+        issued: row.get(4)?,
+        opens_at: row.get(5)?,
+        closes_at: row.get(6)?,
+        opened_early: row.get(7)?,
+        paused: row.get(8)?,
+        closed: row.get(9)?,
+        valid_from: row.get(10)?,
+        valid_until: row.get(11)?,
+        valid_days: row.get(12)?,
+    }
+    .try_into()
 }
 
 /// A statement's one argument.

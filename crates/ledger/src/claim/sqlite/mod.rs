@@ -22,22 +22,20 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use firstcome_core::{
-    Clock, CodeKey, Decided, EventId, IssuedCouponId, Sequence, Timestamp, UserId, Verdict, decide,
-};
+use firstcome_core::{Clock, CodeKey, EventId, Timestamp};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::time::Instant;
 
+use super::batch::{DecidedGroup, Group, Held, LiveEvent, group};
 use super::{Claim, Decision};
 use crate::metrics::{Metrics, as_gauge};
-use crate::{ClaimError, IssuedCouponRecord, LedgerError};
+use crate::{ClaimError, LedgerError};
 
 pub(crate) use checkpoint::checkpoint;
-use journal::{Tail, Win};
-use live::LiveEvent;
+use journal::Tail;
 pub(crate) use live::{IssuedCounts, IssuedLive};
 pub(crate) use settler::blocking;
-pub(crate) use winners::{each_journalled, read_only, sql};
+pub(crate) use winners::{each_journalled, read_only};
 
 /// The one writer of claims, and its memory.
 pub(crate) struct ClaimWriter {
@@ -53,23 +51,6 @@ pub(crate) struct ClaimWriter {
     /// from it, nor after a commit that failed or a panic on the way.
     trusted: bool,
     metrics: Metrics,
-}
-
-/// The claims of a batch on one event.
-struct Group {
-    event_id: EventId,
-    /// Their places in the batch.
-    places: Vec<usize>,
-    users: Vec<UserId>,
-    /// What each of the users holds or would hold.
-    ids: Vec<IssuedCouponId>,
-}
-
-/// A group with its verdicts.
-struct DecidedGroup {
-    group: Group,
-    decided: Decided,
-    wins: Vec<Win>,
 }
 
 impl ClaimWriter {
@@ -170,32 +151,11 @@ impl ClaimWriter {
     }
 
     fn decide_groups(&self, groups: Vec<Group>, held: &Held, now: Timestamp) -> Vec<DecidedGroup> {
-        let decide_group = |group: Group| {
+        let decide = |group: Group| {
             let event = self.events.get(&group.event_id)?;
-            let sequence_held = |user: &UserId| -> Option<Sequence> {
-                if held.is_empty() {
-                    return None;
-                }
-                held.get(&IssuedCouponId::derive(event.id, user)).map(|record| record.sequence)
-            };
-            let decided = decide(&event.rule, sequence_held, &group.users, now);
-            let (valid_from, expires_at) = event.validity.of_issue(now);
-            let wins = group.users.iter().zip(&group.ids).zip(&decided.verdicts);
-            let wins = wins.filter_map(|((user, id), verdict)| match verdict {
-                Verdict::Issued(sequence) => Some(Win {
-                    id: *id,
-                    event_no: event.no,
-                    user_id: user.clone(),
-                    sequence: *sequence,
-                    issued_at: now,
-                    valid_from,
-                    expires_at,
-                }),
-                _ => None,
-            });
-            Some(DecidedGroup { wins: wins.collect(), group, decided })
+            Some(group.decide(event, held, now))
         };
-        groups.into_iter().filter_map(decide_group).collect()
+        groups.into_iter().filter_map(decide).collect()
     }
 
     /// One transaction: the journal's new row, and the events that the clock has closed.
@@ -235,56 +195,16 @@ impl ClaimWriter {
         if wins > 0 {
             self.tail.committed(wins);
         }
-        for DecidedGroup { group, decided, wins } in groups {
-            let Some(event) = self.events.get_mut(&group.event_id) else { continue };
-            event.rule = decided.rule;
-            if !wins.is_empty() {
+        for group in groups {
+            let Some(event) = self.events.get_mut(&group.group.event_id) else { continue };
+            event.rule = group.decided.rule;
+            if !group.wins.is_empty() {
                 self.issued_live.set(event.no, event.rule.issued);
             }
-            let by_sequence = |sequence: Sequence, id: IssuedCouponId| {
-                let first = wins.first().filter(|first| first.sequence <= sequence);
-                let place = first.map(|first| (sequence.get() - first.sequence.get()) as usize);
-                match place.and_then(|place| wins.get(place)) {
-                    Some(win) => win.issued_coupon(event, &self.key),
-                    None => held.get(&id).cloned().expect("decided by what was held"),
-                }
-            };
-            for (index, verdict) in decided.verdicts.iter().enumerate() {
-                let id = group.ids[index];
-                answers[group.places[index]] = match *verdict {
-                    Verdict::Issued(sequence) => Decision::Issued(by_sequence(sequence, id)),
-                    Verdict::AlreadyClaimed(sequence) => {
-                        Decision::AlreadyClaimed(by_sequence(sequence, id))
-                    }
-                    Verdict::SoldOut => Decision::SoldOut,
-                    Verdict::NotOpen { opens_at } => Decision::NotOpen { opens_at },
-                    Verdict::Paused => Decision::Paused,
-                    Verdict::Closed => Decision::Closed,
-                };
-            }
-            self.tail.insert(&wins);
+            group.answer(event, held, &self.key, &mut answers);
+            self.tail.insert(&group.wins);
         }
         self.metrics.unsettled.set(as_gauge(self.tail.len()));
         answers
     }
-}
-
-/// Coupons that users of the batch held before it.
-type Held = HashMap<IssuedCouponId, IssuedCouponRecord>;
-
-/// Sorts a batch by event, keeping the order of the claims on each.
-fn group(batch: &[Claim]) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    let mut by_event: HashMap<EventId, usize> = HashMap::new();
-    for (place, claim) in batch.iter().enumerate() {
-        let index = *by_event.entry(claim.event_id).or_insert_with(|| {
-            let event_id = claim.event_id;
-            groups.push(Group { event_id, places: Vec::new(), users: Vec::new(), ids: Vec::new() });
-            groups.len() - 1
-        });
-        groups[index].places.push(place);
-        groups[index].users.push(claim.user_id.clone());
-        groups[index].ids.push(IssuedCouponId::derive(claim.event_id, &claim.user_id));
-    }
-    groups
 }

@@ -7,10 +7,12 @@ use firstcome_core::{EventNo, IssuedCouponId, UserId};
 use rusqlite::{Transaction, TransactionBehavior, params};
 use tokio::time::Instant;
 
-use super::journal::{EventIds, JournalRow, Win, decode};
-use super::{ClaimWriter, live, sql};
+use super::journal::{EventIds, JournalRow, decode};
+use super::{ClaimWriter, live};
 use crate::LedgerError;
+use crate::claim::batch::Win;
 use crate::metrics::as_gauge;
+use crate::records::signed_no;
 
 /// Most winners in the tail: just below the number at which a map of 2^20 slots grows. They cost
 /// about 50 bytes each, and about 1 µs each at the next start.
@@ -128,7 +130,7 @@ fn insert(transaction: &Transaction<'_>, wins: &[Win]) -> rusqlite::Result<()> {
     for of_event in wins.chunk_by(|one, next| one.event_no == next.event_no) {
         for win in of_event {
             insert.execute(params![
-                sql(win.event_no),
+                signed_no(win.event_no),
                 win.sequence.get(),
                 win.id.as_uuid().into_bytes(),
                 win.user_id.as_str(),
@@ -138,7 +140,7 @@ fn insert(transaction: &Transaction<'_>, wins: &[Win]) -> rusqlite::Result<()> {
             ])?;
         }
         if let Some(last) = of_event.last() {
-            count.execute(params![sql(last.event_no), last.sequence.get()])?;
+            count.execute(params![signed_no(last.event_no), last.sequence.get()])?;
         }
     }
     Ok(())

@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firstcome_core::{EventNo, IssuedCouponId, UserId};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::checkpoint::Copier;
-use crate::{Ledger, LedgerError};
+use crate::LedgerError;
+use crate::embedded::Embedded;
 
 /// Claims between two looks from which the drop has no time to spare: 5,000 a second.
 const BUSY_CLAIMS: u64 = 100;
@@ -35,13 +37,13 @@ struct Settler {
     log_is_long: bool,
 }
 
-impl Ledger {
+impl Embedded {
     /// Starts the task that settles and checkpoints until the ledger is closed or forgotten.
     ///
     /// # Errors
     /// When the database cannot be opened once more.
-    pub(crate) async fn start_settler(&self) -> Result<(), LedgerError> {
-        let path = self.inner.path.clone();
+    pub(crate) async fn start_settler(self: &Arc<Self>) -> Result<JoinHandle<()>, LedgerError> {
+        let path = self.path.clone();
         let copier = blocking(move || Copier::open(&path)).await?;
         let mut settler = Settler {
             claims_seen: 0,
@@ -50,15 +52,15 @@ impl Ledger {
             copier: Arc::new(Mutex::new(copier)),
             log_is_long: false,
         };
-        let inner = Arc::downgrade(&self.inner);
-        let task = tokio::spawn(async move {
+        let embedded = Arc::downgrade(self);
+        Ok(tokio::spawn(async move {
             let mut look = interval(LOOK_EVERY);
             look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut failing = false;
             loop {
                 look.tick().await;
-                let Some(inner) = inner.upgrade() else { break };
-                let outcome = settler.look_after(&Self { inner }).await;
+                let Some(embedded) = embedded.upgrade() else { break };
+                let outcome = settler.look_after(&embedded).await;
                 if let Err(error) = &outcome
                     && !failing
                 {
@@ -66,21 +68,18 @@ impl Ledger {
                 }
                 failing = outcome.is_err();
             }
-        });
-        let mut settler = self.inner.settler.lock().unwrap_or_else(PoisonError::into_inner);
-        *settler = Some(task);
-        Ok(())
+        }))
     }
 }
 
 impl Settler {
     /// Settles until nothing is left, or until the drop has no time to spare; then looks after the
     /// log.
-    async fn look_after(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
+    async fn look_after(&mut self, embedded: &Embedded) -> Result<(), LedgerError> {
         let mut wins_max = BESIDE_A_DROP;
         let mut uncopied = self.uncopied().await?;
         let busy = loop {
-            let mut turn = ledger.inner.turn.clone().lock_owned().await;
+            let mut turn = embedded.turn.clone().lock_owned().await;
             let claims = turn.claims() - self.claims_seen;
             self.claims_seen = turn.claims();
             if claims >= BUSY_CLAIMS {
@@ -96,19 +95,19 @@ impl Settler {
         };
         let is_time = !busy && uncopied > 0 && self.copied_at.elapsed() >= COPY_EVERY;
         if is_time || uncopied >= if busy { COPY_BYTES_BUSY } else { COPY_BYTES } {
-            self.copy_log(ledger).await?;
+            self.copy_log(embedded).await?;
         }
         if !busy && !self.log_is_long {
-            self.lengthen_log(ledger).await;
+            self.lengthen_log(embedded).await;
         }
         Ok(())
     }
 
     /// Copies most of the log beside the claims, and the rest within a turn.
-    async fn copy_log(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
+    async fn copy_log(&mut self, embedded: &Embedded) -> Result<(), LedgerError> {
         self.copied_at = Instant::now();
         self.copier(Copier::copy).await?;
-        let _turn = ledger.inner.turn.lock().await;
+        let _turn = embedded.turn.lock().await;
         if self.copier(Copier::copy_and_cut).await? {
             self.log_is_long = false;
         }
@@ -130,9 +129,9 @@ impl Settler {
     }
 
     /// Makes the log longer by a piece.
-    async fn lengthen_log(&mut self, ledger: &Ledger) {
-        let mut turn = ledger.inner.turn.clone().lock_owned().await;
-        let path = ledger.inner.path.clone();
+    async fn lengthen_log(&mut self, embedded: &Embedded) {
+        let mut turn = embedded.turn.clone().lock_owned().await;
+        let path = embedded.path.clone();
         self.log_is_long = blocking(move || turn.lengthen_log(&path)).await.unwrap_or_else(|error| {
             tracing::warn!(error.message = %error, "the log of the ledger is not given its space");
             true
@@ -140,10 +139,10 @@ impl Settler {
     }
 }
 
-impl Ledger {
+impl Embedded {
     /// Settles what this user has won, so that a read of the tables sees it.
     pub(crate) async fn settle_user(&self, user: &UserId) -> Result<(), LedgerError> {
-        let mut turn = self.inner.turn.clone().lock_owned().await;
+        let mut turn = self.turn.clone().lock_owned().await;
         if turn.unsettled() == 0 {
             return Ok(());
         }
@@ -158,9 +157,9 @@ impl Ledger {
 
     /// Settles until all that this event has issued by now is in the tables.
     pub(crate) async fn settle_event(&self, event: EventNo) -> Result<(), LedgerError> {
-        let mut left = self.inner.turn.lock().await.unsettled_of(event);
+        let mut left = self.turn.lock().await.unsettled_of(event);
         while left > 0 {
-            let mut turn = self.inner.turn.clone().lock_owned().await;
+            let mut turn = self.turn.clone().lock_owned().await;
             let now = turn.unsettled_of(event);
             if now == 0 {
                 break;
@@ -184,7 +183,7 @@ impl Ledger {
         needed: impl Fn(&super::ClaimWriter) -> bool,
     ) -> Result<(), LedgerError> {
         loop {
-            let mut turn = self.inner.turn.clone().lock_owned().await;
+            let mut turn = self.turn.clone().lock_owned().await;
             if !needed(&turn) {
                 return Ok(());
             }

@@ -8,18 +8,16 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::journal::{Run, decode};
 use super::settler::blocking;
-use crate::{Ledger, LedgerError};
+use crate::LedgerError;
+use crate::embedded::Embedded;
+use crate::records::signed_no;
 
 /// How long a statement waits for a writer that changes the file's layout.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-impl Ledger {
-    /// Calls `add` with `start` and the user id of every winner of an event, in no order; a winner
-    /// that settles meanwhile may come twice. It takes no turn: claims go on beside it.
-    ///
-    /// # Errors
-    /// When the ledger does not answer.
-    pub async fn fold_winners<T, F>(
+impl Embedded {
+    /// As [`crate::Ledger::fold_winners`]. It takes no turn: claims go on beside it.
+    pub(crate) async fn fold_winners<T, F>(
         &self,
         event: EventNo,
         start: T,
@@ -29,7 +27,7 @@ impl Ledger {
         T: Send + 'static,
         F: FnMut(&mut T, &str) + Send + 'static,
     {
-        let path = self.inner.path.clone();
+        let path = self.path.clone();
         blocking(move || {
             let mut folded = start;
             let db = read_only(&path)?;
@@ -37,7 +35,7 @@ impl Ledger {
             each_journalled(&db, event, |_, user| add(&mut folded, user.as_str()))?;
             let mut select =
                 db.prepare("SELECT user_id FROM issued_coupons WHERE event_no = ?1")?;
-            let mut rows = select.query([sql(event)])?;
+            let mut rows = select.query([signed_no(event)])?;
             while let Some(row) = rows.next()? {
                 add(&mut folded, row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?);
             }
@@ -72,9 +70,4 @@ pub(crate) fn read_only(path: &Path) -> Result<Connection, LedgerError> {
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(BUSY_TIMEOUT)?;
     Ok(db)
-}
-
-/// The number of an event as SQL has it.
-pub(crate) fn sql(event: EventNo) -> i64 {
-    i64::try_from(event.get()).expect("36 bits")
 }

@@ -1,0 +1,76 @@
+//! Counting on a database server: one transaction that sees one moment.
+
+use firstcome_core::{EventId, EventNo};
+use futures_util::TryStreamExt as _;
+use sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseTransaction, EntityTrait, IsolationLevel, Statement,
+    StreamTrait, TransactionTrait,
+};
+use uuid::Uuid;
+
+use super::{Counts, Winner};
+use crate::entity::event;
+use crate::records::{signed_no, sound};
+use crate::server::Server;
+use crate::{LedgerError, records};
+
+/// Counts an event; none when there is no such event.
+pub(super) async fn count(server: &Server, id: EventId) -> Result<Option<Counts>, LedgerError> {
+    let db = server.long_reader();
+    let snapshot = db
+        .begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly))
+        .await?;
+    let counted = count_within(&snapshot, id).await;
+    drop(snapshot);
+    db.close().await.ok();
+    counted
+}
+
+async fn count_within(
+    db: &DatabaseTransaction,
+    id: EventId,
+) -> Result<Option<Counts>, LedgerError> {
+    use sea_orm::{ColumnTrait, QueryFilter};
+    let found = event::Entity::find().filter(event::Column::Id.eq(id.as_uuid()));
+    let Some(row) = found.one(db).await? else { return Ok(None) };
+    let event = records::event_no(row.no)?;
+    let mut counts = Counts {
+        quantity: sound(u64::try_from(row.quantity), "events.quantity")?,
+        issued: sound(u64::try_from(row.issued), "events.issued")?,
+        distinct_users: number(db, &distinct_users(event)).await?,
+        uses_wrong: number(db, &uses_wrong(event)).await?,
+        ..Counts::default()
+    };
+    let rows = format!(
+        "SELECT sequence, id, user_id FROM issued_coupons WHERE event_no = {} ORDER BY sequence",
+        signed_no(event)
+    );
+    let mut rows = db.stream_raw(statement(db, rows)).await?;
+    while let Some(row) = rows.try_next().await? {
+        let (sequence, id_found): (i64, Uuid) =
+            (row.try_get("", "sequence")?, row.try_get("", "id")?);
+        counts.add(&Winner { sequence, id: id_found, user_id: row.try_get("", "user_id")? }, id);
+    }
+    Ok(Some(counts))
+}
+
+fn distinct_users(event: EventNo) -> String {
+    let event = signed_no(event);
+    format!(
+        "SELECT count(DISTINCT user_id) AS counted FROM issued_coupons WHERE event_no = {event}"
+    )
+}
+
+fn uses_wrong(event: EventNo) -> String {
+    super::USES_WRONG.replace("?1", &signed_no(event).to_string())
+}
+
+fn statement(db: &impl ConnectionTrait, sql: String) -> Statement {
+    Statement::from_string(db.get_database_backend(), sql)
+}
+
+async fn number(db: &DatabaseTransaction, sql: &str) -> Result<u64, LedgerError> {
+    let row = db.query_one_raw(statement(db, sql.to_owned())).await?;
+    let number: Option<i64> = row.map(|row| row.try_get("", "counted")).transpose()?;
+    sound(u64::try_from(number.unwrap_or(-1)), "a count of the event")
+}

@@ -1,0 +1,377 @@
+//! The claim transaction on a database server.
+//!
+//! One transaction a batch: lock the events' rows, in the order of their ids; then read the
+//! database's clock and what users of the batch hold; decide by the rule; insert the winners in
+//! one statement and move the counters; commit. Each statement is constant and prepared once. The
+//! isolation level is READ COMMITTED: what is read after the lock is everything that was committed
+//! before it.
+//!
+//! When the answer to COMMIT is lost, nobody is told anything before the winners have been looked
+//! for: under the same locks, so that a commit that is still under way has ended by then. They are
+//! there, all or none. Where that cannot be found out, the batch is in doubt.
+
+mod mysql;
+mod postgres;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use firstcome_core::{CodeKey, EventId, EventNo, Timestamp, UserId};
+use sqlx::Error;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use super::batch::{DecidedGroup, Group, Held, LiveEvent, Win, group};
+use super::{Claim, Decision};
+use crate::entity::issued_coupon;
+use crate::metrics::Metrics;
+use crate::server::{Address, DatabaseClock, Driver};
+use crate::{ClaimError, LedgerError, Limits, records};
+
+use mysql::MySqlClaims;
+use postgres::PostgresClaims;
+
+/// How long batches fail at once after a connection could not be made.
+const REST_AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// What a claim transaction says to a database, on a connection of its own.
+pub(crate) trait ClaimConnection: Sized + Send {
+    /// How to connect.
+    type Options: Send + Sync;
+
+    async fn connect(options: &Self::Options, limits: &Limits) -> Result<Self, Error>;
+
+    /// Begins a transaction.
+    async fn begin(&mut self) -> Result<(), Error>;
+
+    /// Locks those of the events that there are, in the order of their ids.
+    async fn lock(&mut self, ids: &[EventId]) -> Result<Vec<LiveEvent>, LedgerError>;
+
+    /// The database's clock, in microseconds since the epoch, and what these users hold.
+    async fn held(
+        &mut self,
+        asked: &[(EventNo, &UserId)],
+    ) -> Result<(i64, Vec<issued_coupon::Model>), Error>;
+
+    /// Inserts the winners and moves the counters.
+    async fn write(&mut self, wins: &[&Win], moves: &[Move]) -> Result<(), Error>;
+
+    async fn commit(&mut self) -> Result<(), Error>;
+
+    async fn rollback(&mut self) -> Result<(), Error>;
+}
+
+/// What becomes of an event's row.
+pub(crate) struct Move {
+    no: EventNo,
+    issued: u32,
+    closed: bool,
+}
+
+/// What decides claims on a server, by its protocol.
+pub(crate) enum Claims {
+    Postgres(Claimer<PostgresClaims>),
+    MySql(Claimer<MySqlClaims>),
+}
+
+impl Claims {
+    pub(crate) fn new(
+        address: &Address,
+        limits: Limits,
+        key: CodeKey,
+        clock: Arc<DatabaseClock>,
+    ) -> Self {
+        match &address.driver {
+            Driver::Postgres(options) => {
+                let options = PostgresClaims::options(options, &limits);
+                Self::Postgres(Claimer::new(options, limits, key, clock))
+            }
+            Driver::MySql(options) => {
+                let options = MySqlClaims::options(options);
+                Self::MySql(Claimer::new(options, limits, key, clock))
+            }
+        }
+    }
+
+    /// Decides a batch and makes its winners durable.
+    pub(crate) async fn claim(&self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
+        match self {
+            Self::Postgres(claimer) => claimer.claim(batch).await,
+            Self::MySql(claimer) => claimer.claim(batch).await,
+        }
+    }
+}
+
+/// Decides batches on connections of its own.
+pub(crate) struct Claimer<C: ClaimConnection> {
+    options: C::Options,
+    limits: Limits,
+    key: CodeKey,
+    clock: Arc<DatabaseClock>,
+    /// Connections that wait for a batch.
+    idle: Mutex<Vec<Connected<C>>>,
+    /// A permit for each connection that may be in use.
+    room: Semaphore,
+    /// When a connection could last not be made.
+    failed: Mutex<Option<Instant>>,
+    metrics: Metrics,
+}
+
+/// A connection and its age.
+struct Connected<C> {
+    connection: C,
+    since: Instant,
+    /// Whether it was made for this batch.
+    is_new: bool,
+}
+
+/// A batch with its verdicts, before anyone is told.
+struct Decided {
+    groups: Vec<(LiveEvent, DecidedGroup)>,
+    held: Held,
+}
+
+/// Why a batch was not committed.
+enum Failure {
+    /// Nothing was written. Whether another connection might do better.
+    NotWritten(LedgerError, bool),
+    /// The answer to COMMIT was lost.
+    Unknown(Box<Decided>, LedgerError),
+}
+
+impl<C: ClaimConnection> Claimer<C> {
+    fn new(options: C::Options, limits: Limits, key: CodeKey, clock: Arc<DatabaseClock>) -> Self {
+        Self {
+            options,
+            limits,
+            key,
+            clock,
+            idle: Mutex::default(),
+            room: Semaphore::new(limits.claimers_max as usize),
+            failed: Mutex::default(),
+            metrics: Metrics::new(),
+        }
+    }
+
+    async fn claim(&self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
+        let _permit = self.room.acquire().await.expect("it is never closed");
+        let mut tries_left = 1;
+        loop {
+            let (error, may_retry) = match self.attempt(batch).await {
+                Ok(decided) => return Ok(self.answers(batch.len(), &decided)),
+                Err(Failure::NotWritten(error, stale)) => (error, stale),
+                Err(Failure::Unknown(decided, lost)) => match self.is_committed(&decided).await {
+                    Ok(true) => return Ok(self.answers(batch.len(), &decided)),
+                    Ok(false) => (lost, true),
+                    Err(error) => return Err(ClaimError::InDoubt(error)),
+                },
+            };
+            // Nothing of the batch is written.
+            if !may_retry || tries_left == 0 {
+                return Err(ClaimError::Unavailable(error));
+            }
+            tries_left -= 1;
+        }
+    }
+
+    /// One transaction. A connection on which anything failed is dropped, and its transaction
+    /// rolled back with it.
+    async fn attempt(&self, batch: &[Claim]) -> Result<Decided, Failure> {
+        let mut connected =
+            self.connection().await.map_err(|error| Failure::NotWritten(error, false))?;
+        let connection = &mut connected.connection;
+        let failed = |is_new: bool| {
+            move |error: LedgerError| {
+                let stale = is_stale(&error, is_new);
+                Failure::NotWritten(error, stale)
+            }
+        };
+        let failed = failed(connected.is_new);
+        let decided = self.in_time(self.decide(connection, group(batch))).await.map_err(&failed)?;
+        let moves = decided.moves();
+        if moves.is_empty() {
+            // Nothing is written: the verdicts hold whatever becomes of the connection.
+            if self.in_time(async { Ok(connection.rollback().await?) }).await.is_ok() {
+                self.give_back(connected);
+            }
+            return Ok(decided);
+        }
+        let begun = Instant::now();
+        let wins: Vec<&Win> = decided.wins().collect();
+        let write = async { Ok(connection.write(&wins, &moves).await?) };
+        self.in_time(write).await.map_err(&failed)?;
+        match self.in_time(async { Ok(connection.commit().await?) }).await {
+            Ok(()) => {
+                self.metrics.commit.record(begun.elapsed());
+                self.give_back(connected);
+                Ok(decided)
+            }
+            Err(error) => {
+                // Its locks must go before anyone can look.
+                drop(connected);
+                Err(Failure::Unknown(Box::new(decided), error))
+            }
+        }
+    }
+
+    /// Locks, looks and decides.
+    async fn decide(&self, connection: &mut C, groups: Vec<Group>) -> Result<Decided, LedgerError> {
+        connection.begin().await?;
+        let mut ids: Vec<EventId> = groups.iter().map(|group| group.event_id).collect();
+        ids.sort_unstable_by_key(|id| id.as_uuid());
+        let mut events = connection.lock(&ids).await?;
+        let mut located = Vec::with_capacity(events.len());
+        for group in groups {
+            if let Some(index) = events.iter().position(|event| event.id == group.event_id) {
+                located.push((events.swap_remove(index), group));
+            }
+        }
+        let asked: Vec<(EventNo, &UserId)> = located
+            .iter()
+            .filter(|(event, _)| event.rule.issued > 0)
+            .flat_map(|(event, group)| group.users.iter().map(|user| (event.no, user)))
+            .collect();
+        let (now, held) =
+            self.held(connection, &asked, located.iter().map(|(event, _)| event)).await?;
+        let groups = located.into_iter().map(|(event, group)| {
+            let group = group.decide(&event, &held, now);
+            (event, group)
+        });
+        Ok(Decided { groups: groups.collect(), held })
+    }
+
+    /// What users hold, and the moment that decides.
+    async fn held<'a>(
+        &self,
+        connection: &mut C,
+        asked: &[(EventNo, &UserId)],
+        events: impl Iterator<Item = &'a LiveEvent> + Clone,
+    ) -> Result<(Timestamp, Held), LedgerError> {
+        let before = self.clock.process_now();
+        let (told, rows) = connection.held(asked).await?;
+        let now = self.clock.observe(before, told);
+        let mut held = Held::with_capacity(rows.len());
+        for row in rows {
+            let no = records::event_no(row.event_no)?;
+            let event = events.clone().find(|event| event.no == no).expect("it was asked for");
+            let record = records::issued_coupon(&row, event.id, event.coupon_id, &self.key)?;
+            held.insert(record.id, record);
+        }
+        Ok((now, held))
+    }
+
+    /// Whether the winners of a transaction whose end is unknown are there.
+    async fn is_committed(&self, decided: &Decided) -> Result<bool, LedgerError> {
+        let mut connected = self.connect().await?;
+        let connection = &mut connected.connection;
+        let look = async {
+            connection.begin().await?;
+            let mut ids: Vec<EventId> = decided.groups.iter().map(|(event, _)| event.id).collect();
+            ids.sort_unstable_by_key(|id| id.as_uuid());
+            // Waits for a commit that is still under way.
+            let events = connection.lock(&ids).await?;
+            let asked: Vec<(EventNo, &UserId)> =
+                decided.wins().map(|win| (win.event_no, &win.user_id)).collect();
+            let (_, held) = self.held(connection, &asked, events.iter()).await?;
+            connection.rollback().await?;
+            Ok(held)
+        };
+        let held = self.in_time(look).await?;
+        let found = decided.wins().filter(|win| {
+            held.get(&win.id).is_some_and(|record| {
+                record.sequence == win.sequence && record.issued_at == win.issued_at
+            })
+        });
+        match (found.count(), decided.wins().count()) {
+            // Whether the clock has closed an event is decided anew.
+            (_, 0) => Ok(false),
+            (0, _) => Ok(false),
+            (found, wins) if found == wins => Ok(true),
+            _ => Err(LedgerError::Corrupt("half of a transaction is there".to_owned())),
+        }
+    }
+
+    fn answers(&self, claims: usize, decided: &Decided) -> Vec<Decision> {
+        let mut answers = vec![Decision::EventNotFound; claims];
+        for (event, group) in &decided.groups {
+            group.answer(event, &decided.held, &self.key, &mut answers);
+        }
+        answers
+    }
+
+    /// What the work answers, or that it did not in time.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, LedgerError>>,
+    ) -> Result<T, LedgerError> {
+        timeout(self.limits.statement_timeout, work).await.unwrap_or(Err(LedgerError::Late))
+    }
+
+    /// A connection that waits, or a new one.
+    async fn connection(&self) -> Result<Connected<C>, LedgerError> {
+        let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match waiting {
+            Some(connected) if connected.since.elapsed() < self.limits.connection_lifetime => {
+                Ok(Connected { is_new: false, ..connected })
+            }
+            _ => self.connect().await,
+        }
+    }
+
+    /// A new connection. Soon after one that could not be made it fails at once, so that claims
+    /// that wait in a row are all answered soon.
+    async fn connect(&self) -> Result<Connected<C>, LedgerError> {
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_some_and(|failed| failed.elapsed() < REST_AFTER_FAILURE) {
+            return Err(LedgerError::Unreachable);
+        }
+        let connect = C::connect(&self.options, &self.limits);
+        let outcome = timeout(self.limits.acquire_timeout, connect).await;
+        let made = match outcome {
+            Ok(made) => made.map_err(LedgerError::Driver),
+            Err(_) => Err(LedgerError::Late),
+        };
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        *failed = made.is_err().then(Instant::now);
+        Ok(Connected { connection: made?, since: Instant::now(), is_new: true })
+    }
+
+    fn give_back(&self, connected: Connected<C>) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connected);
+    }
+}
+
+impl Decided {
+    fn wins(&self) -> impl Iterator<Item = &Win> {
+        self.groups.iter().flat_map(|(_, group)| &group.wins)
+    }
+
+    /// The events' rows that change.
+    fn moves(&self) -> Vec<Move> {
+        let changed = self.groups.iter().filter(|(event, group)| {
+            !group.wins.is_empty() || event.rule.closed != group.decided.rule.closed
+        });
+        let row = |(event, group): &(LiveEvent, DecidedGroup)| {
+            let rule = group.decided.rule;
+            Move { no: event.no, issued: rule.issued, closed: rule.closed }
+        };
+        changed.map(row).collect()
+    }
+}
+
+/// Whether the fault is the connection's or the moment's, so that another try may do better: a
+/// connection that was broken while it waited, a server that was replaced, a deadlock.
+fn is_stale(error: &LedgerError, is_new: bool) -> bool {
+    let LedgerError::Driver(error) = error else { return false };
+    match error {
+        Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            // Serialization and deadlock (40xxx; both protocols), and a server that goes.
+            code.starts_with("40")
+                || (!is_new
+                    && matches!(code.as_ref(), "57P01" | "25006" | "HY000" | "08S01" | "70100"))
+        }
+        Error::Io(_) | Error::Protocol(_) | Error::Tls(_) => !is_new,
+        _ => false,
+    }
+}
