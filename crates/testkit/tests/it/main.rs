@@ -1,0 +1,3 @@
+//! What other tests stand on, on real servers.
+
+mod database;
