@@ -7,7 +7,7 @@
 //! [`body`] (values and bodies with safe defaults), [`token`] (access tokens, signed independently
 //! of the code under test), [`answer`], [`api`] (a thin HTTP client), [`wire`] (one connection,
 //! byte by byte), [`launch`] (how the binary is started), [`server`] (the binary, running),
-//! [`database`] (a fresh database on a server of the tests).
+//! [`database`] (a fresh database on a server of the tests), [`proxy`] (a network that breaks).
 
 pub mod answer;
 pub mod api;
@@ -16,6 +16,7 @@ pub mod clock;
 pub mod database;
 pub mod draft;
 pub mod launch;
+pub mod proxy;
 pub mod server;
 mod sql;
 pub mod token;
@@ -27,6 +28,7 @@ pub use body::{Body, coupon_body, event_body};
 pub use clock::ManualClock;
 pub use database::{Engine, TestDatabase};
 pub use launch::{Ended, Launch};
+pub use proxy::{CommitFault, Direction, Proxy};
 pub use server::Server;
 pub use token::TokenMint;
 pub use wire::Wire;
