@@ -6,15 +6,19 @@
 //! Modules in reading order: [`clock`] (a clock that stands until it is moved), [`draft`] and
 //! [`body`] (values and bodies with safe defaults), [`token`] (access tokens, signed independently
 //! of the code under test), [`answer`], [`api`] (a thin HTTP client), [`wire`] (one connection,
-//! byte by byte), [`launch`] (how the binary is started), [`server`] (the binary, running).
+//! byte by byte), [`launch`] (how the binary is started), [`server`] (the binary, running),
+//! [`database`] (a fresh database on a server of the tests), [`proxy`] (a network that breaks).
 
 pub mod answer;
 pub mod api;
 pub mod body;
 pub mod clock;
+pub mod database;
 pub mod draft;
 pub mod launch;
+pub mod proxy;
 pub mod server;
+mod sql;
 pub mod token;
 pub mod wire;
 
@@ -22,7 +26,9 @@ pub use answer::Answer;
 pub use api::Api;
 pub use body::{Body, coupon_body, event_body};
 pub use clock::ManualClock;
+pub use database::{Engine, TestDatabase};
 pub use launch::{Ended, Launch};
+pub use proxy::{CommitFault, Direction, Proxy};
 pub use server::Server;
 pub use token::TokenMint;
 pub use wire::Wire;

@@ -43,7 +43,7 @@ const HTTP: &[&str] = &[WEB, IDENTITY, CATALOG, ISSUANCE, WALLET, SERVER, BENCH]
 const OWNED: &[(&str, &[&str])] = &[
     ("sea-orm", &[LEDGER]),
     ("sea-orm-migration", &[LEDGER]),
-    ("sqlx", &[LEDGER]),
+    ("sqlx", &[LEDGER, TESTKIT]),
     ("rusqlite", &[LEDGER]),
     ("axum", HTTP),
     ("axum-server", &[WEB]),
@@ -256,7 +256,10 @@ mod tests {
         assert_eq!(messages(member(LEDGER, &["sqlx", "rusqlite", "sea-orm"], &[])), [""; 0]);
         assert_eq!(messages(member(SERVER, &["anyhow", "axum"], &[])), [""; 0]);
         let found = messages(member(ISSUANCE, &["sqlx"], &[]));
-        assert_eq!(found, ["`sqlx` belongs to firstcome-ledger, not to `firstcome-issuance`"]);
+        assert_eq!(
+            found,
+            ["`sqlx` belongs to firstcome-ledger, firstcome-testkit, not to `firstcome-issuance`"]
+        );
         assert_eq!(messages(member(LEDGER, &["axum"], &[])).len(), 1);
         assert_eq!(messages(member(CATALOG, &["anyhow"], &[])).len(), 1);
         assert_eq!(messages(member(CATALOG, &[], &["anyhow"])), [""; 0], "tests may");
