@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_core::Clock;
-use sea_orm::DatabaseConnection;
+use sea_orm::sea_query::{Order, Query};
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 use sea_orm_migration::{MigratorTrait, SchemaManager};
 
 use crate::embedded::{self, Embedded};
@@ -188,7 +189,6 @@ impl Ledger {
     /// # Errors
     /// When it does not answer.
     pub async fn ping(&self) -> Result<(), LedgerError> {
-        use sea_orm::ConnectionTrait as _;
         self.reader().execute_unprepared("SELECT 1").await?;
         Ok(())
     }
@@ -226,8 +226,13 @@ pub(crate) async fn missing_migrations(
     db: &DatabaseConnection,
 ) -> Result<Vec<String>, LedgerError> {
     let applied: Vec<String> = if SchemaManager::new(db).has_table("seaql_migrations").await? {
-        let models = Migrator::get_migration_models(db).await?;
-        models.into_iter().map(|model| model.version).collect()
+        let select = Query::select()
+            .column("version")
+            .from("seaql_migrations")
+            .order_by("version", Order::Asc)
+            .to_owned();
+        let rows = db.query_all(&select).await?;
+        rows.iter().map(|row| row.try_get("", "version")).collect::<Result<_, _>>()?
     } else {
         Vec::new()
     };

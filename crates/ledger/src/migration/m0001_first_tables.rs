@@ -57,6 +57,13 @@ pub(crate) fn tables(backend: DbBackend) -> Vec<TableCreateStatement> {
         // Only the embedded ledger keeps a journal: the others write the winners in place.
         tables.push(claim_journal());
     }
+    if backend == DbBackend::MySql {
+        // Whatever the server's defaults: every text is Unicode and compared byte by byte, and
+        // every table knows transactions.
+        for table in &mut tables {
+            table.engine("InnoDB").character_set("utf8mb4").collate("utf8mb4_bin");
+        }
+    }
     tables
 }
 
@@ -119,8 +126,8 @@ fn coupons(backend: DbBackend) -> TableCreateStatement {
         .col(ColumnDef::new("max_amount").big_integer())
         .col(exact("currency", 3, backend))
         .col(number("min_order_amount"))
-        .col(ColumnDef::new("product_ids").text().not_null())
-        .col(ColumnDef::new("category_ids").text().not_null())
+        .col(labels("product_ids", backend))
+        .col(labels("category_ids", backend))
         .col(ColumnDef::new("valid_from").big_integer())
         .col(ColumnDef::new("valid_until").big_integer())
         .col(ColumnDef::new("valid_days").integer())
@@ -219,16 +226,24 @@ fn number(name: &'static str) -> ColumnDef {
     ColumnDef::new(name).big_integer().not_null().take()
 }
 
+/// A list of labels as JSON; MySQL's `text` would be too short for the longest.
+fn labels(name: &'static str, backend: DbBackend) -> ColumnDef {
+    let mut column = ColumnDef::new(name);
+    match backend {
+        DbBackend::MySql => column.custom("mediumtext"),
+        _ => column.text(),
+    };
+    column.not_null().take()
+}
+
 /// A text that is compared byte by byte, whatever the server's default collation. SQLite does so
-/// by itself.
+/// by itself, and on MySQL the whole table does.
 fn exact(name: &'static str, chars_max: u32, backend: DbBackend) -> ColumnDef {
     let mut column = ColumnDef::new(name);
     column.string_len(chars_max).not_null();
-    match backend {
-        DbBackend::MySql => column.extra("COLLATE utf8mb4_bin"),
-        DbBackend::Postgres => column.extra("COLLATE \"C\""),
-        _ => &mut column,
-    };
+    if backend == DbBackend::Postgres {
+        column.extra("COLLATE \"C\"");
+    }
     column.take()
 }
 

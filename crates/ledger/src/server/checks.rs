@@ -109,7 +109,8 @@ async fn check_postgres(db: &mut PgConnection) -> Result<(), sqlx::Error> {
 }
 
 async fn check_mysql(db: &mut MySqlConnection) -> Result<(), sqlx::Error> {
-    let row = db.fetch_one("SELECT @@version, @@innodb_flush_log_at_trx_commit").await?;
+    let settings = "SELECT @@version, CAST(@@innodb_flush_log_at_trx_commit AS SIGNED)";
+    let row = db.fetch_one(settings).await?;
     let (version, flush): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
     let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));

@@ -177,7 +177,7 @@ pub(crate) async fn mysql_session(
     session: Session,
     limits: &Limits,
 ) -> Result<(), sqlx::Error> {
-    let row = db.fetch_one("SELECT @@version, @@global.read_only").await?;
+    let row = db.fetch_one("SELECT @@version, CAST(@@global.read_only AS SIGNED)").await?;
     let version: String = row.try_get(0)?;
     if row.try_get::<i64, _>(1)? != 0 {
         return Err(replica());

@@ -4,7 +4,16 @@ use firstcome_core::{AccountId, Email, Timestamp};
 use firstcome_ledger::{AccountRecord, EmailTaken, NewAccount, NewSession, PasswordHash};
 use uuid::Uuid;
 
-use crate::support::{HOUR, OPENS_AT, TestLedger};
+use crate::support::{HOUR, OPENS_AT, Store, TestLedger, on_every_store};
+
+on_every_store! {
+    an_account_is_found_by_id_and_by_address,
+    an_address_has_one_account,
+    a_scope_is_set_and_an_admin_found,
+    a_session_lives_until_it_expires_or_is_revoked,
+    a_new_session_sweeps_out_the_ended_ones_of_its_account_alone,
+    a_session_of_no_account_is_not_made,
+}
 
 const HASH: &str = "$argon2id$secret";
 
@@ -27,9 +36,8 @@ async fn account(test: &TestLedger, email: &str) -> AccountRecord {
     made.expect("the address is free")
 }
 
-#[tokio::test]
-async fn an_account_is_found_by_id_and_by_address() {
-    let test = TestLedger::new().await;
+async fn an_account_is_found_by_id_and_by_address(store: Store) {
+    let test = TestLedger::new(store).await;
     let made = account(&test, "kim@example.com").await;
     assert_eq!(made.created_at, Timestamp::from_micros(OPENS_AT));
     assert_eq!(test.ledger.account(made.id).await.expect("an answer").as_ref(), Some(&made));
@@ -42,9 +50,8 @@ async fn an_account_is_found_by_id_and_by_address() {
     assert_eq!(test.ledger.account_by_email(&other.email).await.expect("an answer"), None);
 }
 
-#[tokio::test]
-async fn an_address_has_one_account() {
-    let test = TestLedger::new().await;
+async fn an_address_has_one_account(store: Store) {
+    let test = TestLedger::new(store).await;
     let made = account(&test, "kim@example.com").await;
     let again = test.ledger.create_account(new_account("Kim@Example.com")).await;
     assert_eq!(again.expect("the ledger answers"), Err(EmailTaken));
@@ -52,9 +59,8 @@ async fn an_address_has_one_account() {
     account(&test, "lee@example.com").await;
 }
 
-#[tokio::test]
-async fn a_scope_is_set_and_an_admin_found() {
-    let test = TestLedger::new().await;
+async fn a_scope_is_set_and_an_admin_found(store: Store) {
+    let test = TestLedger::new(store).await;
     let made = account(&test, "admin@example.com").await;
     assert!(!test.ledger.any_admin().await.expect("an answer"));
     let changed = test.ledger.set_scope(made.id, "user admin".to_owned()).await;
@@ -65,9 +71,8 @@ async fn a_scope_is_set_and_an_admin_found() {
     assert_eq!(test.ledger.set_scope(nobody, "user".to_owned()).await.expect("an answer"), None);
 }
 
-#[tokio::test]
-async fn a_session_lives_until_it_expires_or_is_revoked() {
-    let test = TestLedger::new().await;
+async fn a_session_lives_until_it_expires_or_is_revoked(store: Store) {
+    let test = TestLedger::new(store).await;
     let account = account(&test, "kim@example.com").await;
     let made = test.ledger.create_session(new_session(account.id, 1)).await.expect("an answer");
     let found =
@@ -86,9 +91,8 @@ async fn a_session_lives_until_it_expires_or_is_revoked() {
     assert!(!revoked.is_live(Timestamp::from_micros(OPENS_AT)));
 }
 
-#[tokio::test]
-async fn a_new_session_sweeps_out_the_ended_ones_of_its_account_alone() {
-    let test = TestLedger::new().await;
+async fn a_new_session_sweeps_out_the_ended_ones_of_its_account_alone(store: Store) {
+    let test = TestLedger::new(store).await;
     let (kim, lee) = (account(&test, "kim@a.example").await, account(&test, "lee@a.example").await);
     for (holder, secret) in [(&kim, 1), (&kim, 2), (&lee, 3)] {
         let made = test.ledger.create_session(new_session(holder.id, secret)).await;
@@ -109,9 +113,8 @@ async fn a_new_session_sweeps_out_the_ended_ones_of_its_account_alone() {
     assert!(!kept(2).await && kept(3).await && kept(4).await);
 }
 
-#[tokio::test]
-async fn a_session_of_no_account_is_not_made() {
-    let test = TestLedger::new().await;
+async fn a_session_of_no_account_is_not_made(store: Store) {
+    let test = TestLedger::new(store).await;
     let nobody = AccountId::from_uuid(Uuid::now_v7());
     assert!(test.ledger.create_session(new_session(nobody, 1)).await.is_err());
     assert_eq!(test.ledger.session_by_refresh_hash(&[1; 32]).await.expect("an answer"), None);

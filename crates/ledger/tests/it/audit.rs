@@ -1,9 +1,16 @@
 //! The audit: passes what is sound, and names what is not.
 
 use firstcome_ledger::{AuditRecord, EventRecord, Purpose};
-use rusqlite::Connection;
 
-use crate::support::TestLedger;
+use crate::support::{Store, TestLedger, on_every_store};
+
+on_every_store! {
+    a_sound_event_passes_settled_and_with_its_counts,
+    an_event_without_winners_passes_and_an_unknown_one_has_no_audit,
+    an_audit_beside_claims_sees_one_moment,
+    every_winner_is_told_to_who_asks_for_the_winners_settled_or_not,
+    what_was_tampered_with_is_named,
+}
 
 async fn audit(test: &TestLedger, event: &EventRecord) -> AuditRecord {
     test.ledger.audit(event.id).await.expect("an answer").expect("the event is there")
@@ -13,9 +20,8 @@ fn failed(audit: &AuditRecord) -> Vec<&'static str> {
     audit.checks.iter().filter(|check| !check.pass).map(|check| check.name).collect()
 }
 
-#[tokio::test]
-async fn a_sound_event_passes_settled_and_with_its_counts() {
-    let test = TestLedger::new().await;
+async fn a_sound_event_passes_settled_and_with_its_counts(store: Store) {
+    let test = TestLedger::new(store).await;
     let (event, other) = (test.event(3).await, test.event(5).await);
     test.claim(&event, &["kim", "lee", "kim", "park", "choi"]).await;
     test.claim(&other, &["kim"]).await;
@@ -28,9 +34,8 @@ async fn a_sound_event_passes_settled_and_with_its_counts() {
     assert_eq!(test.ledger.integrity_faults().await.expect("an answer"), [""; 0]);
 }
 
-#[tokio::test]
-async fn an_event_without_winners_passes_and_an_unknown_one_has_no_audit() {
-    let test = TestLedger::new().await;
+async fn an_event_without_winners_passes_and_an_unknown_one_has_no_audit(store: Store) {
+    let test = TestLedger::new(store).await;
     let event = test.event(3).await;
     let found = audit(&test, &event).await;
     assert!(found.pass());
@@ -41,7 +46,7 @@ async fn an_event_without_winners_passes_and_an_unknown_one_has_no_audit() {
 
 #[tokio::test]
 async fn a_visitor_counts_pending_winners_among_the_rows_and_moves_none() {
-    let test = TestLedger::new().await;
+    let test = TestLedger::new(Store::Sqlite).await;
     let event = test.event(9).await;
     test.claim(&event, &["settled-1", "settled-2"]).await;
     assert!(audit(&test, &event).await.pass());
@@ -55,9 +60,8 @@ async fn a_visitor_counts_pending_winners_among_the_rows_and_moves_none() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_audit_beside_claims_sees_one_moment() {
-    let test = TestLedger::new().await;
+async fn an_audit_beside_claims_sees_one_moment(store: Store) {
+    let test = TestLedger::new(store).await;
     let event = test.event(4_000).await;
     let ledger = test.ledger.clone();
     let id = event.id;
@@ -80,9 +84,8 @@ async fn an_audit_beside_claims_sees_one_moment() {
     assert_eq!(audit(&test, &event).await.rows, 4_000);
 }
 
-#[tokio::test]
-async fn every_winner_is_told_to_who_asks_for_the_winners_settled_or_not() {
-    let test = TestLedger::new().await;
+async fn every_winner_is_told_to_who_asks_for_the_winners_settled_or_not(store: Store) {
+    let test = TestLedger::new(store).await;
     let (event, other) = (test.event(9).await, test.event(9).await);
     test.claim(&event, &["kim", "lee"]).await;
     test.ledger.audit(event.id).await.expect("settles");
@@ -97,8 +100,7 @@ async fn every_winner_is_told_to_who_asks_for_the_winners_settled_or_not() {
 }
 
 /// Each way in which rows can be wrong is found by its check.
-#[tokio::test]
-async fn what_was_tampered_with_is_named() {
+async fn what_was_tampered_with_is_named(store: Store) {
     let cases: &[(&str, &[&str])] = &[
         ("UPDATE events SET quantity = 2", &["issued_within_quantity"]),
         ("UPDATE events SET issued = 2", &["rows_equal_issued"]),
@@ -108,10 +110,10 @@ async fn what_was_tampered_with_is_named() {
         ),
         ("UPDATE issued_coupons SET sequence = 7 WHERE sequence = 3", &["sequences_without_holes"]),
         ("UPDATE issued_coupons SET user_id = 'x' WHERE sequence = 1", &["ids_match"]),
-        ("UPDATE issued_coupons SET id = x'00' WHERE sequence = 1", &["ids_match"]),
+        ("UPDATE issued_coupons SET id = {uuid} WHERE sequence = 1", &["ids_match"]),
         (
-            "DROP INDEX issued_coupons_holder;
-             UPDATE issued_coupons SET user_id = 'lee' WHERE sequence = 1",
+            "DROP INDEX issued_coupons_holder {on} issued_coupons
+             ; UPDATE issued_coupons SET user_id = 'lee' WHERE sequence = 1",
             &["distinct_users_equal_rows", "ids_match"],
         ),
         (
@@ -119,19 +121,17 @@ async fn what_was_tampered_with_is_named() {
             &["used_coupons_have_one_redemption"],
         ),
         (
-            "INSERT INTO redemptions SELECT randomblob(16), id, 'o-1', 2, 1, 'KRW', 1, NULL
+            "INSERT INTO redemptions SELECT {uuid}, id, 'o-1', 2, 1, 'KRW', 1, NULL
              FROM issued_coupons WHERE sequence = 1",
             &["used_coupons_have_one_redemption"],
         ),
     ];
     for (tampering, expected) in cases {
-        let test = TestLedger::new().await;
+        let test = TestLedger::new(store).await;
         let event = test.event(3).await;
         test.claim(&event, &["kim", "lee", "park"]).await;
         assert!(audit(&test, &event).await.pass());
-        let db = Connection::open(test.path()).expect("the file opens");
-        db.execute_batch("PRAGMA ignore_check_constraints = ON").expect("checks are off");
-        db.execute_batch(tampering).expect(tampering);
+        test.tamper(tampering).await;
         let found = audit(&test, &event).await;
         assert_eq!(failed(&found), *expected, "{tampering}");
         assert!(!found.pass());

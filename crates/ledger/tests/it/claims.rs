@@ -1,13 +1,22 @@
 //! The claim transaction against the rule, and what survives.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 
 use firstcome_core::{Action, Sequence, Timestamp, UserId, Verdict, decide};
 use firstcome_ledger::{Claim, Decision, EventRecord, Purpose};
 use proptest::prelude::{Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{HOUR, OPENS_AT, TestLedger};
+use crate::support::{HOUR, OPENS_AT, Store, TestLedger, on_every_store};
+
+on_every_store! {
+    a_batch_is_decided_in_its_order,
+    a_batch_spans_events_and_tells_unknown_ones,
+    what_was_won_is_there_after_a_crash_before_and_after_settling,
+    an_event_closed_by_the_clock_stays_closed_when_the_clock_steps_back,
+    a_claim_after_a_change_meets_the_change,
+}
 
 fn sequence(decision: &Decision) -> Option<u32> {
     match decision {
@@ -16,9 +25,8 @@ fn sequence(decision: &Decision) -> Option<u32> {
     }
 }
 
-#[tokio::test]
-async fn a_batch_is_decided_in_its_order() {
-    let test = TestLedger::new().await;
+async fn a_batch_is_decided_in_its_order(store: Store) {
+    let test = TestLedger::new(store).await;
     let event = test.event(2).await;
     let decisions = test.claim(&event, &["kim", "lee", "kim", "park"]).await;
     assert!(matches!(&decisions[0], Decision::Issued(c) if c.sequence.get() == 1));
@@ -28,9 +36,8 @@ async fn a_batch_is_decided_in_its_order() {
     assert_eq!(sequence(&decisions[0]), sequence(&decisions[2]));
 }
 
-#[tokio::test]
-async fn a_batch_spans_events_and_tells_unknown_ones() {
-    let test = TestLedger::new().await;
+async fn a_batch_spans_events_and_tells_unknown_ones(store: Store) {
+    let test = TestLedger::new(store).await;
     let (one, two) = (test.event(1).await, test.event(1).await);
     let user = UserId::parse("kim").expect("a user id");
     let unknown = firstcome_core::EventId::from_uuid(uuid::Uuid::now_v7());
@@ -43,9 +50,8 @@ async fn a_batch_spans_events_and_tells_unknown_ones() {
     assert!(matches!(decisions[3], Decision::AlreadyClaimed(_)));
 }
 
-#[tokio::test]
-async fn what_was_won_is_there_after_a_crash_before_and_after_settling() {
-    let test = TestLedger::new().await;
+async fn what_was_won_is_there_after_a_crash_before_and_after_settling(store: Store) {
+    let test = TestLedger::new(store).await;
     let event = test.event(10).await;
     let test = test.reopen(Purpose::Visit).await;
     let first = test.claim(&event, &["kim", "\"quoted\\", "lee"]).await;
@@ -67,9 +73,8 @@ async fn what_was_won_is_there_after_a_crash_before_and_after_settling() {
     assert_eq!(sequence(&settled[3]), Some(5));
 }
 
-#[tokio::test]
-async fn an_event_closed_by_the_clock_stays_closed_when_the_clock_steps_back() {
-    let test = TestLedger::new().await;
+async fn an_event_closed_by_the_clock_stays_closed_when_the_clock_steps_back(store: Store) {
+    let test = TestLedger::new(store).await;
     let event = test.event(10).await;
     test.clock.set(OPENS_AT + HOUR);
     assert_eq!(test.claim(&event, &["kim"]).await, [Decision::Closed]);
@@ -79,9 +84,8 @@ async fn an_event_closed_by_the_clock_stays_closed_when_the_clock_steps_back() {
     assert_eq!(test.claim(&event, &["kim"]).await, [Decision::Closed]);
 }
 
-#[tokio::test]
-async fn a_claim_after_a_change_meets_the_change() {
-    let test = TestLedger::new().await;
+async fn a_claim_after_a_change_meets_the_change(store: Store) {
+    let test = TestLedger::new(store).await;
     let event = test.event(1).await;
     assert!(matches!(test.claim(&event, &["kim"]).await[0], Decision::Issued(_)));
     assert_eq!(test.claim(&event, &["lee"]).await, [Decision::SoldOut]);
@@ -150,8 +154,8 @@ fn changed(
 }
 
 /// The rule alone, with a map for a ledger.
-async fn run(steps: Vec<Step>) {
-    let mut test = TestLedger::new().await;
+async fn run(mut test: TestLedger, steps: Vec<Step>) -> TestLedger {
+    test.clock.set(OPENS_AT);
     let event = test.event(8).await;
     let mut rule = event.rule;
     let mut holders: HashMap<UserId, Sequence> = HashMap::new();
@@ -185,6 +189,7 @@ async fn run(steps: Vec<Step>) {
         let live = test.ledger.event(event.id).await.expect("an answer").expect("the event");
         assert_eq!(live.rule.issued, rule.issued);
     }
+    test
 }
 
 fn assert_same(expected: &Verdict, found: &Decision) {
@@ -202,8 +207,8 @@ fn assert_same(expected: &Verdict, found: &Decision) {
     assert!(same, "the rule says {expected:?}, the ledger {found:?}");
 }
 
-#[test]
-fn every_history_is_decided_as_the_rule_decides_it() {
+/// Runs random histories, each on an event of its own.
+fn check_histories(store: Store) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -211,10 +216,37 @@ fn every_history_is_decided_as_the_rule_decides_it() {
         .expect("a runtime");
     let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
     let histories = prop::collection::vec(step(), 1..24);
+    // One ledger for all: a history that fails takes it along.
+    let ledger = Mutex::new(None);
     TestRunner::new(config)
         .run(&histories, |steps| {
-            runtime.block_on(run(steps));
+            let left = ledger.lock().expect("nobody panics here").take();
+            let left = runtime.block_on(async {
+                let test = match left {
+                    Some(test) => test,
+                    None => TestLedger::new(store).await,
+                };
+                run(test, steps).await
+            });
+            *ledger.lock().expect("nobody panics here") = Some(left);
             Ok(())
         })
         .expect("the ledger follows the rule");
+    let _in_runtime = runtime.enter();
+    drop(ledger);
+}
+
+#[test]
+fn every_history_is_decided_as_the_rule_decides_it_on_sqlite() {
+    check_histories(Store::Sqlite);
+}
+
+#[test]
+fn every_history_is_decided_as_the_rule_decides_it_on_postgres() {
+    check_histories(Store::Postgres);
+}
+
+#[test]
+fn every_history_is_decided_as_the_rule_decides_it_on_mariadb() {
+    check_histories(Store::MariaDb);
 }

@@ -9,7 +9,15 @@ use firstcome_core::{
 use firstcome_ledger::{CouponRecord, Decision, LedgerError};
 use uuid::Uuid;
 
-use crate::support::{HOUR, OPENS_AT, TestLedger, draft};
+use crate::support::{HOUR, OPENS_AT, Store, TestLedger, draft, on_every_store};
+
+on_every_store! {
+    what_is_written_is_read,
+    an_id_is_taken_once_and_an_unknown_one_is_none,
+    pages_are_newest_first_without_gap_or_repeat,
+    a_change_moves_version_and_time_and_a_refusal_changes_nothing,
+    claims_after_a_change_meet_the_new_validity_and_earlier_ones_keep_theirs,
+}
 
 const DAY: i64 = 24 * HOUR;
 
@@ -30,9 +38,8 @@ async fn read(test: &TestLedger, id: CouponId) -> CouponRecord {
     test.ledger.coupon(id).await.expect("the ledger answers").expect("the coupon is there")
 }
 
-#[tokio::test]
-async fn what_is_written_is_read() {
-    let test = TestLedger::new().await;
+async fn what_is_written_is_read(store: Store) {
+    let test = TestLedger::new(store).await;
     let conditions = Conditions {
         min_order_amount: MinOrderAmount::parse(20_000).expect("an amount"),
         product_ids: labels(&["P-1", "상품 \"둘\""]),
@@ -54,9 +61,8 @@ async fn what_is_written_is_read() {
     }
 }
 
-#[tokio::test]
-async fn an_id_is_taken_once_and_an_unknown_one_is_none() {
-    let test = TestLedger::new().await;
+async fn an_id_is_taken_once_and_an_unknown_one_is_none(store: Store) {
+    let test = TestLedger::new(store).await;
     let made = test.coupon(draft()).await;
     let again = test.ledger.create_coupon(made.id, draft()).await;
     assert!(matches!(again, Err(LedgerError::Duplicate)), "{again:?}");
@@ -67,9 +73,8 @@ async fn an_id_is_taken_once_and_an_unknown_one_is_none() {
     assert_eq!(changed, None);
 }
 
-#[tokio::test]
-async fn pages_are_newest_first_without_gap_or_repeat() {
-    let test = TestLedger::new().await;
+async fn pages_are_newest_first_without_gap_or_repeat(store: Store) {
+    let test = TestLedger::new(store).await;
     let mut made = Vec::new();
     for _ in 0..5 {
         made.insert(0, test.coupon(draft()).await);
@@ -87,9 +92,8 @@ async fn pages_are_newest_first_without_gap_or_repeat() {
     assert_eq!(paged, made);
 }
 
-#[tokio::test]
-async fn a_change_moves_version_and_time_and_a_refusal_changes_nothing() {
-    let test = TestLedger::new().await;
+async fn a_change_moves_version_and_time_and_a_refusal_changes_nothing(store: Store) {
+    let test = TestLedger::new(store).await;
     let made = test.coupon(draft()).await;
     test.clock.set(OPENS_AT + 1);
     let name = Name::parse("10 %").expect("a name");
@@ -109,9 +113,8 @@ async fn a_change_moves_version_and_time_and_a_refusal_changes_nothing() {
     assert_eq!(read(&test, made.id).await, expected);
 }
 
-#[tokio::test]
-async fn claims_after_a_change_meet_the_new_validity_and_earlier_ones_keep_theirs() {
-    let test = TestLedger::new().await;
+async fn claims_after_a_change_meet_the_new_validity_and_earlier_ones_keep_theirs(store: Store) {
+    let test = TestLedger::new(store).await;
     let coupon = test.coupon(draft()).await;
     let event = test.event_of(&coupon, 10).await;
     let before = test.claim(&event, &["kim"]).await;

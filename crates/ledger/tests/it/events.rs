@@ -5,7 +5,11 @@ use std::convert::Infallible;
 use firstcome_core::{EventRule, EventState, Timestamp};
 use firstcome_ledger::{EventQuery, EventRecord};
 
-use crate::support::{HOUR, OPENS_AT, TestLedger};
+use crate::support::{HOUR, OPENS_AT, Store, TestLedger, on_every_store};
+
+on_every_store! {
+    the_filter_of_each_state_is_the_rule,
+}
 
 async fn listed(test: &TestLedger, query: &EventQuery) -> Vec<EventRecord> {
     test.ledger.events(query).await.expect("a page")
@@ -27,9 +31,8 @@ async fn event(test: &TestLedger, sold_out: bool, [opened_early, paused, closed]
     change(test, &event, EventRule { opened_early, paused, closed, ..event.rule }).await;
 }
 
-#[tokio::test]
-async fn the_filter_of_each_state_is_the_rule() {
-    let test = TestLedger::new().await;
+async fn the_filter_of_each_state_is_the_rule(store: Store) {
+    let test = TestLedger::new(store).await;
     for bits in 0..16_u8 {
         let bit = |place: u8| bits >> place & 1 == 1;
         event(&test, bit(3), [bit(0), bit(1), bit(2)]).await;

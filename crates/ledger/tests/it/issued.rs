@@ -10,7 +10,16 @@ use firstcome_ledger::{
 use futures_util::TryStreamExt;
 use uuid::Uuid;
 
-use crate::support::{HOUR, OPENS_AT, TestLedger};
+use crate::support::{HOUR, OPENS_AT, Store, TestLedger, on_every_store};
+
+on_every_store! {
+    the_filter_of_each_state_is_the_rule,
+    a_users_pages_are_newest_first_without_gap_or_repeat,
+    every_way_to_a_coupon_sees_a_claim_that_is_not_settled,
+    what_is_not_there_is_none,
+    a_stream_holds_every_coupon_in_order_across_its_chunks,
+    revoking_is_once_and_for_good_and_refused_when_used,
+}
 
 const DAY: i64 = 24 * HOUR;
 
@@ -60,9 +69,8 @@ async fn listed(test: &TestLedger, query: &IssuedQuery) -> Vec<IssuedCouponRecor
     test.ledger.issued_coupons_of(query).await.expect("a page")
 }
 
-#[tokio::test]
-async fn the_filter_of_each_state_is_the_rule() {
-    let test = TestLedger::new().await;
+async fn the_filter_of_each_state_is_the_rule(store: Store) {
+    let test = TestLedger::new(store).await;
     // Untouched, used, revoked, and used and freed again; issued at two moments each, so that the
     // later half outlives the earlier.
     for micros in [0, HOUR / 2] {
@@ -94,9 +102,8 @@ async fn the_filter_of_each_state_is_the_rule() {
     }
 }
 
-#[tokio::test]
-async fn a_users_pages_are_newest_first_without_gap_or_repeat() {
-    let test = TestLedger::new().await;
+async fn a_users_pages_are_newest_first_without_gap_or_repeat(store: Store) {
+    let test = TestLedger::new(store).await;
     // Two of one moment, to be told apart by their ids.
     for micros in [0, 1, 1, 1, 2] {
         won_at(&test, micros).await;
@@ -121,9 +128,8 @@ async fn a_users_pages_are_newest_first_without_gap_or_repeat() {
     assert_eq!(paged, all);
 }
 
-#[tokio::test]
-async fn every_way_to_a_coupon_sees_a_claim_that_is_not_settled() {
-    let test = TestLedger::new().await.reopen(Purpose::Visit).await;
+async fn every_way_to_a_coupon_sees_a_claim_that_is_not_settled(store: Store) {
+    let test = TestLedger::new(store).await.reopen(Purpose::Visit).await;
     // Nothing settles in the background, and each way is the first to ask for its coupon.
     let event = test.event(10).await;
     let found = won(&test, &event, "a").await;
@@ -158,9 +164,8 @@ async fn every_way_to_a_coupon_sees_a_claim_that_is_not_settled() {
     assert_eq!(chunks.concat().last(), Some(&found));
 }
 
-#[tokio::test]
-async fn what_is_not_there_is_none() {
-    let test = TestLedger::new().await;
+async fn what_is_not_there_is_none(store: Store) {
+    let test = TestLedger::new(store).await;
     let event = test.event(1).await;
     let held = won(&test, &event, "kim").await;
     let lee = user("lee");
@@ -178,9 +183,8 @@ async fn what_is_not_there_is_none() {
     assert_eq!(test.ledger.revoke(nobodys, reason).await.expect("an answer"), None);
 }
 
-#[tokio::test]
-async fn a_stream_holds_every_coupon_in_order_across_its_chunks() {
-    let test = TestLedger::new().await;
+async fn a_stream_holds_every_coupon_in_order_across_its_chunks(store: Store) {
+    let test = TestLedger::new(store).await;
     let other = test.event(10).await;
     won(&test, &other, "kim").await;
     let event = test.event(2_500).await;
@@ -201,9 +205,8 @@ async fn a_stream_holds_every_coupon_in_order_across_its_chunks() {
     assert!(empty.is_empty());
 }
 
-#[tokio::test]
-async fn revoking_is_once_and_for_good_and_refused_when_used() {
-    let test = TestLedger::new().await;
+async fn revoking_is_once_and_for_good_and_refused_when_used(store: Store) {
+    let test = TestLedger::new(store).await;
     let coupon = won_at(&test, 0).await;
     let revoked = revoke(&test, coupon.id).await;
     assert_eq!(revoked.revoked_at, Some(Timestamp::from_micros(OPENS_AT)));

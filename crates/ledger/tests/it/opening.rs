@@ -3,37 +3,39 @@
 use std::sync::Arc;
 
 use firstcome_ledger::{LedgerError, LedgerOptions, Purpose};
-use rusqlite::Connection;
-use tempfile::TempDir;
 
-use crate::support::{TestClock, TestLedger, open};
+use crate::support::{Place, Store, TestClock, TestLedger, on_every_store, open};
 
-#[tokio::test]
-async fn a_second_server_on_the_same_data_is_refused_and_a_visitor_is_not() {
-    let test = TestLedger::new().await;
-    let second = open(test.path(), Purpose::Serve, &test.clock).await;
-    let Err(LedgerError::InUse { path }) = second else { panic!("the data is in use") };
-    assert!(path.ends_with("ledger.lock"));
-    open(test.path(), Purpose::Visit, &test.clock).await.expect("a visitor may come");
+on_every_store! {
+    a_newer_schema_is_refused_by_name_and_left_alone,
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused_by_name_and_left_alone() {
-    let test = TestLedger::new().await;
-    let (path, clock) = (test.path(), Arc::clone(&test.clock));
-    let row = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_later', 0)";
-    Connection::open(&path).and_then(|db| db.execute(row, [])).expect("the row goes in");
-    let Err(error) = open(path, Purpose::Visit, &clock).await else { panic!("it is newer") };
+async fn a_second_server_on_the_same_data_is_refused_and_a_visitor_is_not() {
+    let test = TestLedger::new(Store::Sqlite).await;
+    let second = open(test.place(), Purpose::Serve, &test.clock).await;
+    let Err(LedgerError::InUse { path }) = second else { panic!("the data is in use") };
+    assert!(path.ends_with("ledger.lock"));
+    open(test.place(), Purpose::Visit, &test.clock).await.expect("a visitor may come");
+}
+
+async fn a_newer_schema_is_refused_by_name_and_left_alone(store: Store) {
+    let test = TestLedger::new(store).await;
+    test.tamper("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_later', 0)")
+        .await;
+    let Err(error) = open(test.place(), Purpose::Visit, &test.clock).await else {
+        panic!("it is newer")
+    };
     assert!(error.to_string().contains("m9999_later"), "{error}");
 }
 
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused_and_left_alone() {
-    let directory = TempDir::new().expect("a temporary directory");
-    let path = directory.path().join("ledger.db");
+    let place = Place::new(Store::Sqlite).await;
+    let path = place.path();
     let text = "not a database, ".repeat(1_000);
     std::fs::write(&path, &text).expect("the file is written");
-    let opened = open(path.clone(), Purpose::Serve, &Arc::new(TestClock::default())).await;
+    let opened = open(&place, Purpose::Serve, &Arc::new(TestClock::default())).await;
     let Err(LedgerError::Unusable { path: named, .. }) = opened else { panic!("it is unusable") };
     assert_eq!(named, path);
     assert_eq!(std::fs::read_to_string(&path).expect("it is still there"), text);
@@ -41,9 +43,9 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn a_visitor_does_not_make_a_ledger() {
-    let directory = TempDir::new().expect("a temporary directory");
-    let path = directory.path().join("ledger.db");
-    let opened = open(path.clone(), Purpose::Visit, &Arc::new(TestClock::default())).await;
+    let place = Place::new(Store::Sqlite).await;
+    let path = place.path();
+    let opened = open(&place, Purpose::Visit, &Arc::new(TestClock::default())).await;
     assert!(opened.is_err());
     assert!(!path.exists());
 }
@@ -64,7 +66,7 @@ fn a_url_of_another_database_is_refused_without_its_password() {
 async fn a_new_ledger_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
 
-    let test = TestLedger::new().await;
+    let test = TestLedger::new(Store::Sqlite).await;
     let mode = std::fs::metadata(test.path()).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }

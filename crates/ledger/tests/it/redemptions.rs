@@ -10,7 +10,17 @@ use firstcome_core::{
 use firstcome_ledger::{CouponRecord, Decision, EventRecord};
 use uuid::Uuid;
 
-use crate::support::{HOUR, OPENS_AT, TestLedger, draft};
+use crate::support::{HOUR, OPENS_AT, Store, TestLedger, draft, on_every_store};
+
+on_every_store! {
+    a_use_is_written_and_a_retry_gets_the_same,
+    a_refusal_writes_nothing,
+    a_cancel_frees_the_coupon_for_another_order_and_is_answered_again,
+    a_revoked_coupon_is_not_redeemed,
+    what_is_not_there_is_none,
+    benefit_and_conditions_are_the_present_ones_and_dates_those_of_the_issue,
+    of_a_hundred_orders_at_once_one_has_the_coupon,
+}
 
 const DAY: i64 = 24 * HOUR;
 
@@ -58,9 +68,8 @@ async fn used_at(test: &TestLedger, id: IssuedCouponId) -> Option<Timestamp> {
     found.expect("the coupon is there").used_at
 }
 
-#[tokio::test]
-async fn a_use_is_written_and_a_retry_gets_the_same() {
-    let test = TestLedger::new().await;
+async fn a_use_is_written_and_a_retry_gets_the_same(store: Store) {
+    let test = TestLedger::new(store).await;
     let id = won(&test, &test.event(1).await).await;
     let redemption = redeemed(&test, id, "A-1").await;
     assert_eq!(redemption.discount_amount, 5_000);
@@ -70,9 +79,8 @@ async fn a_use_is_written_and_a_retry_gets_the_same() {
     assert_eq!(redeem(&test, id, "A-2").await, Err(NotRedeemed::AlreadyUsed(redemption)));
 }
 
-#[tokio::test]
-async fn a_refusal_writes_nothing() {
-    let test = TestLedger::new().await;
+async fn a_refusal_writes_nothing(store: Store) {
+    let test = TestLedger::new(store).await;
     let id = won(&test, &test.event(1).await).await;
     test.clock.set(OPENS_AT + 30 * DAY);
     assert_eq!(redeem(&test, id, "A-1").await, Err(NotRedeemed::Expired));
@@ -81,9 +89,8 @@ async fn a_refusal_writes_nothing() {
     redeemed(&test, id, "A-1").await;
 }
 
-#[tokio::test]
-async fn a_cancel_frees_the_coupon_for_another_order_and_is_answered_again() {
-    let test = TestLedger::new().await;
+async fn a_cancel_frees_the_coupon_for_another_order_and_is_answered_again(store: Store) {
+    let test = TestLedger::new(store).await;
     let id = won(&test, &test.event(1).await).await;
     let first = redeemed(&test, id, "A-1").await;
     test.clock.set(OPENS_AT + 1);
@@ -100,27 +107,24 @@ async fn a_cancel_frees_the_coupon_for_another_order_and_is_answered_again() {
     assert_eq!(redeem(&test, id, "A-2").await, Ok(Redeemed::Same(second)));
 }
 
-#[tokio::test]
-async fn a_revoked_coupon_is_not_redeemed() {
-    let test = TestLedger::new().await;
+async fn a_revoked_coupon_is_not_redeemed(store: Store) {
+    let test = TestLedger::new(store).await;
     let id = won(&test, &test.event(1).await).await;
     let reason = Label::parse("사기").expect("a reason");
     test.ledger.revoke(id, reason).await.expect("the ledger answers");
     assert_eq!(redeem(&test, id, "A-1").await, Err(NotRedeemed::Revoked));
 }
 
-#[tokio::test]
-async fn what_is_not_there_is_none() {
-    let test = TestLedger::new().await;
+async fn what_is_not_there_is_none(store: Store) {
+    let test = TestLedger::new(store).await;
     let nobodys = attempt(IssuedCouponId::from_uuid(Uuid::now_v7()), "A-1");
     assert_eq!(test.ledger.redeem(nobodys).await.expect("an answer"), None);
     let unknown = RedemptionId::from_uuid(Uuid::now_v7());
     assert_eq!(test.ledger.cancel_redemption(unknown).await.expect("an answer"), None);
 }
 
-#[tokio::test]
-async fn benefit_and_conditions_are_the_present_ones_and_dates_those_of_the_issue() {
-    let test = TestLedger::new().await;
+async fn benefit_and_conditions_are_the_present_ones_and_dates_those_of_the_issue(store: Store) {
+    let test = TestLedger::new(store).await;
     let coupon = test.coupon(draft()).await;
     let id = won(&test, &test.event_of(&coupon, 1).await).await;
     let change = |found: &CouponRecord| {
@@ -136,9 +140,8 @@ async fn benefit_and_conditions_are_the_present_ones_and_dates_those_of_the_issu
     assert_eq!(redeemed(&test, id, "A-1").await.discount_amount, 700);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_a_hundred_orders_at_once_one_has_the_coupon() {
-    let test = TestLedger::new().await;
+async fn of_a_hundred_orders_at_once_one_has_the_coupon(store: Store) {
+    let test = TestLedger::new(store).await;
     let id = won(&test, &test.event(1).await).await;
     let tasks: Vec<_> = (0..100)
         .map(|n| {

@@ -1,8 +1,9 @@
-//! A ledger in a directory of its own, with a clock that stands until it is moved.
+//! A ledger in a directory or a database of its own, with a clock that stands until it is moved.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use firstcome_core::{
     Amount, Benefit, Clock, Conditions, CouponDraft, CouponId, Currency, Days, EventId, EventRule,
@@ -10,8 +11,9 @@ use firstcome_core::{
 };
 use firstcome_ledger::{
     Claim, CouponRecord, Decision, EventRecord, Ledger, LedgerError, LedgerOptions, NewEvent,
-    Purpose,
+    Purpose, ServerClock,
 };
+use firstcome_testkit::database::{Engine, TestDatabase};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -34,39 +36,136 @@ impl Clock for TestClock {
     }
 }
 
+/// What a ledger may be on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    Sqlite,
+    Postgres,
+    MariaDb,
+}
+
+/// Makes a test of each function, on every store.
+macro_rules! on_every_store {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite { $crate::support::on_store! { Sqlite: $($test),+ } }
+        mod postgres { $crate::support::on_store! { Postgres: $($test),+ } }
+        mod mariadb { $crate::support::on_store! { MariaDb: $($test),+ } }
+    };
+}
+
+/// Makes a test of each function, on one store.
+macro_rules! on_store {
+    ($store:ident: $($test:ident),+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test($crate::support::Store::$store).await;
+            }
+        )+
+    };
+}
+
+pub(crate) use {on_every_store, on_store};
+
 pub(crate) struct TestLedger {
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<TestClock>,
-    directory: TempDir,
+    place: Place,
+}
+
+/// Where a ledger's rows are.
+pub(crate) enum Place {
+    Directory(TempDir),
+    Database(TestDatabase),
+}
+
+impl Place {
+    pub(crate) async fn new(store: Store) -> Self {
+        let database = |engine| async move { Self::Database(TestDatabase::new(engine).await) };
+        match store {
+            Store::Sqlite => Self::Directory(TempDir::new().expect("a temporary directory")),
+            Store::Postgres => database(Engine::Postgres).await,
+            Store::MariaDb => database(Engine::MariaDb).await,
+        }
+    }
+
+    /// The file of an embedded ledger.
+    pub(crate) fn path(&self) -> PathBuf {
+        match self {
+            Self::Directory(directory) => directory.path().join("ledger.db"),
+            Self::Database(_) => panic!("not a file"),
+        }
+    }
+
+    pub(crate) fn options(&self, purpose: Purpose) -> LedgerOptions {
+        match self {
+            Self::Directory(_) => LedgerOptions::embedded(self.path(), purpose),
+            Self::Database(database) => {
+                let options = LedgerOptions::parse_url(database.url(), purpose);
+                let mut options = options.expect("a URL");
+                // The time is the test's to move.
+                options.server_clock = ServerClock::Process;
+                // A busy machine is no dead one.
+                options.limits.acquire_timeout = Duration::from_secs(20);
+                options.limits.statement_timeout = Duration::from_secs(20);
+                options
+            }
+        }
+    }
 }
 
 impl TestLedger {
-    pub(crate) async fn new() -> Self {
-        let directory = TempDir::new().expect("a temporary directory");
+    pub(crate) async fn new(store: Store) -> Self {
+        let place = Place::new(store).await;
         let clock = Arc::new(TestClock(AtomicI64::new(OPENS_AT)));
-        let path = directory.path().join("ledger.db");
-        let ledger = open(path, Purpose::Serve, &clock).await.expect("a new ledger opens");
-        Self { ledger, clock, directory }
+        let ledger = open(&place, Purpose::Serve, &clock).await.expect("a new ledger opens");
+        Self { ledger, clock, place }
     }
 
+    /// The file of an embedded ledger.
     pub(crate) fn path(&self) -> PathBuf {
-        self.directory.path().join("ledger.db")
+        self.place.path()
     }
 
-    /// Lets go of the ledger and opens it again, as after a crash. As a visitor nothing settles in
-    /// the background.
+    pub(crate) const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Runs SQL beside the ledger, with no check of values in the way. It may say `{uuid}` for a
+    /// new id, and `{on}` between an index and its table.
+    pub(crate) async fn tamper(&self, sql: &str) {
+        let words = |uuid: &str, on: &str| sql.replace("{uuid}", uuid).replace("{on}", on);
+        match &self.place {
+            Place::Directory(_) => {
+                let sql = words("randomblob(16)", "--");
+                let sql = format!("PRAGMA ignore_check_constraints = ON;\n{sql}");
+                let db = rusqlite::Connection::open(self.path()).expect("the file opens");
+                db.execute_batch(&sql).expect(&sql);
+            }
+            Place::Database(database) if database.engine() == Engine::Postgres => {
+                database.execute(NO_CHECKS_ON_POSTGRES).await;
+                database.execute(&words("gen_random_uuid()", "--")).await;
+            }
+            Place::Database(database) => {
+                let sql = words("UNHEX(REPLACE(UUID(), '-', ''))", "ON");
+                database.execute(&format!("SET SESSION check_constraint_checks = 0;\n{sql}")).await;
+            }
+        }
+    }
+
+    /// Lets go of the ledger and opens it again, as after a crash. As a visitor of an embedded
+    /// ledger nothing settles in the background.
     pub(crate) async fn reopen(self, purpose: Purpose) -> Self {
-        let Self { ledger, clock, directory } = self;
+        let Self { ledger, clock, place } = self;
         drop(ledger);
-        let path = directory.path().join("ledger.db");
         let ledger = loop {
-            match open(path.clone(), purpose, &clock).await {
+            match open(&place, purpose, &clock).await {
                 // The background task may be at work on it for a moment longer.
                 Err(LedgerError::InUse { .. }) => tokio::task::yield_now().await,
                 opened => break opened.expect("the ledger opens again"),
             }
         };
-        Self { ledger, clock, directory }
+        Self { ledger, clock, place }
     }
 
     /// Settles everything, as a server does when it stops, and opens the ledger again.
@@ -139,10 +238,19 @@ pub(crate) fn draft() -> CouponDraft {
 }
 
 pub(crate) async fn open(
-    path: PathBuf,
+    place: &Place,
     purpose: Purpose,
     clock: &Arc<TestClock>,
 ) -> Result<Ledger, LedgerError> {
-    let options = LedgerOptions::embedded(path, purpose);
-    Ledger::open(options, Arc::clone(clock) as Arc<dyn Clock>).await
+    Ledger::open(place.options(purpose), Arc::clone(clock) as Arc<dyn Clock>).await
 }
+
+/// Drops every check of values.
+const NO_CHECKS_ON_POSTGRES: &str = "
+    DO $$ DECLARE found record; BEGIN
+        FOR found IN SELECT conrelid::regclass AS of_table, conname FROM pg_constraint
+                     WHERE contype = 'c' AND connamespace = 'public'::regnamespace
+        LOOP
+            EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', found.of_table, found.conname);
+        END LOOP;
+    END $$";
