@@ -112,7 +112,7 @@ async fn what_was_tampered_with_is_named(store: Store) {
         ("UPDATE issued_coupons SET user_id = 'x' WHERE sequence = 1", &["ids_match"]),
         ("UPDATE issued_coupons SET id = {uuid} WHERE sequence = 1", &["ids_match"]),
         (
-            "DROP INDEX issued_coupons_holder {on} issued_coupons
+            "DROP INDEX issued_coupons_user_event {on} issued_coupons
              ; UPDATE issued_coupons SET user_id = 'lee' WHERE sequence = 1",
             &["distinct_users_equal_rows", "ids_match"],
         ),
