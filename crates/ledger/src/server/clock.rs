@@ -26,16 +26,20 @@ impl DatabaseClock {
         self.process.now()
     }
 
-    /// Takes in what the database told, in microseconds since the epoch, when it was asked after
-    /// `asked` by the process's clock and has answered by now. Answers the moment that decides.
-    pub(crate) fn observe(&self, asked: Timestamp, told_micros: i64) -> Timestamp {
+    /// The moment that decides, when the database told these microseconds since the epoch.
+    pub(crate) fn deciding(&self, told_micros: i64) -> Timestamp {
+        if self.given { self.process.now() } else { Timestamp::from_micros(told_micros) }
+    }
+
+    /// Takes in what the database told, in microseconds since the epoch, when it was asked at
+    /// `asked` by the process's clock and has answered by now.
+    pub(crate) fn observe(&self, asked: Timestamp, told_micros: i64) {
         if self.given {
-            return self.process.now();
+            return;
         }
         let answered = self.process.now().as_micros();
         let between = asked.as_micros() + (answered - asked.as_micros()) / 2;
         self.ahead_micros.store(told_micros - between, Ordering::Relaxed);
-        Timestamp::from_micros(told_micros)
     }
 
     /// Microseconds that the database's clock is ahead of the process's.
@@ -68,7 +72,8 @@ mod tests {
         let clock = DatabaseClock::new(Arc::clone(&process) as Arc<dyn Clock>, false);
         let asked = process.now();
         process.0.store(1_010, Ordering::Relaxed);
-        assert_eq!(clock.observe(asked, 300_000_005).as_micros(), 300_000_005);
+        clock.observe(asked, 300_000_005);
+        assert_eq!(clock.deciding(5).as_micros(), 5);
         assert_eq!(clock.now().as_micros(), 300_000_010);
         process.0.store(2_010, Ordering::Relaxed);
         assert_eq!(clock.now().as_micros(), 300_001_010);
@@ -78,7 +83,8 @@ mod tests {
     fn a_given_clock_stays() {
         let process: Arc<dyn Clock> = Arc::new(Standing(AtomicI64::new(1_000)));
         let clock = DatabaseClock::new(process, true);
-        assert_eq!(clock.observe(Timestamp::from_micros(1_000), 5).as_micros(), 1_000);
+        clock.observe(Timestamp::from_micros(1_000), 5);
+        assert_eq!(clock.deciding(5).as_micros(), 1_000);
         assert_eq!(clock.now().as_micros(), 1_000);
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::{MissedTickBehavior, interval};
 pub(crate) use address::{Address, Driver};
 pub(crate) use clock::DatabaseClock;
 pub(crate) use session::{
-    Session, mysql_options, mysql_session, postgres_session, refuse_postgres_replica,
+    POSTGRES_NOW, Session, mysql_options, mysql_session, postgres_session, refuse_postgres_replica,
 };
 
 use crate::claim::server::Claims;
@@ -135,7 +135,7 @@ async fn look_at_clock(
 ) -> Result<(), LedgerError> {
     let backend = db.get_database_backend();
     let now = match backend {
-        DbBackend::Postgres => session::POSTGRES_NOW,
+        DbBackend::Postgres => POSTGRES_NOW,
         _ => session::MYSQL_NOW,
     };
     let select = Statement::from_string(backend, format!("SELECT {now} AS now"));

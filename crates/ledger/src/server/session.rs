@@ -131,6 +131,7 @@ pub(crate) fn postgres_session(
     let mut settings = vec![
         ("default_transaction_isolation", "read committed".to_owned()),
         ("synchronous_commit", "on".to_owned()),
+        ("standard_conforming_strings", "on".to_owned()),
         ("statement_timeout", limit.to_string()),
         ("lock_timeout", limit.to_string()),
         // A process that was cut off in the middle must not hold its locks for long.

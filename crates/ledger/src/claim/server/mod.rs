@@ -1,8 +1,8 @@
 //! The claim transaction on a database server.
 //!
-//! One transaction a batch: lock the events' rows, in the order of their ids; then read the
-//! database's clock and what users of the batch hold; decide by the rule; insert the winners in
-//! one statement and move the counters; commit. Each statement is constant and prepared once. The
+//! One transaction a batch: lock the events' rows, in the order of their ids; then read what users
+//! of the batch hold and the database's clock; decide by the rule; insert the winners in one
+//! statement and move the counters; commit. Each statement is constant and prepared once. The
 //! isolation level is READ COMMITTED: what is read after the lock is everything that was committed
 //! before it.
 //!
@@ -41,24 +41,37 @@ pub(crate) trait ClaimConnection: Sized + Send {
 
     async fn connect(options: &Self::Options, limits: &Limits) -> Result<Self, Error>;
 
-    /// Begins a transaction.
-    async fn begin(&mut self) -> Result<(), Error>;
+    /// Begins a transaction, locks those of the events that there are, in this order, and reads
+    /// what the users hold and the clock.
+    async fn look(&mut self, asked: &[Asked<'_>]) -> Result<Seen, LedgerError>;
 
-    /// Locks those of the events that there are, in the order of their ids.
-    async fn lock(&mut self, ids: &[EventId]) -> Result<Vec<LiveEvent>, LedgerError>;
-
-    /// The database's clock, in microseconds since the epoch, and what these users hold.
-    async fn held(
-        &mut self,
-        asked: &[(EventNo, &UserId)],
-    ) -> Result<(i64, Vec<issued_coupon::Model>), Error>;
-
-    /// Inserts the winners and moves the counters.
-    async fn write(&mut self, wins: &[&Win], moves: &[Move]) -> Result<(), Error>;
-
-    async fn commit(&mut self) -> Result<(), Error>;
+    /// Inserts the winners, moves the counters, and commits.
+    async fn write(&mut self, wins: &[&Win], moves: &[Move]) -> Result<(), NotCommitted>;
 
     async fn rollback(&mut self) -> Result<(), Error>;
+}
+
+/// Whose coupons of an event are looked up.
+pub(crate) struct Asked<'a> {
+    event_id: EventId,
+    users: Vec<&'a UserId>,
+}
+
+/// What a transaction begins with.
+#[derive(Default)]
+pub(crate) struct Seen {
+    events: Vec<LiveEvent>,
+    held: Vec<issued_coupon::Model>,
+    /// The database's clock after the locks were had, in microseconds since the epoch.
+    now_micros: i64,
+}
+
+/// Why a transaction is not known to be committed.
+pub(crate) enum NotCommitted {
+    /// Nothing of it was written.
+    Refused(LedgerError),
+    /// The answer was lost.
+    Unknown(LedgerError),
 }
 
 /// What becomes of an event's row.
@@ -198,15 +211,15 @@ impl<C: ClaimConnection> Claimer<C> {
         }
         let begun = Instant::now();
         let wins: Vec<&Win> = decided.wins().collect();
-        let write = async { Ok(connection.write(&wins, &moves).await?) };
-        self.in_time(write).await.map_err(&failed)?;
-        match self.in_time(async { Ok(connection.commit().await?) }).await {
+        let written = timeout(self.limits.statement_timeout, connection.write(&wins, &moves)).await;
+        match written.unwrap_or(Err(NotCommitted::Unknown(LedgerError::Late))) {
             Ok(()) => {
                 self.metrics.commit.record(begun.elapsed());
                 self.give_back(connected);
                 Ok(decided)
             }
-            Err(error) => {
+            Err(NotCommitted::Refused(error)) => Err(failed(error)),
+            Err(NotCommitted::Unknown(error)) => {
                 // Its locks must go before anyone can look.
                 drop(connected);
                 Err(Failure::Unknown(Box::new(decided), error))
@@ -216,75 +229,55 @@ impl<C: ClaimConnection> Claimer<C> {
 
     /// Locks, looks and decides.
     async fn decide(&self, connection: &mut C, groups: Vec<Group>) -> Result<Decided, LedgerError> {
-        connection.begin().await?;
-        let mut ids: Vec<EventId> = groups.iter().map(|group| group.event_id).collect();
-        ids.sort_unstable_by_key(|id| id.as_uuid());
-        let mut events = connection.lock(&ids).await?;
-        let mut located = Vec::with_capacity(events.len());
-        for group in groups {
-            if let Some(index) = events.iter().position(|event| event.id == group.event_id) {
-                located.push((events.swap_remove(index), group));
-            }
-        }
-        let asked: Vec<(EventNo, &UserId)> = located
+        let asked = groups
             .iter()
-            .filter(|(event, _)| event.rule.issued > 0)
-            .flat_map(|(event, group)| group.users.iter().map(|user| (event.no, user)))
-            .collect();
-        let (now, held) =
-            self.held(connection, &asked, located.iter().map(|(event, _)| event)).await?;
-        let groups = located.into_iter().map(|(event, group)| {
+            .map(|group| Asked { event_id: group.event_id, users: group.users.iter().collect() });
+        let (mut events, held, now) = self.look(connection, asked.collect()).await?;
+        let groups = groups.into_iter().filter_map(|group| {
+            let index = events.iter().position(|event| event.id == group.event_id)?;
+            let event = events.swap_remove(index);
             let group = group.decide(&event, &held, now);
-            (event, group)
+            Some((event, group))
         });
         Ok(Decided { groups: groups.collect(), held })
     }
 
-    /// What users hold, and the moment that decides.
-    async fn held<'a>(
+    /// The events, what users hold of them, and the moment that decides.
+    async fn look(
         &self,
         connection: &mut C,
-        asked: &[(EventNo, &UserId)],
-        events: impl Iterator<Item = &'a LiveEvent> + Clone,
-    ) -> Result<(Timestamp, Held), LedgerError> {
-        let before = self.clock.process_now();
-        let (told, rows) = connection.held(asked).await?;
-        let now = self.clock.observe(before, told);
-        let mut held = Held::with_capacity(rows.len());
-        for row in rows {
+        mut asked: Vec<Asked<'_>>,
+    ) -> Result<(Vec<LiveEvent>, Held, Timestamp), LedgerError> {
+        asked.sort_unstable_by_key(|asked| asked.event_id.as_uuid());
+        let seen = connection.look(&asked).await?;
+        let record = |row: issued_coupon::Model| {
             let no = records::event_no(row.event_no)?;
-            let event = events.clone().find(|event| event.no == no).expect("it was asked for");
+            let event = seen.events.iter().find(|event| event.no == no);
+            let event = event.expect("only what is held of these events is read");
             let record = records::issued_coupon(&row, event.id, event.coupon_id, &self.key)?;
-            held.insert(record.id, record);
-        }
-        Ok((now, held))
+            Ok((record.id, record))
+        };
+        let held: Held = seen.held.into_iter().map(record).collect::<Result<_, LedgerError>>()?;
+        Ok((seen.events, held, self.clock.deciding(seen.now_micros)))
     }
 
     /// Whether the winners of a transaction whose end is unknown are there.
     async fn is_committed(&self, decided: &Decided) -> Result<bool, LedgerError> {
         let mut connected = self.connect().await?;
-        let connection = &mut connected.connection;
-        let look = async {
-            connection.begin().await?;
-            let mut ids: Vec<EventId> = decided.groups.iter().map(|(event, _)| event.id).collect();
-            ids.sort_unstable_by_key(|id| id.as_uuid());
-            // Waits for a commit that is still under way.
-            let events = connection.lock(&ids).await?;
-            let asked: Vec<(EventNo, &UserId)> =
-                decided.wins().map(|win| (win.event_no, &win.user_id)).collect();
-            let (_, held) = self.held(connection, &asked, events.iter()).await?;
-            connection.rollback().await?;
-            Ok(held)
-        };
-        let held = self.in_time(look).await?;
+        let asked = decided.groups.iter().map(|(event, group)| Asked {
+            event_id: event.id,
+            users: group.wins.iter().map(|win| &win.user_id).collect(),
+        });
+        // The locks wait for a commit that is still under way.
+        let look = self.look(&mut connected.connection, asked.collect());
+        let (_, held, _) = self.in_time(look).await?;
         let found = decided.wins().filter(|win| {
             held.get(&win.id).is_some_and(|record| {
                 record.sequence == win.sequence && record.issued_at == win.issued_at
             })
         });
         match (found.count(), decided.wins().count()) {
-            // Whether the clock has closed an event is decided anew.
-            (_, 0) => Ok(false),
+            // Without a winner the batch is decided anew.
             (0, _) => Ok(false),
             (found, wins) if found == wins => Ok(true),
             _ => Err(LedgerError::Corrupt("half of a transaction is there".to_owned())),

@@ -1,12 +1,12 @@
-//! The claim transaction's statements for MySQL and MariaDB. A list is one argument, as JSON.
+//! The claim transaction's statements for MySQL and MariaDB, prepared at their first use. A list is
+//! one argument, as JSON.
 
-use firstcome_core::{EventId, EventNo, UserId};
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{Connection, Error, Executor, MySqlConnection, Row};
 use uuid::Uuid;
 
 use super::super::batch::{LiveEvent, Win};
-use super::{ClaimConnection, Move};
+use super::{Asked, ClaimConnection, Move, NotCommitted, Seen};
 use crate::entity::issued_coupon;
 use crate::records::{EventColumns, signed_no};
 use crate::server::{Session, mysql_options, mysql_session};
@@ -15,16 +15,13 @@ use crate::{LedgerError, Limits};
 /// In the order of the list. The coupons are read, not locked: many events may be of one.
 const LOCK: &str = "
     SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at, e.opened_early,
-           e.paused, e.closed
+           e.paused, e.closed,
+           (SELECT c.valid_from FROM coupons AS c WHERE c.id = e.coupon_id),
+           (SELECT c.valid_until FROM coupons AS c WHERE c.id = e.coupon_id),
+           (SELECT c.valid_days FROM coupons AS c WHERE c.id = e.coupon_id)
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS asked
          STRAIGHT_JOIN events AS e ON e.id = UNHEX(asked.id)
     FOR UPDATE";
-
-const VALIDITIES: &str = "
-    SELECT e.no, c.valid_from, c.valid_until, c.valid_days
-    FROM JSON_TABLE(?, '$[*]' COLUMNS (no BIGINT PATH '$')) AS asked
-         STRAIGHT_JOIN events AS e ON e.no = asked.no
-         STRAIGHT_JOIN coupons AS c ON c.id = e.coupon_id";
 
 /// One row at least: the clock's. The statement begins after the lock was had.
 const HELD: &str = "
@@ -36,7 +33,7 @@ const HELD: &str = "
               event_no BIGINT PATH '$[0]',
               user_id VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[1]')) AS asked
           STRAIGHT_JOIN issued_coupons AS c
-          ON c.event_no = asked.event_no AND c.user_id = asked.user_id)
+          ON c.user_id = asked.user_id AND c.event_no = asked.event_no)
          ON TRUE";
 
 const INSERT: &str = "
@@ -65,63 +62,21 @@ impl MySqlClaims {
     }
 }
 
-impl ClaimConnection for MySqlClaims {
-    type Options = MySqlConnectOptions;
-
-    async fn connect(options: &MySqlConnectOptions, limits: &Limits) -> Result<Self, Error> {
-        let mut db = MySqlConnection::connect_with(options).await?;
-        mysql_session(&mut db, Session::Claim, limits).await?;
-        Ok(Self(db))
-    }
-
-    async fn begin(&mut self) -> Result<(), Error> {
-        self.0.execute("START TRANSACTION").await.map(|_| ())
-    }
-
-    async fn lock(&mut self, ids: &[EventId]) -> Result<Vec<LiveEvent>, LedgerError> {
-        let ids: Vec<String> = ids.iter().map(|id| id.as_uuid().simple().to_string()).collect();
-        let rows = sqlx::query(LOCK).bind(json(&ids)).fetch_all(&mut self.0).await?;
-        let mut events: Vec<EventColumns> = rows.iter().map(columns).collect::<Result<_, _>>()?;
-        let numbers: Vec<i64> = events.iter().map(|event| event.no).collect();
-        let rows = sqlx::query(VALIDITIES).bind(json(&numbers)).fetch_all(&mut self.0).await?;
-        for row in rows {
-            let no: i64 = row.try_get(0)?;
-            let event = events.iter_mut().find(|event| event.no == no).expect("it was asked for");
-            event.valid_from = row.try_get(1)?;
-            event.valid_until = row.try_get(2)?;
-            event.valid_days = row.try_get::<Option<i32>, _>(3)?.map(i64::from);
-        }
-        events.into_iter().map(LiveEvent::try_from).collect()
-    }
-
-    async fn held(
-        &mut self,
-        asked: &[(EventNo, &UserId)],
-    ) -> Result<(i64, Vec<issued_coupon::Model>), Error> {
-        let asked: Vec<(i64, &str)> =
-            asked.iter().map(|(no, user)| (signed_no(*no), user.as_str())).collect();
-        let rows = sqlx::query(HELD).bind(json(&asked)).fetch_all(&mut self.0).await?;
-        let now = rows.first().ok_or(Error::RowNotFound)?.try_get(0)?;
-        let held = rows.iter().filter_map(|row| issued_row(row).transpose());
-        Ok((now, held.collect::<Result<_, _>>()?))
-    }
-
-    async fn write(&mut self, wins: &[&Win], moves: &[Move]) -> Result<(), Error> {
-        if !wins.is_empty() {
-            let rows: Vec<_> = wins
-                .iter()
-                .map(|win| {
-                    (
-                        signed_no(win.event_no),
-                        win.sequence.get(),
-                        win.id.as_uuid().simple().to_string(),
-                        win.user_id.as_str(),
-                        win.issued_at.as_micros(),
-                        win.valid_from.as_micros(),
-                        win.expires_at.as_micros(),
-                    )
-                })
-                .collect();
+impl MySqlClaims {
+    async fn insert_and_move(&mut self, wins: &[&Win], moves: &[Move]) -> Result<(), Error> {
+        let rows = wins.iter().map(|win| {
+            (
+                signed_no(win.event_no),
+                win.sequence.get(),
+                win.id.as_uuid().simple().to_string(),
+                win.user_id.as_str(),
+                win.issued_at.as_micros(),
+                win.valid_from.as_micros(),
+                win.expires_at.as_micros(),
+            )
+        });
+        let rows: Vec<_> = rows.collect();
+        if !rows.is_empty() {
             sqlx::query(INSERT).bind(json(&rows)).execute(&mut self.0).await?;
         }
         let moves: Vec<_> = moves
@@ -130,9 +85,44 @@ impl ClaimConnection for MySqlClaims {
             .collect();
         sqlx::query(MOVE).bind(json(&moves)).execute(&mut self.0).await.map(|_| ())
     }
+}
 
-    async fn commit(&mut self) -> Result<(), Error> {
-        self.0.execute("COMMIT").await.map(|_| ())
+impl ClaimConnection for MySqlClaims {
+    type Options = MySqlConnectOptions;
+
+    async fn connect(options: &MySqlConnectOptions, limits: &Limits) -> Result<Self, Error> {
+        let mut db = MySqlConnection::connect_with(options).await?;
+        mysql_session(&mut db, Session::Claim, limits).await?;
+        // A transaction begins with its first statement.
+        db.execute("SET SESSION autocommit = 0").await?;
+        Ok(Self(db))
+    }
+
+    async fn look(&mut self, asked: &[Asked<'_>]) -> Result<Seen, LedgerError> {
+        let ids: Vec<String> =
+            asked.iter().map(|asked| asked.event_id.as_uuid().simple().to_string()).collect();
+        let rows = sqlx::query(LOCK).bind(json(&ids)).fetch_all(&mut self.0).await?;
+        let events: Vec<LiveEvent> = rows.iter().map(live_event).collect::<Result<_, _>>()?;
+        let no = |id| events.iter().find(|event| event.id == id).map(|event| event.no);
+        let users: Vec<(i64, &str)> = asked
+            .iter()
+            .filter_map(|asked| Some((no(asked.event_id)?, &asked.users)))
+            .flat_map(|(no, users)| users.iter().map(move |user| (signed_no(no), user.as_str())))
+            .collect();
+        let rows = sqlx::query(HELD).bind(json(&users)).fetch_all(&mut self.0).await?;
+        let clock = rows.first().ok_or(Error::RowNotFound)?;
+        let now_micros = clock.try_get(0)?;
+        let held = rows.iter().filter_map(|row| issued_row(row).transpose());
+        Ok(Seen { events, now_micros, held: held.collect::<Result<_, _>>()? })
+    }
+
+    async fn write(&mut self, wins: &[&Win], moves: &[Move]) -> Result<(), NotCommitted> {
+        let written = self.insert_and_move(wins, moves).await;
+        written.map_err(|error| NotCommitted::Refused(error.into()))?;
+        match self.0.execute("COMMIT").await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(NotCommitted::Unknown(error.into())),
+        }
     }
 
     async fn rollback(&mut self) -> Result<(), Error> {
@@ -145,9 +135,8 @@ fn json<T: serde::Serialize>(values: &[T]) -> String {
     serde_json::to_string(values).expect("texts and numbers serialize")
 }
 
-/// An event's own columns.
-fn columns(row: &MySqlRow) -> Result<EventColumns, Error> {
-    Ok(EventColumns {
+fn live_event(row: &MySqlRow) -> Result<LiveEvent, LedgerError> {
+    EventColumns {
         no: row.try_get(0)?,
         id: row.try_get::<Uuid, _>(1)?,
         coupon_id: row.try_get::<Uuid, _>(2)?,
@@ -158,10 +147,11 @@ fn columns(row: &MySqlRow) -> Result<EventColumns, Error> {
         opened_early: row.try_get(7)?,
         paused: row.try_get(8)?,
         closed: row.try_get(9)?,
-        valid_from: None,
-        valid_until: None,
-        valid_days: None,
-    })
+        valid_from: row.try_get(10)?,
+        valid_until: row.try_get(11)?,
+        valid_days: row.try_get::<Option<i32>, _>(12)?.map(i64::from),
+    }
+    .try_into()
 }
 
 /// A row of what is held; none for the clock's alone.
