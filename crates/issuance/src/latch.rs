@@ -8,12 +8,17 @@
 //!   its latch goes, a build under way is spoiled, and none begins;
 //! - a build begins by taking the event's slot and only then reads the event, sold out and with
 //!   all its winners; it is installed only if the slot is still its own;
-//! - outside its window a latch answers nothing.
+//! - outside its window a latch answers nothing;
+//! - where other processes may change the event, a [`watch`] looks for that all the time, and while
+//!   it cannot no latch answers.
 //!
 //! A look-up takes no lock.
 
+pub(crate) mod watch;
+
 use std::collections::HashMap;
 use std::hash::RandomState;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -35,6 +40,8 @@ pub(crate) struct Latch {
     from: Timestamp,
     /// … until just before here.
     until: Timestamp,
+    /// The event's version when it was read.
+    version: u64,
     winners: BloomFilter<RandomState>,
 }
 
@@ -50,6 +57,8 @@ pub(crate) enum Lookup {
 /// The latches of a process.
 pub(crate) struct Latches {
     slots: ArcSwap<HashMap<EventId, Slot>>,
+    /// Whether no change by another process can have been missed for long.
+    trusted: AtomicBool,
     /// Whoever changes `slots` holds it.
     book: Mutex<Book>,
     latches_max: usize,
@@ -89,8 +98,8 @@ pub(crate) struct Hold {
 }
 
 impl Latch {
-    /// An empty latch of an event that is sold out now; none for any other.
-    pub(crate) fn new(rule: &EventRule, now: Timestamp) -> Option<Self> {
+    /// An empty latch of an event that is sold out now, at this version; none for any other.
+    pub(crate) fn new(rule: &EventRule, version: u64, now: Timestamp) -> Option<Self> {
         if rule.state(now) != EventState::SoldOut {
             return None;
         }
@@ -99,7 +108,7 @@ impl Latch {
         let winners = BloomFilter::with_num_bits(rule.quantity.get() as usize * BITS_PER_WINNER)
             .hasher(RandomState::new())
             .hashes(HASHES);
-        Some(Self { from, until: rule.window.closes_at(), winners })
+        Some(Self { from, until: rule.window.closes_at(), version, winners })
     }
 
     /// Adds a winner.
@@ -125,6 +134,7 @@ impl Latches {
     pub(crate) fn new(config: &IssuanceConfig, metrics: Metrics) -> Self {
         Self {
             slots: ArcSwap::default(),
+            trusted: AtomicBool::new(true),
             book: Mutex::default(),
             latches_max: config.latches_max,
             bytes_max: config.latch_bytes_max,
@@ -135,9 +145,27 @@ impl Latches {
     /// What memory knows about a claim. The clock is read only if there is a latch.
     pub(crate) fn lookup(&self, event: EventId, user: &UserId, clock: &dyn Clock) -> Lookup {
         match self.slots.load().get(&event) {
-            Some(Slot::Latched(latch)) => latch.lookup(user, clock.now()),
-            Some(Slot::Building(_) | Slot::Resting(_)) | None => Lookup::AskDecider,
+            Some(Slot::Latched(latch)) if self.trusted.load(Ordering::Relaxed) => {
+                latch.lookup(user, clock.now())
+            }
+            Some(Slot::Latched(_) | Slot::Building(_) | Slot::Resting(_)) | None => {
+                Lookup::AskDecider
+            }
         }
+    }
+
+    /// The events that have a latch, each with the version that it was read at.
+    pub(crate) fn versions(&self) -> Vec<(EventId, u64)> {
+        let version = |(event, slot): (&EventId, &Slot)| match slot {
+            Slot::Latched(latch) => Some((*event, latch.version)),
+            Slot::Building(_) | Slot::Resting(_) => None,
+        };
+        self.slots.load().iter().filter_map(version).collect()
+    }
+
+    /// Lets the latches answer, or not for now.
+    pub(crate) fn trust(&self, trusted: bool) {
+        self.trusted.store(trusted, Ordering::Relaxed);
     }
 
     /// The decider says that the event is sold out: the right to build its latch, unless it has

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::lane::{self, Lanes, NotDrained};
+use crate::latch::watch::watch;
 use crate::latch::{Build, Latch, Latches, Lookup};
 use crate::metrics::Metrics;
 use crate::strategy::{LedgerStrategy, Strategy};
@@ -23,6 +24,8 @@ const RESTS_PER_BUILD: u32 = 4;
 pub struct Issuance {
     lanes: Lanes,
     builder: JoinHandle<()>,
+    /// Where other processes change events too.
+    watch: Option<JoinHandle<()>>,
 }
 
 /// What calls go to; cheap to clone.
@@ -76,8 +79,10 @@ impl Issuance {
             latches: Arc::clone(&latches),
         };
         let builder = tokio::spawn(builder.run(asked));
+        let watch =
+            ledger.is_shared().then(|| tokio::spawn(watch(ledger.clone(), Arc::clone(&latches))));
         let inner = Inner { ledger, clock, lanes: lanes.handle(), latches, builds, metrics };
-        Ok((Self { lanes, builder }, IssuanceHandle { inner: Arc::new(inner) }))
+        Ok((Self { lanes, builder, watch }, IssuanceHandle { inner: Arc::new(inner) }))
     }
 
     /// Refuses new claims, answers all that were accepted, and ends.
@@ -86,6 +91,9 @@ impl Issuance {
     /// [`NotDrained`] when that takes longer than `deadline`; who still waits is told `in_doubt`.
     pub async fn shutdown(self, deadline: Duration) -> Result<(), NotDrained> {
         self.builder.abort();
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
         self.lanes.drain(deadline).await
     }
 }
@@ -185,7 +193,8 @@ impl Builder {
     /// The latch of an event with all its winners; none if it is not sold out.
     pub(crate) async fn read(&self, event: EventId) -> Result<Option<Latch>, LedgerError> {
         let Some(record) = self.ledger.event(event).await? else { return Ok(None) };
-        let Some(latch) = Latch::new(&record.rule, self.clock.now()) else { return Ok(None) };
+        let latch = Latch::new(&record.rule, record.version, self.clock.now());
+        let Some(latch) = latch else { return Ok(None) };
         let add = |(latch, winners): &mut (Latch, u32), user: &str| {
             latch.add(user);
             *winners += 1;

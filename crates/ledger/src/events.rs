@@ -9,9 +9,15 @@ use sea_orm::{
     ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 
+use uuid::Uuid;
+
 use crate::claim::sqlite::IssuedCounts;
 use crate::entity::event::{ActiveModel, Column, Entity};
+use crate::records::sound;
 use crate::{Engine, EventRecord, Ledger, LedgerError};
+
+/// Ids that are asked for at once.
+const IDS_MAX: usize = 1_000;
 
 /// An event to be made.
 #[derive(Debug, Clone)]
@@ -65,6 +71,30 @@ impl Ledger {
         let counts = self.issued_live();
         let rows = select.order_by_desc(Column::Id).limit(query.limit).all(self.reader());
         rows.await?.into_iter().map(|row| live(row.try_into()?, &counts)).collect()
+    }
+
+    /// The versions of those of these events that there are.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn event_versions(
+        &self,
+        ids: &[EventId],
+    ) -> Result<Vec<(EventId, u64)>, LedgerError> {
+        let mut versions = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(IDS_MAX) {
+            let rows = Entity::find()
+                .select_only()
+                .columns([Column::Id, Column::Version])
+                .filter(Column::Id.is_in(ids.iter().map(|id| id.as_uuid())))
+                .into_tuple::<(Uuid, i64)>()
+                .all(self.reader());
+            for (id, version) in rows.await? {
+                let version = sound(u64::try_from(version), "events.version")?;
+                versions.push((EventId::from_uuid(id), version));
+            }
+        }
+        Ok(versions)
     }
 
     /// Makes an event; none when there is no such coupon.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::*;
 
 const NOW: Timestamp = draft::OPENS_AT;
+const VERSION: u64 = 7;
 const ENDED: Timestamp = draft::CLOSES_AT;
 
 fn latches(latches_max: usize, latch_bytes_max: usize) -> Arc<Latches> {
@@ -28,13 +29,28 @@ fn sold_out(quantity: u32) -> EventRule {
 /// The latch of an event that these users sold out.
 fn latch(winners: &[&str]) -> Option<Latch> {
     let quantity = u32::try_from(winners.len()).expect("few");
-    let mut latch = Latch::new(&sold_out(quantity), NOW)?;
+    let mut latch = Latch::new(&sold_out(quantity), VERSION, NOW)?;
     winners.iter().for_each(|winner| latch.add(winner));
     Some(latch)
 }
 
 fn look(latches: &Latches, event: EventId, name: &str) -> Lookup {
     latches.lookup(event, &user(name), &ManualClock::new(NOW))
+}
+
+#[test]
+fn without_trust_every_latch_is_silent_and_afterwards_as_it_was() {
+    let (latches, event) = (latches(10, 1 << 20), event());
+    let build = latches.begin(event, NOW).expect("nobody builds");
+    assert_eq!(latches.versions(), []);
+    latches.finish(build, latch(&["kim"]), NOW);
+    assert_eq!(latches.versions(), [(event, VERSION)]);
+    let told = |_| look(&latches, event, "park") == Lookup::SoldOut;
+    let before = (0..8).map(told).collect::<Vec<_>>();
+    latches.trust(false);
+    assert_eq!(look(&latches, event, "park"), Lookup::AskDecider);
+    latches.trust(true);
+    assert_eq!((0..8).map(told).collect::<Vec<_>>(), before);
 }
 
 #[test]
@@ -67,7 +83,7 @@ fn a_latch_answers_within_the_window_only() {
     assert!(!asked(&by_clock, NOW) && !asked(&by_clock, last));
     assert!(asked(&by_clock, ENDED), "closed");
     let early = EventRule { opened_early: true, ..sold_out(1) };
-    let by_hand = Latch::new(&early, before).expect("sold out before its window");
+    let by_hand = Latch::new(&early, VERSION, before).expect("sold out before its window");
     assert!(!asked(&by_hand, before));
 }
 
@@ -79,10 +95,10 @@ fn only_a_sold_out_event_has_a_latch() {
         EventRule { paused: true, ..rule },
         EventRule { closed: true, ..rule },
     ] {
-        assert!(Latch::new(&other, NOW).is_none());
+        assert!(Latch::new(&other, VERSION, NOW).is_none());
     }
-    assert!(Latch::new(&rule, Timestamp::from_micros(NOW.as_micros() - 1)).is_none());
-    assert!(Latch::new(&rule, ENDED).is_none());
+    assert!(Latch::new(&rule, VERSION, Timestamp::from_micros(NOW.as_micros() - 1)).is_none());
+    assert!(Latch::new(&rule, VERSION, ENDED).is_none());
 }
 
 #[test]

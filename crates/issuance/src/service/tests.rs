@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
+use crate::latch::watch;
 
 struct Test {
     handle: IssuanceHandle,
@@ -193,4 +194,24 @@ async fn no_winner_is_ever_told_sold_out_and_no_top_up_goes_unnoticed() {
     }
     assert!(!winner.is_finished(), "the winner heard the same each time");
     winner.abort();
+}
+
+/// Another process changes the event in the ledger, and says nothing to this one.
+#[tokio::test]
+async fn a_change_behind_our_back_opens_the_latch_at_the_next_look() {
+    let test = Test::sold_out().await;
+    let (ledger, latches) = (test.handle.ledger().clone(), &test.handle.inner.latches);
+    let build = test.begin();
+    test.finish(build, test.read().await);
+    watch::look(&ledger, latches).await.expect("the ledger answers");
+    assert_eq!(latches.versions().len(), 1, "nothing has changed");
+    let raise = |mut event: EventRecord| {
+        event.rule.quantity = Quantity::parse(3).expect("a quantity");
+        Ok::<_, std::convert::Infallible>(event)
+    };
+    let changed = ledger.change_event(test.event, raise).await.expect("the ledger answers");
+    changed.expect("the event is there").expect("it is allowed");
+    assert_eq!(test.claim("park").await, Decision::SoldOut, "the latch does not know yet");
+    watch::look(&ledger, latches).await.expect("the ledger answers");
+    assert!(matches!(test.claim("park").await, Decision::Issued(_)));
 }

@@ -32,7 +32,7 @@ const HELD: &str = "
          (JSON_TABLE(?, '$[*]' COLUMNS (
               event_no BIGINT PATH '$[0]',
               user_id VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[1]')) AS asked
-          STRAIGHT_JOIN issued_coupons AS c
+          STRAIGHT_JOIN issued_coupons AS c FORCE INDEX (issued_coupons_user_event)
           ON c.user_id = asked.user_id AND c.event_no = asked.event_no)
          ON TRUE";
 

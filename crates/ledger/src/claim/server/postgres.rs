@@ -28,11 +28,16 @@ const LOCK: &str = "
     FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
     WHERE e.id = ANY($1) ORDER BY e.id FOR NO KEY UPDATE OF e";
 
+/// The comparison of rows can only be searched in the index of `(user_id, event_no)`, so that no
+/// statistics of a table that was empty a moment ago lead to another plan.
 const HELD: &str = "
     PREPARE claim_held (uuid, text[]) AS
-    SELECT event_no, sequence, id, user_id, issued_at, valid_from, expires_at, used_at, revoked_at
-    FROM issued_coupons
-    WHERE user_id = ANY($2) AND event_no = (SELECT no FROM events WHERE id = $1)";
+    SELECT c.event_no, c.sequence, c.id, c.user_id, c.issued_at, c.valid_from, c.expires_at,
+           c.used_at, c.revoked_at
+    FROM unnest($2) AS asked (user_id) JOIN issued_coupons AS c
+         ON (c.user_id, c.event_no)
+            BETWEEN (asked.user_id, (SELECT no FROM events WHERE id = $1))
+                AND (asked.user_id, (SELECT no FROM events WHERE id = $1))";
 
 const WRITE: &str = "
     PREPARE claim_write (bigint[], bigint[], uuid[], text[], bigint[], bigint[], bigint[],

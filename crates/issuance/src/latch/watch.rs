@@ -1,0 +1,45 @@
+//! The watch over latches where other processes change events too: what one of them changes, this
+//! process does not hear of, so it asks the ledger, over and over, for the versions of the events
+//! that have a latch.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firstcome_core::EventId;
+use firstcome_ledger::{Ledger, LedgerError};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Latches;
+
+/// How often the ledger is asked.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Longest that its answer may take. With [`LOOK_EVERY`] it bounds how long a latch outlives a
+/// change that another process has made: one second.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+
+/// Watches until it is stopped.
+pub(crate) async fn watch(ledger: Ledger, latches: Arc<Latches>) {
+    let mut next = Instant::now();
+    loop {
+        next += LOOK_EVERY;
+        sleep_until(next).await;
+        let looked = timeout(LOOK_MAX, look(&ledger, &latches)).await;
+        latches.trust(matches!(looked, Ok(Ok(()))));
+        // A look that took too long is not made up for.
+        next = next.max(Instant::now());
+    }
+}
+
+/// Drops the latches of events that have changed.
+pub(crate) async fn look(ledger: &Ledger, latches: &Latches) -> Result<(), LedgerError> {
+    let latched = latches.versions();
+    let ids: Vec<EventId> = latched.iter().map(|(event, _)| *event).collect();
+    let versions: HashMap<EventId, u64> = ledger.event_versions(&ids).await?.into_iter().collect();
+    for (event, version) in latched {
+        if versions.get(&event) != Some(&version) {
+            latches.forget(event);
+        }
+    }
+    Ok(())
+}
