@@ -1,8 +1,6 @@
 //! A fresh database on the servers of the tests, of one test's own.
 
 use std::fmt;
-use std::io::Write;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -10,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::launch::POLL;
-use crate::sql::Connection;
+use crate::sql::{Connection, Sql};
 
 /// Longest that a dropped database may resist.
 const DROP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,12 +27,9 @@ pub enum Engine {
 /// A database that nobody else uses; dropping it removes it from the server, clients or not.
 #[derive(Debug)]
 pub struct TestDatabase {
-    engine: Engine,
     server_url: String,
     name: String,
-    url: String,
-    /// Connections to the database that nobody uses just now.
-    idle: Mutex<Vec<Connection>>,
+    sql: Sql,
 }
 
 impl Engine {
@@ -104,8 +99,8 @@ impl TestDatabase {
     pub async fn new_as(engine: Engine, options: &str) -> Self {
         let server_url = engine.server_url();
         let name = unique_name();
-        let url = with_database(&server_url, &name);
-        let database = Self { engine, server_url, name, url, idle: Mutex::default() };
+        let sql = Sql::new(engine, with_database(&server_url, &name));
+        let database = Self { server_url, name, sql };
         database.admin_execute(&format!("CREATE DATABASE {} {options}", database.name)).await;
         database
     }
@@ -113,7 +108,7 @@ impl TestDatabase {
     /// Its engine.
     #[must_use]
     pub const fn engine(&self) -> Engine {
-        self.engine
+        self.sql.engine()
     }
 
     /// Its name on the server.
@@ -125,7 +120,7 @@ impl TestDatabase {
     /// Its URL, as `postgres://user:password@host:port/name` or `mysql://…`.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.url
+        self.sql.url()
     }
 
     /// Runs one or several statements in it. Calls at the same time have connections of their own.
@@ -133,10 +128,7 @@ impl TestDatabase {
     /// # Panics
     /// When one fails.
     pub async fn execute(&self, sql: &str) {
-        let mut connection = self.connection().await;
-        let outcome = connection.execute(sql).await;
-        outcome.unwrap_or_else(|error| panic!("{} on {sql}: {error}", self.engine));
-        self.put_back(connection);
+        self.sql.execute(sql).await;
     }
 
     /// The one value of a query, as text.
@@ -144,11 +136,7 @@ impl TestDatabase {
     /// # Panics
     /// When there is no such value, or it is null.
     pub async fn text(&self, sql: &str) -> String {
-        let mut connection = self.connection().await;
-        let outcome = connection.value(sql).await;
-        let value = outcome.unwrap_or_else(|error| panic!("{} on {sql}: {error}", self.engine));
-        self.put_back(connection);
-        value.unwrap_or_else(|| panic!("{} on {sql}: the value is null", self.engine))
+        self.sql.text(sql).await
     }
 
     /// The one value of a query, as a whole number.
@@ -156,8 +144,7 @@ impl TestDatabase {
     /// # Panics
     /// When there is no such value.
     pub async fn number(&self, sql: &str) -> i64 {
-        let text = self.text(sql).await;
-        text.parse().unwrap_or_else(|_| panic!("{} on {sql}: {text} is no number", self.engine))
+        self.sql.number(sql).await
     }
 
     /// Runs one or several statements in the server's own database, to make users for example.
@@ -166,27 +153,13 @@ impl TestDatabase {
     /// # Panics
     /// When one fails.
     pub async fn admin_execute(&self, sql: &str) {
-        let mut connection = open(self.engine, &self.server_url).await;
-        let outcome = connection.execute(sql).await;
-        outcome.unwrap_or_else(|error| panic!("{} on {sql}: {error}", self.engine));
-    }
-
-    async fn connection(&self) -> Connection {
-        let idle = self.idle.lock().expect("no panic while held").pop();
-        match idle {
-            Some(connection) => connection,
-            None => open(self.engine, &self.url).await,
-        }
-    }
-
-    fn put_back(&self, connection: Connection) {
-        self.idle.lock().expect("no panic while held").push(connection);
+        Sql::new(self.engine(), self.server_url.clone()).execute(sql).await;
     }
 }
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        let (engine, server_url, name) = (self.engine, &self.server_url, &self.name);
+        let (engine, server_url, name) = (self.engine(), &self.server_url, &self.name);
         // A thread of its own, since a runtime that drops this value cannot wait for another.
         let outcome = std::thread::scope(|scope| {
             let remove = || {
@@ -197,15 +170,14 @@ impl Drop for TestDatabase {
             scope.spawn(remove).join().expect("removing does not panic")
         });
         if let Err(error) = outcome {
-            // The server may be gone, and a drop has nowhere better to say it.
-            let _ = writeln!(std::io::stderr(), "the database {name} stays: {error}");
+            say_that_it_stays(name, &error);
         }
     }
 }
 
-async fn open(engine: Engine, url: &str) -> Connection {
-    let opened = Connection::open(engine, url).await;
-    opened.unwrap_or_else(|error| panic!("{engine} lets nobody in: {error}"))
+#[expect(clippy::print_stderr, reason = "a drop has nowhere better to say it")]
+fn say_that_it_stays(name: &str, error: &sqlx::Error) {
+    eprintln!("the database {name} stays: {error}");
 }
 
 /// Removes a database. Clients that come back between the two steps make it try again.
@@ -271,6 +243,20 @@ mod tests {
         ];
         for (url, expected) in cases {
             assert_eq!(with_database(url, "fresh"), expected);
+        }
+    }
+
+    /// The database that is left behind is one that no server has.
+    #[test]
+    fn a_server_that_is_gone_is_no_reason_to_panic() {
+        for engine in Engine::ALL {
+            let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let authority = silent.local_addr().unwrap();
+            drop(silent);
+            let scheme = if engine == Engine::Postgres { "postgres" } else { "mysql" };
+            let server_url = format!("{scheme}://a:b@{authority}/c");
+            let sql = Sql::new(engine, server_url.clone());
+            drop(TestDatabase { server_url, name: "never_made".to_owned(), sql });
         }
     }
 

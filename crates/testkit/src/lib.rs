@@ -7,13 +7,15 @@
 //! [`body`] (values and bodies with safe defaults), [`token`] (access tokens, signed independently
 //! of the code under test), [`answer`], [`api`] (a thin HTTP client), [`wire`] (one connection,
 //! byte by byte), [`launch`] (how the binary is started), [`server`] (the binary, running),
-//! [`database`] (a fresh database on a server of the tests), [`proxy`] (a network that breaks).
+//! [`database`] (a fresh database on a server of the tests), [`database_server`] (a server that may
+//! be killed), [`proxy`] (a network that breaks).
 
 pub mod answer;
 pub mod api;
 pub mod body;
 pub mod clock;
 pub mod database;
+pub mod database_server;
 pub mod draft;
 pub mod launch;
 pub mod proxy;
@@ -27,6 +29,7 @@ pub use api::Api;
 pub use body::{Body, coupon_body, event_body};
 pub use clock::ManualClock;
 pub use database::{Engine, TestDatabase};
+pub use database_server::DatabaseServer;
 pub use launch::{Ended, Launch};
 pub use proxy::{CommitFault, Direction, Proxy};
 pub use server::Server;

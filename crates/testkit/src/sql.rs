@@ -1,5 +1,6 @@
 //! Statements on either engine, in the text protocol: any value reads as text.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use sqlx::mysql::MySqlConnection;
@@ -11,6 +12,66 @@ use crate::Engine;
 
 /// Longest that a connection may take to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A database for statements of a test. Calls at the same time have connections of their own.
+#[derive(Debug)]
+pub(crate) struct Sql {
+    engine: Engine,
+    url: String,
+    /// Connections that nobody uses just now.
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Sql {
+    pub(crate) const fn new(engine: Engine, url: String) -> Self {
+        Self { engine, url, idle: Mutex::new(Vec::new()) }
+    }
+
+    pub(crate) const fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Runs one or several statements.
+    pub(crate) async fn execute(&self, sql: &str) {
+        let mut connection = self.connection().await;
+        let outcome = connection.execute(sql).await;
+        outcome.unwrap_or_else(|error| panic!("{} on {sql}: {error}", self.engine));
+        self.idle.lock().expect("no panic while held").push(connection);
+    }
+
+    /// The one value of a query, as text.
+    pub(crate) async fn text(&self, sql: &str) -> String {
+        let mut connection = self.connection().await;
+        let outcome = connection.value(sql).await;
+        let value = outcome.unwrap_or_else(|error| panic!("{} on {sql}: {error}", self.engine));
+        self.idle.lock().expect("no panic while held").push(connection);
+        value.unwrap_or_else(|| panic!("{} on {sql}: the value is null", self.engine))
+    }
+
+    /// The one value of a query, as a whole number.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        let text = self.text(sql).await;
+        text.parse().unwrap_or_else(|_| panic!("{} on {sql}: {text} is no number", self.engine))
+    }
+
+    /// Closes the connections that nobody uses.
+    pub(crate) fn forget_connections(&self) {
+        self.idle.lock().expect("no panic while held").clear();
+    }
+
+    async fn connection(&self) -> Connection {
+        let idle = self.idle.lock().expect("no panic while held").pop();
+        if let Some(connection) = idle {
+            return connection;
+        }
+        let opened = Connection::open(self.engine, &self.url).await;
+        opened.unwrap_or_else(|error| panic!("{} lets nobody in: {error}", self.engine))
+    }
+}
 
 /// One connection.
 #[derive(Debug)]

@@ -4,4 +4,5 @@
 
 mod commit_faults;
 mod database;
+mod database_server;
 mod proxy;

@@ -1,0 +1,97 @@
+//! Servers that a test kills: what was committed outlives them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use firstcome_testkit::{DatabaseServer, Engine};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How many sessions run a statement that sleeps.
+fn sleepers(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Postgres => {
+            "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"
+        }
+        Engine::MariaDb => {
+            "SELECT count(*) FROM information_schema.processlist WHERE info = 'SELECT SLEEP(600)'"
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_killed_server_still_has_what_was_committed() {
+    for engine in Engine::ALL {
+        let mut server = DatabaseServer::start(engine).await;
+        server.execute("CREATE TABLE t (n BIGINT)").await;
+        server.execute("INSERT INTO t VALUES (1)").await;
+        server.execute("BEGIN; INSERT INTO t VALUES (2); COMMIT").await;
+        server.execute("BEGIN; INSERT INTO t VALUES (4)").await;
+        let (url, pid) = (server.url().to_owned(), server.pid());
+        server.kill9();
+        let authority = url.split(['@', '/']).nth(3).unwrap();
+        assert!(TcpStream::connect(authority).await.is_err(), "{engine}");
+        server.restart().await;
+        assert_eq!(server.url(), url);
+        assert_ne!(server.pid(), pid);
+        assert_eq!(server.number("SELECT sum(n) FROM t").await, 3, "{engine}");
+        server.kill9();
+        server.restart().await;
+        assert_eq!(server.number("SELECT sum(n) FROM t").await, 3, "{engine}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_is_killed_too() {
+    for engine in Engine::ALL {
+        let mut server = DatabaseServer::start(engine).await;
+        let sleep =
+            if engine == Engine::Postgres { "SELECT pg_sleep(600)" } else { "SELECT SLEEP(600)" };
+        {
+            let mut busy = Box::pin(server.execute(sleep));
+            let is_seen = async { while server.number(sleepers(engine)).await == 0 {} };
+            tokio::select! {
+                () = &mut busy => panic!("{engine} does not sleep"),
+                seen = timeout(WAIT_MAX, is_seen) => seen.expect("the statement runs in time"),
+            }
+        }
+        server.kill9();
+        server.restart().await;
+        assert_eq!(server.number(sleepers(engine)).await, 0, "{engine}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_takes_arguments() {
+    let server = DatabaseServer::start_with(Engine::Postgres, &["-c", "max_connections=7"]).await;
+    assert_eq!(server.number("SHOW max_connections").await, 7);
+    let server = DatabaseServer::start_with(Engine::MariaDb, &["--max-connections=11"]).await;
+    assert_eq!(server.number("SELECT @@max_connections").await, 11);
+}
+
+#[tokio::test]
+async fn a_server_syncs_what_it_commits() {
+    let server = DatabaseServer::start(Engine::Postgres).await;
+    assert_eq!(server.text("SHOW fsync").await, "on");
+    assert_eq!(server.text("SHOW synchronous_commit").await, "on");
+    let server = DatabaseServer::start(Engine::MariaDb).await;
+    assert_eq!(server.number("SELECT @@innodb_flush_log_at_trx_commit").await, 1);
+}
+
+#[tokio::test]
+async fn a_dropped_server_leaves_nothing() {
+    for engine in Engine::ALL {
+        let server = DatabaseServer::start(engine).await;
+        let data = match engine {
+            Engine::Postgres => server.text("SHOW data_directory").await,
+            Engine::MariaDb => server.text("SELECT @@datadir").await,
+        };
+        let pid = server.pid();
+        assert!(Path::new(&data).exists());
+        drop(server);
+        assert!(!Path::new(&data).parent().unwrap().exists(), "{data}");
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "{engine}");
+    }
+}
