@@ -1,11 +1,14 @@
-//! The ledger on a real database file.
+//! The ledger on real databases: SQLite, PostgreSQL and MariaDB.
 
 mod accounts;
 mod audit;
 mod claims;
+mod clock;
 mod coupons;
 mod events;
+mod faults;
 mod issued;
 mod opening;
 mod redemptions;
 mod support;
+mod together;

@@ -53,6 +53,14 @@ macro_rules! on_every_store {
     };
 }
 
+/// Makes a test of each function, on every database server.
+macro_rules! on_every_server {
+    ($($test:ident),+ $(,)?) => {
+        mod postgres { $crate::support::on_store! { Postgres: $($test),+ } }
+        mod mariadb { $crate::support::on_store! { MariaDb: $($test),+ } }
+    };
+}
+
 /// Makes a test of each function, on one store.
 macro_rules! on_store {
     ($store:ident: $($test:ident),+) => {
@@ -65,7 +73,7 @@ macro_rules! on_store {
     };
 }
 
-pub(crate) use {on_every_store, on_store};
+pub(crate) use {on_every_server, on_every_store, on_store};
 
 pub(crate) struct TestLedger {
     pub(crate) ledger: Ledger,
@@ -86,6 +94,14 @@ impl Place {
             Store::Sqlite => Self::Directory(TempDir::new().expect("a temporary directory")),
             Store::Postgres => database(Engine::Postgres).await,
             Store::MariaDb => database(Engine::MariaDb).await,
+        }
+    }
+
+    /// The database of a ledger on a server.
+    pub(crate) fn database(&self) -> &TestDatabase {
+        match self {
+            Self::Directory(_) => panic!("not a database on a server"),
+            Self::Database(database) => database,
         }
     }
 
@@ -175,6 +191,11 @@ impl TestLedger {
         serving.reopen(Purpose::Visit).await
     }
 
+    /// Another process on the same rows.
+    pub(crate) async fn another(&self) -> Ledger {
+        open(&self.place, Purpose::Serve, &self.clock).await.expect("another process opens it")
+    }
+
     /// An event of `quantity` that is open for an hour.
     pub(crate) async fn event(&self, quantity: u32) -> EventRecord {
         let coupon = self.coupon(draft()).await;
@@ -212,12 +233,14 @@ impl TestLedger {
     }
 
     pub(crate) async fn claim(&self, event: &EventRecord, users: &[&str]) -> Vec<Decision> {
-        let claim = |user: &&str| Claim {
-            event_id: event.id,
-            user_id: UserId::parse(user).expect("a user id"),
-        };
-        self.ledger.claim(users.iter().map(claim).collect()).await.expect("a verdict")
+        self.ledger.claim(batch(event, users)).await.expect("a verdict")
     }
+}
+
+/// Claims of these users on an event.
+pub(crate) fn batch<U: AsRef<str>>(event: &EventRecord, users: &[U]) -> Vec<Claim> {
+    let user = |user: &U| UserId::parse(user.as_ref()).expect("a user id");
+    users.iter().map(|it| Claim { event_id: event.id, user_id: user(it) }).collect()
 }
 
 /// 5,000 won off any order, for 30 days from issue.

@@ -2,6 +2,8 @@
 
 /// PostgreSQL's simple query: its letter, its length with these four bytes, the text, a zero.
 const POSTGRES_COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
+/// The end of one that does more and then commits.
+const POSTGRES_AND_COMMIT: &[u8] = b"; COMMIT\0";
 /// MySQL's packet: three bytes of length and one of sequence, the letter of `COM_QUERY`, the text.
 const MYSQL_COMMIT: &[u8] = b"\x07\0\0\0\x03COMMIT";
 /// PostgreSQL's `ReadyForQuery`, before the state of the transaction in one more byte.
@@ -22,7 +24,8 @@ impl Reply {
     /// A client of PostgreSQL may send messages before it in the same breath, and no text can hold
     /// the zeros of a message. A client of MySQL sends one command at a time.
     pub(super) fn asked_by(chunk: &[u8]) -> Option<Self> {
-        if chunk.windows(POSTGRES_COMMIT.len()).any(|part| part == POSTGRES_COMMIT) {
+        let is_script = chunk.first() == Some(&b'Q') && chunk.ends_with(POSTGRES_AND_COMMIT);
+        if is_script || chunk.windows(POSTGRES_COMMIT.len()).any(|part| part == POSTGRES_COMMIT) {
             return Some(Self::Postgres(Vec::new()));
         }
         (chunk == MYSQL_COMMIT).then_some(Self::MySql)
@@ -50,6 +53,7 @@ mod tests {
         let postgres = Some(Reply::Postgres(Vec::new()));
         assert_eq!(Reply::asked_by(b"Q\0\0\0\x0bCOMMIT\0"), postgres);
         assert_eq!(Reply::asked_by(b"S\0\0\0\x04Q\0\0\0\x0bCOMMIT\0"), postgres);
+        assert_eq!(Reply::asked_by(b"Q\0\0\0\x16EXECUTE x; COMMIT\0"), postgres);
         assert_eq!(Reply::asked_by(b"\x07\0\0\0\x03COMMIT"), Some(Reply::MySql));
         let others: [&[u8]; 6] = [
             b"Q\0\0\0\x18COMMIT PREPARED 'x'\0",

@@ -1,0 +1,215 @@
+//! What is told when the database, or the way to it, fails in the middle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firstcome_core::Clock;
+use firstcome_ledger::{
+    ClaimError, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerOptions, Purpose,
+    ServerClock,
+};
+use firstcome_testkit::proxy::{CommitFault, Direction, Proxy};
+use tokio::time::{Instant, timeout};
+
+use crate::support::{Store, TestLedger, batch, on_every_server};
+
+on_every_server! {
+    a_commit_whose_reply_is_lost_is_found_and_told,
+    a_commit_that_was_never_heard_of_is_done_again,
+    a_commit_that_is_never_answered_is_found_and_told,
+    a_commit_that_cannot_be_looked_for_is_in_doubt_and_contradicts_nobody,
+    a_batch_of_which_nobody_won_needs_no_commit,
+    a_server_that_is_gone_is_told_soon_and_one_that_is_back_is_used,
+    a_network_cut_one_way_ends_every_call_in_time,
+    a_connection_that_broke_while_it_waited_is_replaced,
+    another_server_at_the_same_address_is_used,
+}
+
+/// Longest that a connection takes, and a statement, in these tests.
+const ACQUIRE: Duration = Duration::from_millis(500);
+const STATEMENT: Duration = Duration::from_secs(1);
+
+/// A ledger, and a second one that reaches the same rows through a proxy.
+struct Test {
+    direct: TestLedger,
+    proxy: Proxy,
+    proxied: Ledger,
+    event: EventRecord,
+}
+
+impl Test {
+    async fn new(store: Store) -> Self {
+        let direct = TestLedger::new(store).await;
+        let url = direct.place().database().url();
+        let authority = url.split_once('@').and_then(|(_, rest)| rest.split_once('/'));
+        let proxy = Proxy::start(authority.expect("an address").0).await;
+        let options = LedgerOptions::parse_url(&proxy.url(url), Purpose::Serve);
+        let mut options = options.expect("a URL");
+        options.server_clock = ServerClock::Process;
+        options.limits.acquire_timeout = ACQUIRE;
+        options.limits.statement_timeout = STATEMENT;
+        let clock = Arc::clone(&direct.clock) as Arc<dyn Clock>;
+        let proxied = Ledger::open(options, clock).await.expect("the proxy leads there");
+        let event = direct.event(100).await;
+        Self { direct, proxy, proxied, event }
+    }
+
+    async fn claim(&self, users: &[&str]) -> Result<Vec<Decision>, ClaimError> {
+        self.proxied.claim(batch(&self.event, users)).await
+    }
+
+    /// Everything that was issued, as the rows have it.
+    async fn rows(&self) -> Vec<IssuedCouponRecord> {
+        let rows = self.direct.ledger.issued_coupons_of_event(self.event.no, None, 200).await;
+        let audit = self.direct.ledger.audit(self.event.id).await.expect("an answer");
+        assert!(audit.expect("the event").pass());
+        rows.expect("a page")
+    }
+
+    /// Claims until there is a verdict again.
+    async fn claim_until_decided(&self, users: &[&str]) -> Vec<Decision> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match self.claim(users).await {
+                Ok(decisions) => return decisions,
+                Err(error) => assert!(Instant::now() < deadline, "still {error}"),
+            }
+        }
+    }
+}
+
+fn issued(decisions: &[Decision]) -> Vec<IssuedCouponRecord> {
+    let issued = |decision: &Decision| match decision {
+        Decision::Issued(coupon) => coupon.clone(),
+        other => panic!("not issued: {other:?}"),
+    };
+    decisions.iter().map(issued).collect()
+}
+
+fn held(decisions: &[Decision]) -> Vec<IssuedCouponRecord> {
+    let held = |decision: &Decision| match decision {
+        Decision::AlreadyClaimed(coupon) => coupon.clone(),
+        other => panic!("not held: {other:?}"),
+    };
+    decisions.iter().map(held).collect()
+}
+
+async fn a_commit_whose_reply_is_lost_is_found_and_told(store: Store) {
+    let test = Test::new(store).await;
+    test.proxy.on_commit(CommitFault::LoseReply, 0, 1);
+    let won = issued(&test.claim(&["kim", "lee"]).await.expect("verdicts"));
+    assert_eq!(test.proxy.hits(), 1);
+    assert_eq!(test.rows().await, won);
+    assert_eq!(held(&test.claim(&["kim", "lee"]).await.expect("verdicts")), won);
+}
+
+async fn a_commit_that_was_never_heard_of_is_done_again(store: Store) {
+    let test = Test::new(store).await;
+    test.proxy.on_commit(CommitFault::LoseRequest, 0, 1);
+    let won = issued(&test.claim(&["kim", "lee"]).await.expect("verdicts"));
+    assert_eq!(test.proxy.hits(), 1);
+    assert_eq!(test.rows().await, won);
+}
+
+async fn a_commit_that_is_never_answered_is_found_and_told(store: Store) {
+    let test = Test::new(store).await;
+    test.proxy.on_commit(CommitFault::HideReply, 0, 1);
+    let won = issued(&test.claim(&["kim", "lee"]).await.expect("verdicts"));
+    assert_eq!(test.rows().await, won);
+}
+
+async fn a_commit_that_cannot_be_looked_for_is_in_doubt_and_contradicts_nobody(store: Store) {
+    for (fault, is_there) in [(CommitFault::LoseReply, true), (CommitFault::LoseRequest, false)] {
+        let test = Test::new(store).await;
+        issued(&test.claim(&["lee"]).await.expect("verdicts"));
+        test.proxy.on_commit(fault, 0, 1);
+        // The connection lives on; a new one, to look with, is not to be had.
+        test.proxy.refuse(true);
+        let doubted = test.claim(&["kim"]).await;
+        assert!(matches!(doubted, Err(ClaimError::InDoubt(_))), "{doubted:?}");
+        test.proxy.refuse(false);
+        let told = test.claim_until_decided(&["kim"]).await;
+        let rows = test.rows().await;
+        assert_eq!(rows.len(), 2);
+        assert_eq!(if is_there { held(&told) } else { issued(&told) }, rows[1..], "{fault:?}");
+    }
+}
+
+async fn a_batch_of_which_nobody_won_needs_no_commit(store: Store) {
+    let test = Test::new(store).await;
+    let won = issued(&test.claim(&["kim"]).await.expect("verdicts"));
+    test.proxy.on_commit(CommitFault::LoseReply, 0, 1);
+    assert_eq!(
+        held(&test.claim(&["kim", "kim"]).await.expect("verdicts")),
+        [&won[..], &won].concat()
+    );
+    assert_eq!(test.proxy.hits(), 0);
+}
+
+async fn a_server_that_is_gone_is_told_soon_and_one_that_is_back_is_used(store: Store) {
+    let test = Test::new(store).await;
+    issued(&test.claim(&["kim"]).await.expect("verdicts"));
+    test.proxy.refuse(true);
+    test.proxy.reset().await;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let refused = test.claim(&["lee"]).await;
+        assert!(matches!(refused, Err(ClaimError::Unavailable(_))), "{refused:?}");
+        assert!(begun.elapsed() < 2 * ACQUIRE, "after {:?}", begun.elapsed());
+        let begun = Instant::now();
+        assert!(test.proxied.event(test.event.id).await.is_err());
+        assert!(begun.elapsed() < 2 * (ACQUIRE + STATEMENT), "after {:?}", begun.elapsed());
+    }
+    test.proxy.refuse(false);
+    issued(&test.claim_until_decided(&["lee"]).await);
+    assert!(test.proxied.event(test.event.id).await.is_ok());
+}
+
+async fn a_network_cut_one_way_ends_every_call_in_time(store: Store) {
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        let test = Test::new(store).await;
+        issued(&test.claim(&["kim"]).await.expect("verdicts"));
+        assert!(test.proxied.event(test.event.id).await.is_ok());
+        test.proxy.cut(direction);
+        let all = async {
+            for _ in 0..3 {
+                assert!(test.claim(&["lee"]).await.is_err(), "{direction:?}");
+                assert!(test.proxied.event(test.event.id).await.is_err(), "{direction:?}");
+                assert!(test.proxied.coupons(None, 1).await.is_err(), "{direction:?}");
+            }
+        };
+        timeout(9 * 2 * (ACQUIRE + STATEMENT), all).await.expect("every call ends in time");
+        test.proxy.heal().await;
+        test.claim_until_decided(&["lee"]).await;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while test.proxied.event(test.event.id).await.is_err() {
+            assert!(Instant::now() < deadline, "reads do not come back");
+        }
+        assert_eq!(test.rows().await.len(), 2);
+    }
+}
+
+async fn a_connection_that_broke_while_it_waited_is_replaced(store: Store) {
+    let test = Test::new(store).await;
+    issued(&test.claim(&["kim"]).await.expect("verdicts"));
+    test.proxy.reset().await;
+    issued(&test.claim(&["lee"]).await.expect("a verdict, on another connection"));
+}
+
+/// After a failover the address leads to a node that knows all that was acknowledged.
+async fn another_server_at_the_same_address_is_used(store: Store) {
+    let test = Test::new(store).await;
+    let won = issued(&test.claim(&["kim"]).await.expect("verdicts"));
+    let way = Proxy::start(&authority(&test)).await;
+    test.proxy.set_upstream(way.authority());
+    test.proxy.reset().await;
+    assert_eq!(held(&test.claim(&["kim"]).await.expect("verdicts")), won);
+    drop(way);
+    assert!(test.claim(&["lee"]).await.is_err(), "it went through the other node");
+}
+
+fn authority(test: &Test) -> String {
+    let url = test.direct.place().database().url();
+    let authority = url.split_once('@').and_then(|(_, rest)| rest.split_once('/'));
+    authority.expect("an address").0.to_owned()
+}

@@ -1,0 +1,213 @@
+//! Several processes on one database.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use firstcome_core::{Action, Clock};
+use firstcome_ledger::{ClaimError, Decision, EventRecord, Ledger, LedgerError, Purpose};
+
+use crate::support::{Place, Store, TestClock, TestLedger, batch, on_every_server, open};
+
+on_every_server! {
+    two_processes_issue_every_coupon_once,
+    two_processes_claim_many_events_in_any_order,
+    any_isolation_level_of_the_database_gives_the_same,
+    a_change_by_one_process_is_met_by_the_next_claim_of_the_other,
+    processes_that_start_at_once_migrate_once,
+    the_previous_schema_is_brought_up_with_its_rows,
+    a_visitor_does_not_migrate,
+}
+
+/// Claims for all of these users, in small batches, from each of the processes at once, in an
+/// order of its own. What each user was told, by process.
+async fn rush(ledgers: &[Ledger], event: &EventRecord, users: u32) -> Vec<BTreeMap<u32, Decision>> {
+    let rush = |(process, ledger): (usize, &Ledger)| {
+        let (ledger, event) = (ledger.clone(), event.clone());
+        tokio::spawn(async move {
+            let mut told = BTreeMap::new();
+            // 7 and 11 have no factor in common with the number of users.
+            let step = [7, 11][process % 2];
+            let order: Vec<u32> = (0..users).map(|place| place * step % users).collect();
+            for chunk in order.chunks(16) {
+                let names: Vec<String> = chunk.iter().map(|user| format!("u{user}")).collect();
+                let decisions = ledger.claim(batch(&event, &names)).await.expect("verdicts");
+                told.extend(chunk.iter().copied().zip(decisions));
+            }
+            told
+        })
+    };
+    let rushes: Vec<_> = ledgers.iter().enumerate().map(rush).collect();
+    let mut told = Vec::new();
+    for rush in rushes {
+        told.push(rush.await.expect("it ends"));
+    }
+    told
+}
+
+/// Checks that exactly so many won, once each, and that nobody was told two things.
+fn check(told: &[BTreeMap<u32, Decision>], quantity: u32) {
+    let mut sequences = BTreeSet::new();
+    let mut holders = BTreeMap::new();
+    for (user, decision) in told.iter().flatten() {
+        match decision {
+            Decision::Issued(coupon) => {
+                assert!(sequences.insert(coupon.sequence.get()), "a sequence twice");
+                holders.insert(user, coupon.clone());
+            }
+            Decision::AlreadyClaimed(_) | Decision::SoldOut => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(sequences.into_iter().eq(1..=quantity), "every coupon is issued, without holes");
+    for (user, decision) in told.iter().flatten() {
+        if let Decision::AlreadyClaimed(coupon) = decision {
+            assert_eq!(holders.get(user), Some(coupon));
+        }
+    }
+}
+
+async fn two_processes_issue_every_coupon_once(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = test.event(150).await;
+    let told = rush(&[test.ledger.clone(), test.another().await], &event, 400).await;
+    check(&told, 150);
+    for told in &told {
+        let winners = told.values().filter(|it| matches!(it, Decision::Issued(_))).count();
+        assert!(winners > 0, "one process had them all: the other was no rival");
+    }
+    assert!(test.ledger.audit(event.id).await.expect("an answer").expect("the event").pass());
+}
+
+async fn any_isolation_level_of_the_database_gives_the_same(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = test.event(150).await;
+    let database = test.place().database();
+    if store == Store::Postgres {
+        let name = database.name();
+        let level = "default_transaction_isolation = 'serializable'";
+        database.execute(&format!("ALTER DATABASE {name} SET {level}")).await;
+    }
+    // MariaDB's own default is REPEATABLE READ.
+    let told = rush(&[test.another().await, test.another().await], &event, 400).await;
+    check(&told, 150);
+}
+
+/// Each process hands in its events in another order: whoever waits for a lock holds none that
+/// the other one waits for.
+async fn two_processes_claim_many_events_in_any_order(store: Store) {
+    let test = TestLedger::new(store).await;
+    let mut events = Vec::new();
+    for _ in 0..6 {
+        events.push(test.event(40).await);
+    }
+    let other = test.another().await;
+    let rush = |ledger: Ledger, events: Vec<EventRecord>, process: &'static str| {
+        tokio::spawn(async move {
+            for round in 0..20 {
+                let user = format!("{process}-{round}");
+                let batch = events.iter().flat_map(|event| batch(event, &[&user])).collect();
+                let told: Result<_, ClaimError> = ledger.claim(batch).await;
+                let told = told.expect("no deadlock");
+                assert!(told.iter().all(|it| matches!(it, Decision::Issued(_))));
+            }
+        })
+    };
+    let backwards: Vec<EventRecord> = events.iter().rev().cloned().collect();
+    let (one, two) =
+        (rush(test.ledger.clone(), events.clone(), "one"), rush(other, backwards, "two"));
+    one.await.expect("it ends");
+    two.await.expect("it ends");
+    for event in events {
+        let audit = test.ledger.audit(event.id).await.expect("an answer").expect("the event");
+        assert!(audit.pass());
+        assert_eq!(audit.rows, 40);
+    }
+}
+
+async fn a_change_by_one_process_is_met_by_the_next_claim_of_the_other(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = test.event(1).await;
+    let other = test.another().await;
+    let act = |action: Action| {
+        let (ledger, clock) = (test.ledger.clone(), Arc::clone(&test.clock));
+        async move {
+            let act = move |mut event: EventRecord| {
+                event.rule = event.rule.apply(action, clock.now())?;
+                Ok::<_, firstcome_core::WrongState>(event)
+            };
+            let changed = ledger.change_event(event.id, act).await.expect("an answer");
+            changed.expect("the event").expect("it fits the state");
+        }
+    };
+    let claim = |user: &'static str| {
+        let (other, event) = (other.clone(), event.clone());
+        async move { other.claim(batch(&event, &[user])).await.expect("a verdict").remove(0) }
+    };
+    assert!(matches!(claim("kim").await, Decision::Issued(_)));
+    act(Action::Pause).await;
+    assert_eq!(claim("lee").await, Decision::Paused);
+    act(Action::Resume).await;
+    assert_eq!(claim("lee").await, Decision::SoldOut);
+    act(Action::Close).await;
+    assert_eq!(claim("lee").await, Decision::Closed);
+    assert!(matches!(claim("kim").await, Decision::AlreadyClaimed(_)));
+}
+
+async fn processes_that_start_at_once_migrate_once(store: Store) {
+    let place = Arc::new(Place::new(store).await);
+    let start = || {
+        let place = Arc::clone(&place);
+        tokio::spawn(async move {
+            open(&place, Purpose::Serve, &Arc::new(TestClock::default())).await.expect("it opens")
+        })
+    };
+    let starts: Vec<_> = (0..4).map(|_| start()).collect();
+    let mut ledgers = Vec::new();
+    for start in starts {
+        ledgers.push(start.await.expect("it ends"));
+    }
+    let applied = place.database().number("SELECT count(*) FROM seaql_migrations").await;
+    let options = place.options(Purpose::Visit);
+    assert_eq!(Ledger::pending_migrations(&options).await.expect("an answer"), [""; 0]);
+    assert_eq!(applied, 2);
+    let secret = ledgers[0].secret("cursor").await.expect("an answer");
+    for ledger in ledgers {
+        assert_eq!(ledger.secret("cursor").await.expect("an answer"), secret, "one for all");
+    }
+}
+
+/// What the second migration has done, undone.
+const FIRST_SCHEMA: &str = "
+    CREATE UNIQUE INDEX issued_coupons_holder ON issued_coupons (event_no, user_id);
+    CREATE INDEX issued_coupons_user ON issued_coupons (user_id, issued_at);
+    ALTER TABLE issued_coupons ADD FOREIGN KEY (event_no) REFERENCES events (no);
+    DROP INDEX issued_coupons_user_event {on} issued_coupons
+    ; DELETE FROM seaql_migrations WHERE version LIKE 'm0002%'";
+
+async fn the_previous_schema_is_brought_up_with_its_rows(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = test.event(10).await;
+    let before = test.claim(&event, &["kim", "lee"]).await;
+    test.tamper(FIRST_SCHEMA).await;
+    let options = test.place().options(Purpose::Visit);
+    let pending = Ledger::pending_migrations(&options).await.expect("an answer");
+    assert_eq!(pending, ["m0002_one_index_for_holders"]);
+    let test = test.reopen(Purpose::Serve).await;
+    assert_eq!(Ledger::pending_migrations(&options).await.expect("an answer"), [""; 0]);
+    let again = test.claim(&event, &["kim", "lee", "park"]).await;
+    for (before, again) in before.iter().zip(&again) {
+        let (Decision::Issued(won), Decision::AlreadyClaimed(held)) = (before, again) else {
+            panic!("{before:?}, then {again:?}");
+        };
+        assert_eq!(won, held);
+    }
+    assert!(matches!(&again[2], Decision::Issued(coupon) if coupon.sequence.get() == 3));
+    assert!(test.ledger.audit(event.id).await.expect("an answer").expect("the event").pass());
+}
+
+async fn a_visitor_does_not_migrate(store: Store) {
+    let place = Place::new(store).await;
+    let opened = open(&place, Purpose::Visit, &Arc::new(TestClock::default())).await;
+    let Err(LedgerError::OlderSchema { missing }) = opened else { panic!("there is no schema") };
+    assert_eq!(missing, "m0001_first_tables");
+}
