@@ -1,9 +1,10 @@
 //! A database server of one test's own, which may be killed.
 
+mod data;
+mod program;
+
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::launch::{POLL, Process};
 use crate::sql::{Connection, Sql};
-use crate::{Ended, Engine, Launch};
+use crate::{Engine, Launch};
 
 /// Longest from a start, also after a crash, to the first answer to a query.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -21,23 +22,16 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const KILL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Below the ports that the kernel gives out by itself: a restart finds its port free.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
-/// PostgreSQL refuses to run as root; this user comes with its packages.
-const POSTGRES_USER: &str = "postgres";
-/// What MariaDB runs at each start.
-const MARIADB_SETUP: &str = "\
-    CREATE DATABASE IF NOT EXISTS firstcome CHARACTER SET utf8mb4;\n\
-    CREATE USER IF NOT EXISTS firstcome@'%' IDENTIFIED BY 'firstcome';\n\
-    GRANT ALL PRIVILEGES ON *.* TO firstcome@'%' WITH GRANT OPTION;\n";
 
-/// A server with a database, a user and a password that are all `firstcome`. Its data are in a
-/// temporary directory and as durable as in a deployment. Dropping it kills it and removes them.
+/// A server with a database, a user and a password that are all `firstcome`. It syncs its data as
+/// in a deployment; they are in a temporary directory. Dropping it kills it and removes them.
 #[derive(Debug)]
 pub struct DatabaseServer {
     launch: Launch,
     process: Process,
     sql: Sql,
     /// Removed after the process, which writes there.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl DatabaseServer {
@@ -55,24 +49,15 @@ impl DatabaseServer {
     /// # Panics
     /// When its programs are not installed, or it does not answer.
     pub async fn start_with(engine: Engine, arguments: &[&str]) -> Self {
-        let directory = TempDir::new().expect("a temporary directory");
-        let launch = match engine {
-            Engine::Postgres => create_postgres(directory.path()).await,
-            Engine::MariaDb => create_mariadb(directory.path()).await,
-        };
+        let directory = data::directory().await;
+        let launch = data::create(engine, directory.path()).await;
         let port = free_port();
         let launch = launch.arguments(&[&format!("--port={port}")]).arguments(arguments);
         let scheme = if engine == Engine::Postgres { "postgres" } else { "mysql" };
-        let server_url = format!("{scheme}://firstcome:firstcome@127.0.0.1:{port}/");
-        let mut process = launch.spawn();
-        if engine == Engine::Postgres {
-            let mut admin = ready(&mut process, engine, &format!("{server_url}postgres")).await;
-            let created = admin.execute("CREATE DATABASE firstcome TEMPLATE template0").await;
-            created.unwrap_or_else(|error| panic!("{engine} makes no database: {error}"));
-        }
-        let sql = Sql::new(engine, format!("{server_url}firstcome"));
-        ready(&mut process, engine, sql.url()).await;
-        Self { launch, process, sql, _directory: directory }
+        let url = format!("{scheme}://firstcome:firstcome@127.0.0.1:{port}/firstcome");
+        let (mut process, sql) = (launch.spawn(), Sql::new(engine, url));
+        ready(&mut process, &sql).await;
+        Self { launch, process, sql, directory }
     }
 
     /// Its engine.
@@ -142,7 +127,7 @@ impl DatabaseServer {
         let ended = self.process.child.try_wait().expect("the child's status");
         assert!(ended.is_some(), "it still runs");
         self.process = self.launch.spawn();
-        ready(&mut self.process, self.sql.engine(), self.sql.url()).await;
+        ready(&mut self.process, &self.sql).await;
     }
 
     /// Whether all of it is gone.
@@ -172,6 +157,7 @@ impl Drop for DatabaseServer {
         if matches!(self.process.child.try_wait(), Ok(None)) {
             self.kill();
         }
+        data::forget_memory(self.directory.path());
         if std::thread::panicking() {
             let (engine, said) = (self.engine(), self.said());
             // A failing test has nowhere better to say that this failed.
@@ -180,96 +166,21 @@ impl Drop for DatabaseServer {
     }
 }
 
-/// Makes a cluster, and tells how to start its server.
-async fn create_postgres(directory: &Path) -> Launch {
-    let (data, password) = (directory.join("data"), directory.join("password"));
-    std::fs::create_dir(&data).expect("a directory for the data");
-    std::fs::write(&password, "firstcome").expect("a file for the password");
-    let (data, password) = (text_of(&data), text_of(&password));
-    if is_root() {
-        succeed(&Launch::new("chown", &[POSTGRES_USER, data])).await;
-    }
-    let initdb = as_postgres_user(&program("initdb", "postgresql"));
-    let user = ["--username=firstcome", "--auth=scram-sha-256", "--pwfile", password];
-    let rest = ["--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--pgdata", data];
-    succeed(&initdb.arguments(&user).arguments(&rest)).await;
-    as_postgres_user(&program("postgres", "postgresql")).arguments(&["-D", data]).arguments(&[
-        "--listen_addresses=127.0.0.1",
-        "--unix_socket_directories=",
-        "--shared_buffers=32MB",
-    ])
-}
-
-/// Makes a data directory, and tells how to start its server.
-async fn create_mariadb(directory: &Path) -> Launch {
-    let (data, setup) = (directory.join("data"), directory.join("setup.sql"));
-    std::fs::write(&setup, MARIADB_SETUP).expect("a file for the first statements");
-    let data = format!("--datadir={}", text_of(&data));
-    let setup = format!("--init-file={}", text_of(&setup));
-    let of_both = |program: &str| {
-        // The first one must be the first.
-        Launch::new(self::program(program, "mariadb-server"), &["--no-defaults", &data])
-            .arguments(if is_root() { &["--user=root"] } else { &[] })
-            .arguments(&["--skip-name-resolve", "--innodb-log-file-size=16M"])
-            .arguments(&["--innodb-buffer-pool-size=32M"])
-    };
-    let root = ["--auth-root-authentication-method=normal", "--skip-test-db"];
-    succeed(&of_both("mariadb-install-db").arguments(&root)).await;
-    // The socket lies in the data: its path must be short, and that of the directory need not be.
-    let places = ["--socket=mariadb.sock", "--pid-file=mariadb.pid", &setup];
-    of_both("mariadbd").arguments(&["--bind-address=127.0.0.1"]).arguments(&places)
-}
-
-/// Runs a program that must succeed.
-async fn succeed(launch: &Launch) {
-    let Ended { code, stdout, stderr } = launch.run().await;
-    assert_eq!(code, Some(0), "{launch:?} said:\n{stdout}{stderr}");
-}
-
 /// Waits until a server answers a query.
-async fn ready(process: &mut Process, engine: Engine, url: &str) -> Connection {
-    let deadline = Instant::now() + READY_TIMEOUT;
+async fn ready(process: &mut Process, sql: &Sql) {
+    let (engine, deadline) = (sql.engine(), Instant::now() + READY_TIMEOUT);
     loop {
         let ended = process.child.try_wait().expect("the child's status");
         assert!(ended.is_none(), "{engine}: {ended:?} at its start; it said:\n{}", process.said());
-        if let Ok(mut connection) = Connection::open(engine, url).await
+        if let Ok(mut connection) = Connection::open(engine, sql.url()).await
             && connection.value("SELECT 1").await.is_ok()
         {
-            return connection;
+            return;
         }
         let said = || process.said();
         assert!(Instant::now() < deadline, "{engine} does not answer; it said:\n{}", said());
         sleep(POLL).await;
     }
-}
-
-/// A program as a user that PostgreSQL accepts. Root gives that user the one right it needs here:
-/// to reach a directory below one that is closed to others.
-fn as_postgres_user(program: &Path) -> Launch {
-    if !is_root() {
-        return Launch::new(program, &[]);
-    }
-    let user = ["--reuid", POSTGRES_USER, "--regid", POSTGRES_USER, "--init-groups"];
-    Launch::new("setpriv", &user)
-        .arguments(&["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"])
-        .arguments(&[text_of(program)])
-}
-
-/// Where a program lies: on the path, or where Debian puts servers.
-fn program(name: &str, package: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    places.push("/usr/sbin".into());
-    if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
-        let mut bins: Vec<_> =
-            versions.flatten().map(|version| version.path().join("bin")).collect();
-        bins.sort_unstable();
-        places.extend(bins.into_iter().rev());
-    }
-    let found = places.iter().map(|place| place.join(name)).find(|program| program.is_file());
-    found.unwrap_or_else(|| {
-        panic!("{name} is missing: install it (on Debian: `sudo apt-get install {package}`)")
-    })
 }
 
 /// A port that nobody has, and that no other test of this process is given.
@@ -285,14 +196,6 @@ fn free_port() -> u16 {
         }
     }
     panic!("all ports of {PORTS:?} are taken by other programs");
-}
-
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
-}
-
-fn text_of(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
 }
 
 fn children_of(parent: u32) -> Vec<u32> {

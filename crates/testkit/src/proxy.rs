@@ -3,8 +3,8 @@
 //! It runs in the runtime of the test: a test that blocks its only thread stops it. Faults at a
 //! `COMMIT` are found in what the client says, which must be plain text and not TLS.
 //!
-//! In reading order: [`mod@link`] carries the bytes of one connection, [`commit`] knows a `COMMIT`
-//! and its reply.
+//! Below it, `link` carries the bytes of one connection, and `commit` knows a `COMMIT` and its
+//! reply.
 
 mod commit;
 mod link;

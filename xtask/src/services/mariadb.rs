@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use rustix::process::Signal;
 
 use super::place::Place;
@@ -42,6 +43,7 @@ fn create(place: &Place, data: &Path) -> anyhow::Result<()> {
     let mut command = Command::new(install::program("mariadb-install-db")?);
     command.args(["--no-defaults", "--auth-root-authentication-method=normal"]);
     command.args(["--skip-test-db", "--skip-name-resolve"]).arg(option("datadir", data));
+    command.arg(temporary_files(place)?);
     daemon::run(as_this_user(&mut command), &place.setup_log(), CREATE_WAIT_MAX)
 }
 
@@ -51,7 +53,7 @@ fn command(place: &Place, port: u16) -> anyhow::Result<Command> {
     // Relative to the data: the path of a socket must be short, that of a workspace need not be.
     command.args(["--socket=mariadb.sock", "--pid-file=mariadb.pid"]);
     command.arg(option("datadir", &place.data())).arg(format!("--port={port}"));
-    command.arg(option("init-file", &place.definition("mariadb.sql")));
+    command.arg(option("init-file", &place.definition("mariadb.sql"))).arg(temporary_files(place)?);
     as_this_user(&mut command);
     Ok(command)
 }
@@ -62,6 +64,13 @@ fn as_this_user(command: &mut Command) -> &mut Command {
         command.arg("--user=root");
     }
     command
+}
+
+/// Where temporary files lie: a server that starts removes those of others that share the place.
+fn temporary_files(place: &Place) -> anyhow::Result<std::ffi::OsString> {
+    let directory = place.file("files");
+    std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    Ok(option("tmpdir", &directory))
 }
 
 /// An option whose value is a path; MariaDB takes it in one word only.
