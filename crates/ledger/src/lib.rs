@@ -5,12 +5,13 @@
 //!   event and for each sequence, never more issued than the quantity, one redemption for each
 //!   order;
 //! - a claim that was answered as won is durable: on the disk before the answer;
-//! - a change of an event lies between two batches of claims, never within: in the embedded ledger
-//!   writers take turns, on a server they lock the event's row;
+//! - a change of an event lies between two batches of claims, never within: in the embedded
+//!   ledger writers take turns, on a server they lock the event's row;
 //! - a read of issued coupons sees every won claim.
 //!
 //! Modules in reading order: `records` (what callers see), `open`, `embedded` and `server` (what
-//! keeps the rows), `write`, `claim` (the hot path), one module for each resource, `entity` and `migration`.
+//! keeps the rows), `write`, `claim` (the hot path), one module for each resource, `entity` and
+//! `migration`.
 
 mod accounts;
 mod audit;
@@ -70,7 +71,7 @@ enum Engine {
     /// SQLite, within the process.
     Embedded(Arc<Embedded>),
     /// PostgreSQL, MySQL or MariaDB.
-    Server(Server),
+    Server(Box<Server>),
 }
 
 impl Ledger {

@@ -32,7 +32,7 @@ enum Place {
     /// The file of an embedded one.
     File(PathBuf),
     /// A database on a server.
-    Server(Address),
+    Server(Box<Address>),
 }
 
 /// What a process does with the ledger.
@@ -99,7 +99,7 @@ impl LedgerOptions {
     /// in a known one.
     pub fn parse_url(url: &str, purpose: Purpose) -> Result<Self, LedgerError> {
         if let Some(address) = Address::parse(url)? {
-            return Ok(Self::at(Place::Server(address), purpose));
+            return Ok(Self::at(Place::Server(Box::new(address)), purpose));
         }
         let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
         match path {
@@ -160,7 +160,7 @@ impl Ledger {
             Place::Server(address) => {
                 let (server, key) = Server::open(address, &options, clock).await?;
                 let clock = server.clock();
-                (Engine::Server(server), key, clock)
+                (Engine::Server(Box::new(server)), key, clock)
             }
         };
         Ok(Self { inner: Arc::new(Inner { engine, code_key, clock }) })

@@ -83,7 +83,7 @@ async fn announce(
     let AdminConfig { email, password } = settings.admin.clone();
     let admin = &services.identity().first_admin(email.clone(), password).await?;
     let options = settings.ledger_options(Purpose::Serve)?;
-    let ledger = options.path().map_or_else(|| options.shown(), |it| absolute(it));
+    let ledger = options.path().map_or_else(|| options.shown(), absolute);
     let banner = Banner { address, ledger: &ledger, email: &email, admin };
     out.write_all(banner.text().as_bytes())
         .and_then(|()| out.flush())

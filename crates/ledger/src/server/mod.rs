@@ -75,14 +75,12 @@ impl Server {
         let writer = pool(Session::Write, limits.writers_max);
         let given = options.server_clock == ServerClock::Process;
         let clock = Arc::new(DatabaseClock::new(process, given));
-        look_at_clock(&reader, &clock).await?;
-        let code_key = CodeKey::new(secrets::code_key(&writer).await?);
+        let unusable = |error| address.unusable(error);
+        look_at_clock(&reader, &clock).await.map_err(unusable)?;
+        let code_key = CodeKey::new(secrets::code_key(&writer).await.map_err(unusable)?);
         let claims = Claims::new(address, limits, code_key.clone(), Arc::clone(&clock));
-        let keeper = tokio::spawn(keep_clock(
-            address.pool(Session::Read, 1, &limits, &trouble),
-            limit,
-            Arc::clone(&clock),
-        ));
+        let keeper = InTime::within(address.pool(Session::Read, 1, &limits, &trouble), limit);
+        let keeper = tokio::spawn(keep_clock(keeper, Arc::clone(&clock)));
         let address = address.clone();
         Ok((Self { address, limits, reader, writer, claims, clock, keeper }, code_key))
     }
@@ -148,8 +146,7 @@ async fn look_at_clock(
 
 /// Keeps what is known of the database's clock fresh; while it does not answer, what was known
 /// last stays.
-async fn keep_clock(db: DatabaseConnection, limit: Limit, clock: Arc<DatabaseClock>) {
-    let db = InTime::within(db, limit);
+async fn keep_clock(db: InTime<DatabaseConnection>, clock: Arc<DatabaseClock>) {
     let mut look = interval(LOOK_AT_CLOCK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -187,16 +184,15 @@ impl Address {
         let backend = db.get_database_backend();
         let lock = match backend {
             DbBackend::Postgres => {
-                format!("SELECT 1 AS got FROM pg_advisory_lock({MIGRATION_LOCK})")
+                format!("SELECT 1::bigint AS got FROM pg_advisory_lock({MIGRATION_LOCK})")
             }
             _ => format!(
-                "SELECT CAST(GET_LOCK(CONCAT('firstcome.', DATABASE()), {MIGRATION_WAIT_SECONDS}) AS SIGNED) AS got"
+                "SELECT CAST(GET_LOCK(CONCAT('firstcome.', DATABASE()), {MIGRATION_WAIT_SECONDS}) \
+                 AS SIGNED) AS got"
             ),
         };
         let got = db.query_one_raw(Statement::from_string(backend, lock)).await?;
-        let got: Option<i64> = got.and_then(|row| {
-            row.try_get::<i64>("", "got").ok().or(row.try_get::<i32>("", "got").ok().map(i64::from))
-        });
+        let got: Option<i64> = got.map(|row| row.try_get("", "got")).transpose()?.flatten();
         if got != Some(1) {
             return Err(LedgerError::MigrationLocked { seconds: MIGRATION_WAIT_SECONDS });
         }

@@ -6,7 +6,7 @@ use sea_orm::{DatabaseConnection, SqlxMySqlConnector, SqlxPostgresConnector};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions};
 use sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, Database, Executor, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection, Database, Executor, Row};
 use tokio::time::timeout;
 
 use super::{Address, Driver};
@@ -132,6 +132,7 @@ pub(crate) fn postgres_session(
         ("default_transaction_isolation", "read committed".to_owned()),
         ("synchronous_commit", "on".to_owned()),
         ("standard_conforming_strings", "on".to_owned()),
+        ("client_min_messages", "warning".to_owned()),
         ("statement_timeout", limit.to_string()),
         ("lock_timeout", limit.to_string()),
         // A process that was cut off in the middle must not hold its locks for long.
@@ -158,7 +159,8 @@ pub(crate) fn postgres_session(
             settings.push((setting, value.to_owned()));
         }
     }
-    options.clone().application_name("firstcome").options(settings)
+    // The texts of slow statements hold what users sent.
+    options.clone().application_name("firstcome").options(settings).disable_statement_logging()
 }
 
 /// Refuses a standby, which would show the past and take no claim.
@@ -169,7 +171,7 @@ pub(crate) async fn refuse_postgres_replica(db: &mut PgConnection) -> Result<(),
 
 /// The options of a connection to MySQL or MariaDB.
 pub(crate) fn mysql_options(options: &MySqlConnectOptions) -> MySqlConnectOptions {
-    options.clone().charset("utf8mb4").collation("utf8mb4_bin")
+    options.clone().charset("utf8mb4").collation("utf8mb4_bin").disable_statement_logging()
 }
 
 /// Sets up a connection to MySQL or MariaDB, and refuses a read-only replica.

@@ -15,7 +15,7 @@ use crate::cli::AuditFlags;
 /// Events that are listed at once.
 const PAGE_EVENTS: u64 = 200;
 
-/// Audits one event or all, and the ledger's file; fails when a check does.
+/// Audits one event or all, and the file of an embedded ledger; fails when a check does.
 pub(crate) async fn audit(flags: &AuditFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let settings = flags.flags.load()?.settings;
     let ledger = visit(&settings).await?;
@@ -33,7 +33,8 @@ pub(crate) async fn audit(flags: &AuditFlags, out: &mut impl Write) -> anyhow::R
     }
     let faults = ledger.integrity_faults().await?;
     passed &= faults.is_empty();
-    tell_integrity(out, events.len(), &faults, flags.json)?;
+    let place = if ledger.is_shared() { "the ledger" } else { "the ledger's file" };
+    tell_integrity(out, (place, events.len()), &faults, flags.json)?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -71,7 +72,7 @@ fn tell(out: &mut impl Write, audit: AuditRecord, as_json: bool) -> anyhow::Resu
 
 fn tell_integrity(
     out: &mut impl Write,
-    events: usize,
+    (place, events): (&str, usize),
     faults: &[String],
     as_json: bool,
 ) -> anyhow::Result<()> {
@@ -82,7 +83,7 @@ fn tell_integrity(
         return Ok(());
     }
     let verdict = if faults.is_empty() { "pass" } else { "FAIL" };
-    writeln!(out, "{verdict} the ledger's file; {events} events audited")?;
+    writeln!(out, "{verdict} {place}; {events} events audited")?;
     for fault in faults {
         writeln!(out, "     {fault}")?;
     }

@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn nothing_in_a_text_ends_it() {
         let texts = ["kim", "", "a'b", "\"", "\\", "{,}", "NULL", "한"];
-        let written = r#"'{"kim","","a''b","\"","\\","{,}","NULL","한"}'"#.replace(r"''", "''");
+        let written = r#"'{"kim","","a''b","\"","\\","{,}","NULL","한"}'"#;
         assert_eq!(array(texts.into_iter()), written);
     }
 }
