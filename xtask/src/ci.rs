@@ -7,16 +7,17 @@ use anyhow::Context as _;
 
 use crate::process::{self, cargo};
 use crate::stopwatch::Stopwatch;
-use crate::{test, tidy};
+use crate::{services, test, tidy};
 
 /// A check by name.
 type Step<'a> = (&'a str, &'a dyn Fn() -> anyhow::Result<()>);
 
-/// Runs everything CI checks.
+/// Runs everything CI checks, and ends the servers that were started for it, whatever the outcome.
 ///
 /// # Errors
 /// When a step fails: the message names it.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
+    let kept = services::running(root)?;
     let format = || process::run(cargo(root).args(["fmt", "--all", "--check"]));
     let tidy = || tidy::run(root);
     let lints = || {
@@ -29,13 +30,15 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         process::run(cargo(root).args(doc).env("RUSTDOCFLAGS", "-D warnings"))
     };
     let tests = || test::run(root, &[]);
-    in_order(&[
+    let outcome = in_order(&[
         ("format", &format),
         ("tidy", &tidy),
         ("lints", &lints),
         ("documentation", &documentation),
         ("tests", &tests),
-    ])
+    ]);
+    let ended = services::down(root, &kept);
+    outcome.and(ended)
 }
 
 /// Runs the steps with a header and the time of each.

@@ -1,8 +1,8 @@
 //! `cargo xtask`: the tasks of the workspace, in Rust, so that a fresh machine needs no other tool.
 //!
 //! In reading order: [`ci`] is what CI runs, [`tidy`] what it checks beyond the compiler,
-//! [`mod@test`] the one command that runs every test, [`services`] the servers that tests will talk
-//! to, [`mod@bench`] the measurements behind `docs/benchmarks.md`.
+//! [`mod@test`] the one command that runs every test, [`services`] the servers that tests talk to,
+//! [`mod@bench`] the measurements behind `docs/benchmarks.md`.
 #![expect(clippy::print_stdout, reason = "a command line program prints its progress")]
 
 mod bench;

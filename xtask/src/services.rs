@@ -38,6 +38,9 @@ use recorded::Recorded;
 static SERVICES: [Service; 4] =
     [postgres::SERVICE, mariadb::SERVICE, redis::SERVICE, kafka::SERVICE];
 
+/// Those that tests talk to today; `cargo xtask test` starts no others.
+static TESTED: [Service; 2] = [postgres::SERVICE, mariadb::SERVICE];
+
 /// Longest that a server may take to end by itself; then it is killed.
 const END_WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -60,10 +63,10 @@ impl Action {
     pub(crate) fn run(self, root: &Path) -> anyhow::Result<()> {
         match self {
             Self::Up => {
-                up(root)?;
+                up(root, &SERVICES)?;
                 status::print(root)
             }
-            Self::Down => down(root),
+            Self::Down => down(root, &[]),
             Self::Status => status::print(root),
         }
     }
@@ -97,23 +100,43 @@ struct Service {
     end_signal: Signal,
 }
 
-/// Makes sure that every service answers, and gives the variables that tell the tests where.
+/// Makes sure that what tests talk to answers, and gives the variables that tell them where.
 ///
 /// # Errors
 /// When one does not: the message has its last log lines. The others go on running.
-pub(crate) fn up(root: &Path) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let _turn = place::take_turn(root)?;
-    start::all(root)
+pub(crate) fn up_for_tests(root: &Path) -> anyhow::Result<Vec<(&'static str, String)>> {
+    up(root, &TESTED)
 }
 
-/// Ends the processes and containers that [`up`] has started, and nothing else.
+/// The names of the services that run here, as processes or containers.
+///
+/// # Errors
+/// When what is known of one cannot be read.
+pub(crate) fn running(root: &Path) -> anyhow::Result<Vec<&'static str>> {
+    let mut running = Vec::new();
+    for service in &SERVICES {
+        let place = Place::of(root, service.name);
+        if place.is_composed() || service.running(&place)?.is_some() {
+            running.push(service.name);
+        }
+    }
+    Ok(running)
+}
+
+fn up(root: &Path, services: &'static [Service]) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let _turn = place::take_turn(root)?;
+    start::all(root, services)
+}
+
+/// Ends the processes and containers that were started from here, those of these names aside, and
+/// nothing else.
 ///
 /// # Errors
 /// When one cannot be ended; the others are, all the same.
-pub(crate) fn down(root: &Path) -> anyhow::Result<()> {
+pub(crate) fn down(root: &Path, kept: &[&str]) -> anyhow::Result<()> {
     let _turn = place::take_turn(root)?;
     let mut faults = Vec::new();
-    for service in &SERVICES {
+    for service in SERVICES.iter().filter(|service| !kept.contains(&service.name)) {
         let place = Place::of(root, service.name);
         if let Err(error) = end(service, &place) {
             faults.push(format!("{}: {error:#}", service.name));
@@ -161,6 +184,36 @@ mod tests {
             let url = (service.url)(service.port);
             let address = origin::address_of(service, &url).unwrap();
             assert_eq!(address, format!("127.0.0.1:{}", service.port));
+        }
+    }
+
+    #[test]
+    fn what_tests_talk_to_is_started_for_them() {
+        let testkit = include_str!("../../crates/testkit/src/database.rs");
+        for service in &SERVICES {
+            let is_started = TESTED.iter().any(|tested| tested.name == service.name);
+            assert_eq!(testkit.contains(service.variable), is_started, "{}", service.name);
+        }
+    }
+
+    #[test]
+    fn what_ran_before_is_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let mut children = Vec::new();
+        for service in [&redis::SERVICE, &kafka::SERVICE] {
+            let place = Place::of(root.path(), service.name);
+            place.make().unwrap();
+            let child = Command::new("sleep").arg("60").spawn().unwrap();
+            place.record(&Recorded::of(child.id(), service.port).unwrap()).unwrap();
+            children.push(child);
+        }
+        assert_eq!(running(root.path()).unwrap(), ["redis", "kafka"]);
+        down(root.path(), &["kafka"]).unwrap();
+        assert_eq!(running(root.path()).unwrap(), ["kafka"]);
+        down(root.path(), &[]).unwrap();
+        assert_eq!(running(root.path()).unwrap(), [""; 0]);
+        for mut child in children {
+            assert!(child.wait().is_err(), "it has been waited for");
         }
     }
 

@@ -2,22 +2,18 @@
 
 use std::path::Path;
 
-use crate::process;
+use crate::{process, services};
 
 /// Runs every test, documentation tests included; `arguments` go to `cargo test`.
 ///
-/// # Errors
-/// When the services cannot be started or a test fails.
-pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
-    start_services();
-    let mut command = process::cargo(root);
-    process::run(command.args(["test", "--workspace", "--locked"]).args(arguments))
-}
-
-/// Starts the servers that tests talk to.
+/// The servers that tests talk to are started first and go on running: the next call finds them.
+/// A missing one fails the tests that need it; none is skipped.
 ///
-/// The embedded ledger needs none: each test makes a data directory of its own, and the kernel
-/// gives it a free port. A missing service fails the tests that need it; none is skipped.
-fn start_services() {
-    println!("services: none needed, the ledger is embedded");
+/// # Errors
+/// When a server cannot be started, or a test fails.
+pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    let variables = services::up_for_tests(root)?;
+    let mut command = process::cargo(root);
+    command.args(["test", "--workspace", "--locked"]).args(arguments);
+    process::run(command.envs(variables))
 }

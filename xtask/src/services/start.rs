@@ -11,7 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::origin::{Origin, choose, named};
 use super::place::{Place, remove, services_dir};
 use super::recorded::Recorded;
-use super::{SERVICES, Service, compose, daemon, install};
+use super::{Service, compose, daemon, install};
 use crate::stopwatch::Stopwatch;
 
 /// Longest that a server may take to answer first.
@@ -31,12 +31,15 @@ struct Start {
     running: Option<Recorded>,
 }
 
-/// Makes sure that every service answers, and gives each one's variable and URL.
+/// Makes sure that each of these services answers, and gives its variable and URL.
 ///
 /// # Errors
 /// When one does not; the others go on running.
-pub(crate) fn all(root: &Path) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let starts = plan(root)?;
+pub(crate) fn all(
+    root: &Path,
+    services: &'static [Service],
+) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let starts = plan(root, services)?;
     let bars = MultiProgress::new();
     install_missing(root, &starts, &bars)?;
     let outcomes: Vec<anyhow::Result<String>> = thread::scope(|scope| {
@@ -60,10 +63,10 @@ pub(crate) fn all(root: &Path) -> anyhow::Result<Vec<(&'static str, String)>> {
 }
 
 /// Where each service shall come from.
-fn plan(root: &Path) -> anyhow::Result<Vec<Start>> {
+fn plan(root: &Path, services: &'static [Service]) -> anyhow::Result<Vec<Start>> {
     let mut engine = None;
     let mut starts = Vec::new();
-    for service in &SERVICES {
+    for service in services {
         let place = Place::of(root, service.name);
         place.make()?;
         let running = service.running(&place)?;
@@ -209,6 +212,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::services::SERVICES;
 
     /// Where the kernel begins to give out ports by itself, on Linux.
     const EPHEMERAL_PORTS_MIN: u16 = 32_768;

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 /// Every variable of ours begins so; one that is not in the table is a mistake.
 const PREFIX: &str = "FIRSTCOME_";
+/// Those that begin so are the tests' own.
+const TEST_PREFIX: &str = "FIRSTCOME_TEST_";
 /// Names the file, as `--config` does.
 pub(crate) const CONFIG_VARIABLE: &str = "FIRSTCOME_CONFIG";
 
@@ -36,7 +38,8 @@ pub(super) fn read(
 ) -> Vec<Given> {
     let mut given = Vec::new();
     for (name, text) in variables {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let is_ours = |name: &&str| name.starts_with(PREFIX) && !name.starts_with(TEST_PREFIX);
+        let Some(name) = name.to_str().filter(is_ours) else { continue };
         let Some((name, key)) = VARIABLES.iter().find(|(known, _)| *known == name) else {
             let known = VARIABLES.map(|(known, _)| known).join(", ");
             faults.push(format!("unknown environment variable {name}; there are {known}"));

@@ -113,6 +113,14 @@ fn mistakes_are_named_all_at_once() {
 }
 
 #[test]
+fn the_variables_of_the_tests_are_let_through() {
+    let url = "postgres://u:canary@h/db";
+    let configuration = load("", &[("FIRSTCOME_TEST_POSTGRES_URL", url)], &[]).unwrap();
+    assert!(!configuration.explain().contains("TEST"));
+    assert_eq!(complaints("", &[("FIRSTCOME_TESTS", url)], &[]).len(), 1);
+}
+
+#[test]
 fn a_mistake_is_named_with_its_place() {
     let cases = [
         ("server = 3", "firstcome.toml:1: server is a section: write [server] and its keys below"),
