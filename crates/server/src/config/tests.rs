@@ -150,7 +150,7 @@ fn a_mistake_is_named_with_its_place() {
 
 #[test]
 fn what_this_version_lacks_is_refused_not_ignored() {
-    let only_ledger = "this version decides and keeps every claim in the SQLite ledger";
+    let only_ledger = "this version decides and keeps every claim in the ledger";
     let cases = [
         ("--strategy", "claims.strategy", "redis_lock", format!("must be ledger: {only_ledger}")),
         ("--commit", "claims.commit", "kafka", format!("must be ledger: {only_ledger}")),
