@@ -61,6 +61,26 @@ fn a_url_of_another_database_is_refused_without_its_password() {
     assert_eq!(options.expect("a path").shown(), "./data/ledger.db");
 }
 
+#[test]
+fn what_is_wrong_in_a_url_is_named_without_its_password() {
+    for (url, named) in [
+        ("postgres://app:hunter2@db", "names no database"),
+        ("mysql://app:hunter2@db/", "names no database"),
+        ("postgres://app:hunter2@db/shop?sslmod=require", "sslmod"),
+        ("mysql://app:hunter2@db/shop?sslmode=x&charset=latin1", "sslmode"),
+        ("postgres://app:hunter2@db/shop?options=-c%20fsync%3Doff", "options"),
+        ("postgres://app:hunter2@db:port/shop", "port"),
+        ("postgres://app:hunter2@db/shop?sslmode=perhaps", "perhaps"),
+    ] {
+        let refused = LedgerOptions::parse_url(url, Purpose::Serve);
+        let Err(error @ LedgerError::Url { .. }) = refused else { panic!("{url}: {refused:?}") };
+        let said = error.to_string();
+        assert!(said.contains(named) && !said.contains("hunter2"), "{said}");
+    }
+    let options = LedgerOptions::parse_url("postgres://app:hunter2@db:1/shop", Purpose::Serve);
+    assert_eq!(options.expect("an address").shown(), "postgres://app@db:1/shop");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_new_ledger_is_its_owners_alone() {

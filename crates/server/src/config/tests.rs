@@ -167,9 +167,10 @@ fn what_this_version_lacks_is_refused_not_ignored() {
         (
             "--ledger-url",
             "ledger.url",
-            "postgres://u:canary@h/db",
-            "cannot be used: the ledger URL \"postgres://***@h/db\" is not supported: it must \
-             begin with sqlite:, as sqlite:./data/ledger.db"
+            "oracle://u:canary@h/db",
+            "cannot be used: the ledger URL \"oracle://***@h/db\" is not supported: it must \
+             begin with sqlite: (as sqlite:./data/ledger.db), postgres:// or mysql:// (as \
+             postgres://user:password@host:5432/firstcome)"
                 .to_owned(),
         ),
     ];
