@@ -71,10 +71,6 @@ async fn two_processes_issue_every_coupon_once(store: Store) {
     let event = test.event(150).await;
     let told = rush(&[test.ledger.clone(), test.another().await], &event, 400).await;
     check(&told, 150);
-    for told in &told {
-        let winners = told.values().filter(|it| matches!(it, Decision::Issued(_))).count();
-        assert!(winners > 0, "one process had them all: the other was no rival");
-    }
     assert!(test.ledger.audit(event.id).await.expect("an answer").expect("the event").pass());
 }
 
