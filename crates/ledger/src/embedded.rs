@@ -105,12 +105,19 @@ impl Embedded {
 
     /// Begins a transaction within a turn that is held already.
     async fn write_in(&self, turn: OwnedMutexGuard<ClaimWriter>) -> Result<Write, LedgerError> {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        let transaction = self.writer.begin_with_options(options).await?;
+        let transaction = self.writer.begin_with_options(immediate()).await?;
         Ok(Write::in_turn(transaction, turn))
+    }
+
+    /// Settles everything, and begins a transaction at a moment when nothing is unsettled.
+    pub(crate) async fn write_settled(&self) -> Result<Write, LedgerError> {
+        loop {
+            self.settle_all().await?;
+            let turn = self.turn.clone().lock_owned().await;
+            if turn.unsettled() == 0 {
+                return self.write_in(turn).await;
+            }
+        }
     }
 
     /// Runs a statement of its own within a turn.
@@ -135,6 +142,23 @@ impl Embedded {
         self.settle_all().await?;
         let path = self.path.clone();
         blocking(move || checkpoint(&path)).await
+    }
+}
+
+/// Takes the lock of the data and brings the schema up, and nothing else; the connection that
+/// writes.
+pub(crate) async fn prepare(path: &Path) -> Result<(DatabaseConnection, File), LedgerError> {
+    let lock = lock(path)?;
+    let writer = writer(path, Purpose::Serve);
+    bring_up(&writer, Purpose::Serve).await.map_err(|error| at(path, error))?;
+    Ok((writer, lock))
+}
+
+/// A transaction that writes from its beginning on.
+pub(crate) fn immediate() -> TransactionOptions {
+    TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
     }
 }
 

@@ -99,6 +99,53 @@ pub enum LedgerError {
         /// The first migration that is missing.
         missing: String,
     },
+    /// Source and target of a copy are one.
+    #[error("{at} is source and target of the copy: name another ledger with --to")]
+    CopySame {
+        /// The path, or the address without its password.
+        at: String,
+    },
+    /// A process serves from the source or the target of a copy.
+    #[error("the ledger at {at} is in use by another firstcome process: stop it, and copy again")]
+    CopyInUse {
+        /// The path.
+        at: String,
+    },
+    /// The target of a copy has rows.
+    #[error(
+        "the ledger at {at} is not empty (there are {table}), and nothing was copied: name a new \
+         database, or a file that does not exist yet"
+    )]
+    CopyTargetNotEmpty {
+        /// The path, or the address without its password.
+        at: String,
+        /// A table that has rows.
+        table: &'static str,
+    },
+    /// The source of a copy was written to meanwhile.
+    #[error(
+        "the ledger at {at} was changed while it was copied (its {table}), and nothing was kept \
+         of the copy: stop every process that serves from it, and copy again"
+    )]
+    CopySourceChanged {
+        /// The address, without its password.
+        at: String,
+        /// A table that has other rows by now.
+        table: &'static str,
+    },
+    /// The target of a copy does not have what the source has.
+    #[error(
+        "the copy is not what the source is, and nothing was kept of it: in {table}, row {row} \
+         {what}"
+    )]
+    CopyDiffers {
+        /// The table.
+        table: &'static str,
+        /// The key of the first row that differs.
+        row: String,
+        /// What is other there.
+        what: String,
+    },
     /// The row would break a constraint; who asked decides what that means.
     #[error("the ledger refused a duplicate")]
     Duplicate,

@@ -11,11 +11,12 @@
 //!
 //! Modules in reading order: `records` (what callers see), `open`, `embedded` and `server` (what
 //! keeps the rows), `write`, `claim` (the hot path), one module for each resource, `entity` and
-//! `migration`.
+//! `migration`, `copy` (from one database to another).
 
 mod accounts;
 mod audit;
 mod claim;
+mod copy;
 mod coupons;
 mod embedded;
 mod entity;
@@ -46,6 +47,7 @@ pub use accounts::{
 };
 pub use audit::{AuditCheck, AuditRecord};
 pub use claim::{Claim, Decision};
+pub use copy::{CopiedTable, CopyProgress, CopyReport};
 pub use error::{ClaimError, LedgerError};
 pub use events::{EventQuery, NewEvent};
 pub use issued::{IssuedPlace, IssuedQuery};

@@ -17,7 +17,7 @@ use crate::{Engine, Inner, Ledger, LedgerError};
 /// Where the ledger is and how it is opened.
 #[derive(Debug, Clone)]
 pub struct LedgerOptions {
-    place: Place,
+    pub(crate) place: Place,
     /// Who opens it.
     pub purpose: Purpose,
     /// How many connections, and for how long.
@@ -28,7 +28,7 @@ pub struct LedgerOptions {
 
 /// Where a ledger is.
 #[derive(Debug, Clone)]
-enum Place {
+pub(crate) enum Place {
     /// The file of an embedded one.
     File(PathBuf),
     /// A database on a server.
@@ -126,9 +126,36 @@ impl LedgerOptions {
     /// Where the ledger is, for people: a path, or an address without its password.
     #[must_use]
     pub fn shown(&self) -> String {
-        match &self.place {
-            Place::File(path) => path.display().to_string(),
-            Place::Server(address) => address.to_string(),
+        self.place.shown()
+    }
+}
+
+impl Place {
+    /// For people: a path, or an address without its password.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Server(address) => address.to_string(),
+        }
+    }
+
+    /// Whether both are certainly the same; two names of one host are not seen through.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(other)) => {
+                let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+                real(one) == real(other)
+            }
+            (Self::Server(one), Self::Server(other)) => one.is_same(other),
+            _ => false,
+        }
+    }
+
+    /// Says which ledger it was that could not be used.
+    pub(crate) fn fault(&self, error: LedgerError) -> LedgerError {
+        match self {
+            Self::File(path) => embedded::at(path, error),
+            Self::Server(address) => address.unusable(error),
         }
     }
 }
@@ -181,6 +208,24 @@ impl Ledger {
                 .await
                 .map_err(|error| embedded::at(path, error)),
             Place::Server(address) => address.missing_migrations(&options.limits).await,
+        }
+    }
+
+    /// Makes the ledger where there is none and brings its schema up, and writes nothing else: a
+    /// new one stays empty.
+    ///
+    /// # Errors
+    /// Every [`LedgerError`] of opening.
+    pub async fn migrate(options: &LedgerOptions) -> Result<(), LedgerError> {
+        match &options.place {
+            Place::File(path) => {
+                let (db, _lock) = embedded::prepare(path).await?;
+                Ok(db.close().await?)
+            }
+            Place::Server(address) => {
+                address.check(&options.limits).await?;
+                address.bring_up(&options.limits, Purpose::Serve).await
+            }
         }
     }
 

@@ -63,6 +63,25 @@ impl Address {
         let shown = shown(url);
         Ok(Some(Self { driver, shown }))
     }
+
+    /// Whether both are of the same database by host, port and name.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.driver.place() == other.driver.place()
+    }
+}
+
+impl Driver {
+    /// Protocol, host, port and database.
+    fn place(&self) -> (&'static str, &str, u16, Option<&str>) {
+        match self {
+            Self::Postgres(options) => {
+                ("postgres", options.get_host(), options.get_port(), options.get_database())
+            }
+            Self::MySql(options) => {
+                ("mysql", options.get_host(), options.get_port(), options.get_database())
+            }
+        }
+    }
 }
 
 /// The URL without password and parameters.

@@ -4,6 +4,7 @@ mod accounts;
 mod audit;
 mod claims;
 mod clock;
+mod copy;
 mod coupons;
 mod events;
 mod faults;

@@ -105,6 +105,17 @@ impl Place {
         }
     }
 
+    /// Runs SQL, with every check in force.
+    pub(crate) async fn execute(&self, sql: &str) {
+        match self {
+            Self::Directory(_) => {
+                let db = rusqlite::Connection::open(self.path()).expect("the file opens");
+                db.execute_batch(sql).expect(sql);
+            }
+            Self::Database(database) => database.execute(sql).await,
+        }
+    }
+
     /// The file of an embedded ledger.
     pub(crate) fn path(&self) -> PathBuf {
         match self {
@@ -135,6 +146,11 @@ impl TestLedger {
         let place = Place::new(store).await;
         let clock = Arc::new(TestClock(AtomicI64::new(OPENS_AT)));
         let ledger = open(&place, Purpose::Serve, &clock).await.expect("a new ledger opens");
+        Self { ledger, clock, place }
+    }
+
+    /// Of a ledger that is open there already.
+    pub(crate) const fn of(ledger: Ledger, clock: Arc<TestClock>, place: Place) -> Self {
         Self { ledger, clock, place }
     }
 
