@@ -33,6 +33,11 @@ pub(crate) enum Command {
     Audit(AuditFlags),
     /// Rebuild what is derived from the ledger
     Sync(DataFlags),
+    /// Work on the ledger as a whole
+    Ledger {
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
     /// Print the OpenAPI document
     Openapi,
     /// Look at the configuration
@@ -53,6 +58,24 @@ pub(crate) enum Command {
 pub(crate) enum ConfigCommand {
     /// Print every key, its value in force and where it came from
     Check(ServeFlags),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Copy everything to another, empty ledger and verify every row; stop every server first
+    Copy(CopyFlags),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyFlags {
+    /// The ledger to copy, as sqlite:PATH, postgres://… or mysql://…
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: String,
+    /// Where to, in the same forms [default: the ledger that is configured]
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
+    pub(crate) flags: DataFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -117,8 +140,8 @@ pub(crate) struct DataFlags {
     /// The directory of everything that is kept [default: ./data] [env: FIRSTCOME_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
-    /// The ledger, as sqlite:PATH [default: ledger.db in the data directory]
-    /// [env: FIRSTCOME_LEDGER_URL]
+    /// The ledger, as sqlite:PATH, postgres://… or mysql://… [default: ledger.db in the data
+    /// directory] [env: FIRSTCOME_LEDGER_URL]
     #[arg(long, value_name = "URL")]
     ledger_url: Option<String>,
 }

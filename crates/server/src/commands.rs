@@ -1,6 +1,7 @@
 //! The commands beside `serve`. Each answers on standard output; its failures are the caller's.
 
 mod audit;
+mod copy;
 
 use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::document;
 use crate::serve::make_private;
 
 pub(crate) use audit::audit;
+pub(crate) use copy::copy;
 
 /// Brings the ledger's schema up, or says what that would do.
 pub(crate) async fn migrate(
@@ -33,7 +35,7 @@ pub(crate) async fn migrate(
     let pending = Ledger::pending_migrations(&options).await?;
     if !dry_run && !pending.is_empty() {
         make_private(&settings.server.data_dir)?;
-        Ledger::open(options, Arc::new(SystemClock::new())).await?.close().await?;
+        Ledger::migrate(&options).await?;
     }
     let did = if dry_run { "would apply" } else { "applied" };
     for migration in &pending {

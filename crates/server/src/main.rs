@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 
-use cli::{Cli, Command, ConfigCommand, UserCommand};
+use cli::{Cli, Command, ConfigCommand, LedgerCommand, UserCommand};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -58,6 +58,9 @@ async fn answer(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate { dry_run, flags } => commands::migrate(flags, *dry_run, &mut out).await,
         Command::Audit(flags) => commands::audit(flags, &mut out).await,
         Command::Sync(flags) => commands::sync(flags, &mut out),
+        Command::Ledger { command: LedgerCommand::Copy(flags) } => {
+            commands::copy(flags, &mut out).await
+        }
         Command::Openapi => commands::openapi(&mut out),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             commands::config_check(flags, &mut out)

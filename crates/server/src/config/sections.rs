@@ -226,7 +226,8 @@ impl Settings {
         Ok(options)
     }
 
-    fn ledger_limits(&self) -> Limits {
+    /// The bounds of a ledger's connections.
+    pub(crate) fn ledger_limits(&self) -> Limits {
         let ledger = &self.ledger;
         Limits {
             readers_max: ledger.readers_max,
