@@ -150,8 +150,17 @@ impl Server {
     /// # Panics
     /// When it still runs, or does not become ready.
     pub async fn restart(&mut self) {
+        self.restart_as(|launch| launch).await;
+    }
+
+    /// Starts it again on the same data, after its end, as `change` wants it from now on.
+    ///
+    /// # Panics
+    /// When it still runs, or does not become ready.
+    pub async fn restart_as(&mut self, change: impl FnOnce(Launch) -> Launch) {
         let ended = self.process.child.try_wait().expect("the child's status");
         assert!(ended.is_some(), "it still runs");
+        self.launch = change(self.launch.clone());
         (self.process, self.authority) = ready(&self.launch).await;
     }
 

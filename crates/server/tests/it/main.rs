@@ -7,6 +7,7 @@ mod chance;
 mod contract;
 mod durability;
 mod full_disk;
+mod ledger_copy;
 mod lifecycle;
 mod live_changes;
 mod redemption;

@@ -39,6 +39,12 @@ impl Shop {
         self.api = self.server.api();
     }
 
+    /// After the server has ended: starts it on the same data as `change` wants it from now on.
+    pub(crate) async fn reopen_as(&mut self, change: impl FnOnce(Launch) -> Launch) {
+        self.server.restart_as(change).await;
+        self.api = self.server.api();
+    }
+
     /// A token of a shopper.
     pub(crate) async fn user(&self, name: &str) -> String {
         self.server.token(name, "user").await
