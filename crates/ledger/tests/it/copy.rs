@@ -308,11 +308,15 @@ async fn a_target_with_rows_is_refused_and_one_that_is_only_migrated_is_not() {
     for store in [Store::Sqlite, Store::Postgres, Store::MariaDb] {
         let target = Place::new(store).await;
         Ledger::migrate(&target.options(Purpose::Serve)).await.expect("it is migrated");
+        target.execute("INSERT INTO secrets (name, secret) VALUES ('other', '32 bytes')").await;
+        let refused = copy(source.place(), &target).await;
+        let Err(LedgerError::CopyTargetNotEmpty { table, .. }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(table, "secrets");
+        target.execute("DELETE FROM secrets").await;
         let report = copy(source.place(), &target).await.expect("it is copied");
         assert_eq!(report.tables[0].copied, 1, "the key of the codes");
-        let again = copy(source.place(), &target).await;
-        let Err(LedgerError::CopyTargetNotEmpty { table, .. }) = again else { panic!("{again:?}") };
-        assert_eq!(table, "secrets");
     }
 }
 

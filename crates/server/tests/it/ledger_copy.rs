@@ -35,6 +35,8 @@ async fn everyone_keeps_coupon_code_and_token_on_another_ledger() {
     let in_use = copy(&shop, database.url()).run().await;
     check_refused(&in_use, &["ledger.db", "in use", "stop it"]);
     assert_eq!(shop.server.terminate().await, Some(0));
+    let migrated = shop.server.command(&["migrate", "--ledger-url", database.url()]).await;
+    assert_eq!(migrated.code, Some(0), "{migrated:?}");
     let copied = copy(&shop, database.url()).run().await;
     assert_eq!(copied.code, Some(0), "{copied:?}");
     let row = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
