@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 use sqlx::{Connection, Executor, MySqlConnection, PgConnection, Row};
 use tokio::time::timeout;
 
+use super::explain::RIGHTS;
 use super::session::{
     Session, mysql_options, mysql_session, postgres_session, refuse_postgres_replica,
 };
@@ -29,6 +31,12 @@ const CHANGED: [(&str, &str); 7] = [
     ("redemptions", "cancelled_at"),
     ("secrets", "secret"),
 ];
+
+/// What a serving process removes: sessions that have ended.
+const DELETED: &str = "DELETE FROM sessions WHERE 1 = 0";
+/// Whether a new event can be numbered on PostgreSQL.
+const MAY_NUMBER: &str = "SELECT has_sequence_privilege(\
+                          pg_get_serial_sequence('events', 'no'), 'USAGE') AS may";
 
 impl Address {
     /// Connects once and refuses what could not keep a promise.
@@ -59,15 +67,24 @@ impl Address {
 
     /// Refuses a user that could not do a server's work: changes nothing in each table.
     pub(crate) async fn check_rights(&self, limits: &Limits) -> Result<(), LedgerError> {
-        use sea_orm::ConnectionTrait as _;
         let db = self.pool(Session::Write, 1, limits, &crate::in_time::Trouble::default());
+        let mut statements = vec![DELETED.to_owned()];
         for (table, column) in CHANGED {
-            for statement in [
-                format!("INSERT INTO {table} SELECT * FROM {table} WHERE 1 = 0"),
-                format!("UPDATE {table} SET {column} = {column} WHERE 1 = 0"),
-            ] {
-                let done = db.execute_unprepared(&statement).await;
-                done.map_err(|error| self.unusable(LedgerError::Database(error)))?;
+            statements.push(format!("INSERT INTO {table} SELECT * FROM {table} WHERE 1 = 0"));
+            statements.push(format!("UPDATE {table} SET {column} = {column} WHERE 1 = 0"));
+        }
+        for statement in statements {
+            let done = db.execute_unprepared(&statement).await;
+            done.map_err(|error| self.unusable(LedgerError::Database(error)))?;
+        }
+        if matches!(self.driver, Driver::Postgres(_)) {
+            let fault = |error| self.unusable(LedgerError::Database(error));
+            let asked = Statement::from_string(DbBackend::Postgres, MAY_NUMBER);
+            let answer = db.query_one_raw(asked).await.map_err(fault)?;
+            let may = answer.map(|row| row.try_get("", "may")).transpose().map_err(fault)?;
+            if may != Some(true) {
+                let reason = format!("permission denied for the sequence of events.no: {RIGHTS}");
+                return Err(LedgerError::Refused { at: self.to_string(), reason });
             }
         }
         db.close().await.ok();

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use firstcome_core::{Clock, CodeKey};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use sea_orm_migration::SchemaManager;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -157,6 +158,12 @@ async fn keep_clock(db: InTime<DatabaseConnection>, clock: Arc<DatabaseClock>) {
     }
 }
 
+/// Whether something is left of a migration that failed. PostgreSQL takes all of it back.
+async fn was_begun(db: &DatabaseConnection) -> bool {
+    db.get_database_backend() != DbBackend::Postgres
+        && SchemaManager::new(db).has_table("seaql_migrations").await.unwrap_or(true)
+}
+
 impl Address {
     /// Migrates the schema where there is need and the purpose allows, one process at a time.
     pub(crate) async fn bring_up(
@@ -199,14 +206,13 @@ impl Address {
         // Whoever held the lock before may have done it all.
         let missing = missing_migrations(db).await?;
         let Some(migration) = missing.into_iter().next() else { return Ok(()) };
-        bring_up(db, Purpose::Serve).await.map_err(|error| match error {
-            LedgerError::Database(error) => LedgerError::HalfMigrated {
-                at: self.to_string(),
-                migration,
-                reason: explain::sentence(&error),
-            },
-            other => other,
-        })
+        match bring_up(db, Purpose::Serve).await {
+            Err(LedgerError::Database(error)) if was_begun(db).await => {
+                let (at, reason) = (self.to_string(), explain::sentence(&error));
+                Err(LedgerError::HalfMigrated { at, migration, reason })
+            }
+            done => done.map_err(|error| self.unusable(error)),
+        }
     }
 
     /// The migrations that the schema lacks, in their order.

@@ -11,5 +11,6 @@ mod faults;
 mod issued;
 mod opening;
 mod redemptions;
+mod roles;
 mod support;
 mod together;
