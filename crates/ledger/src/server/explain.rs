@@ -89,7 +89,7 @@ fn mysql_remedy(number: u16) -> Option<&'static str> {
 }
 
 /// Of a user that may not do what it must.
-pub(crate) const RIGHTS: &str = "the user lacks rights: grant them as docs/operations/databases.md says, and \
-                      migrate as the owner with `firstcome migrate`";
+pub(crate) const RIGHTS: &str = "the user lacks rights: grant them as docs/operations/databases.md \
+                                 says, and migrate as the owner with `firstcome migrate`";
 const CONNECTIONS: &str = "raise max_connections on the server, or lower ledger.readers_max, \
                            ledger.writers_max and issuance.lanes";
