@@ -4,14 +4,17 @@
 //! turns within one run, and gives their ratio. Each writes its own section of
 //! `docs/benchmarks.md`.
 
-mod embedded;
 mod flood;
 mod growth;
 mod http;
+mod ledger;
 mod machine;
+mod processor;
 mod product;
 mod report;
 mod served;
+mod server;
+mod shares;
 mod spread;
 mod wrk;
 
@@ -22,15 +25,20 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::process::{cargo, run};
+use ledger::Ledger;
 
 /// What is measured.
 #[derive(Subcommand)]
 pub(crate) enum Scenario {
-    /// Claims that win, and claims that find the event sold out, against the limit server.
-    Embedded(embedded::Options),
+    /// Claims that win, claims that find the event sold out, and reads, against the limit server.
+    Embedded(shares::Options),
+    /// The same with the ledger on PostgreSQL, beside the embedded one.
+    Postgres(shares::Options),
+    /// The same with the ledger on MariaDB, beside the embedded one.
+    Mariadb(shares::Options),
     /// Claims spread over many open events, against claims of one event.
     Spread(spread::Options),
-    /// Instructions of one claim when many coupons are issued, against few.
+    /// What one claim costs when many coupons are issued, against few.
     Growth(growth::Options),
 }
 
@@ -41,8 +49,17 @@ impl Scenario {
     /// When a tool is missing, a build fails, or a run shows anything but the answers expected.
     pub(crate) fn run(self, root: &Path) -> anyhow::Result<()> {
         let workshop = Workshop::open(root)?;
+        let shares = |section, ledgers: &[Ledger], options| {
+            shares::run(&workshop, section, ledgers, options)
+        };
         match self {
-            Self::Embedded(options) => embedded::run(&workshop, &options),
+            Self::Embedded(options) => shares("embedded", &[Ledger::Sqlite], &options),
+            Self::Postgres(options) => {
+                shares("postgres", &[Ledger::Sqlite, Ledger::Postgres], &options)
+            }
+            Self::Mariadb(options) => {
+                shares("mariadb", &[Ledger::Sqlite, Ledger::Mariadb], &options)
+            }
             Self::Spread(options) => spread::run(&workshop, &options),
             Self::Growth(options) => growth::run(&workshop, &options),
         }

@@ -108,6 +108,44 @@ pub(crate) fn up_for_tests(root: &Path) -> anyhow::Result<Vec<(&'static str, Str
     up(root, &TESTED)
 }
 
+/// A service that answers.
+pub(crate) struct Running {
+    pub(crate) url: String,
+    /// Its host and port.
+    pub(crate) address: String,
+    /// Its first process, where that is one of this machine, started from here.
+    pub(crate) pid: Option<u32>,
+    /// Whether it was not up before.
+    pub(crate) is_new: bool,
+}
+
+/// Makes sure that the service of that name answers.
+///
+/// # Errors
+/// When it does not: the message has its last log lines; or when there is no such service.
+pub(crate) fn up_one(root: &Path, name: &str) -> anyhow::Result<Running> {
+    let index = SERVICES.iter().position(|service| service.name == name);
+    let index = index.with_context(|| format!("there is no service {name}"))?;
+    let service = &SERVICES[index];
+    let is_new = !running(root)?.contains(&name);
+    let urls = up(root, &SERVICES[index..=index])?;
+    let (_, url) = urls.into_iter().next().context("a service without a URL")?;
+    let is_named = std::env::var(service.variable).is_ok_and(|value| !value.is_empty());
+    let process = service.running(&Place::of(root, name))?.filter(|_| !is_named);
+    let pid = process.map(|recorded| recorded.pid);
+    Ok(Running { address: origin::address_of(service, &url)?, url, pid, is_new })
+}
+
+/// Ends the service of that name, if it was started from here.
+///
+/// # Errors
+/// When it cannot be ended.
+pub(crate) fn down_one(root: &Path, name: &str) -> anyhow::Result<()> {
+    let _turn = place::take_turn(root)?;
+    let service = SERVICES.iter().find(|service| service.name == name);
+    service.map_or(Ok(()), |service| end(service, &Place::of(root, name)))
+}
+
 /// The names of the services that run here, as processes or containers.
 ///
 /// # Errors

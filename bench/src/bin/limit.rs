@@ -1,4 +1,4 @@
-//! The limit of this machine: an HTTP server that does nothing for a claim but answer it.
+//! The limit of this machine: an HTTP server that does nothing for a request but answer it.
 //!
 //! The product's rates are given as shares of this server's, measured in the same run with the
 //! same load, so that they mean the same on any machine. It is axum on tokio as they come, with a
@@ -10,13 +10,13 @@ use std::net::SocketAddr;
 
 use axum::body::Bytes;
 use axum::http::{StatusCode, header};
-use axum::routing::post;
+use axum::routing::{get, post};
 use clap::Parser;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Answers every claim with 201 and a fixed body.
+/// Answers every claim with 201, every read with 200, and a fixed body.
 #[derive(Parser)]
 struct Arguments {
     /// Where to listen.
@@ -41,11 +41,14 @@ fn main() -> anyhow::Result<()> {
 
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let body = Bytes::from(vec![b'x'; arguments.body_bytes]);
-    let answer = move || {
+    let answer = |status: StatusCode| {
         let body = body.clone();
-        async move { (StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], body) }
+        move || async move { (status, [(header::CONTENT_TYPE, "application/json")], body) }
     };
-    let router = axum::Router::new().route("/v1/events/{id}/claims", post(answer));
+    let router = axum::Router::new()
+        .route("/v1/events/{id}/claims", post(answer(StatusCode::CREATED)))
+        .route("/v1/events/{id}", get(answer(StatusCode::OK)))
+        .route("/v1/me/coupons", get(answer(StatusCode::OK)));
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     println!("listening on {}", listener.local_addr()?);
     axum::serve(listener, router).await?;

@@ -3,40 +3,44 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::Workshop;
 use super::http::Connection;
+use super::ledger::Home;
+use super::processor::{self, Used};
 use super::served::Served;
+use super::server::{Database, Server};
 use crate::process::{capture, show};
 
 /// Above any number of claims of one run.
 pub(crate) const QUANTITY_MAX: u32 = 10_000_000;
 
-/// A running product on a data directory of its own.
+/// A running product.
 pub(crate) struct Product {
+    // Before its home, so that it has gone when its database is dropped.
     pub(crate) served: Served,
+    pub(crate) home: Home,
     program: PathBuf,
-    data_dir: PathBuf,
     admin_token: String,
     coupon_id: String,
 }
 
 impl Product {
-    /// Starts the product on a data directory, new or not, and creates a coupon. With an
-    /// instrument, the product runs as its last arguments.
+    /// Starts the product and creates a coupon. With an instrument, the product runs as its last
+    /// arguments.
     ///
     /// # Errors
     /// When it does not start or refuses what an admin may do.
     pub(crate) fn start(
         workshop: &Workshop,
-        data_dir: &str,
+        home: Home,
         instrument: Option<Command>,
     ) -> anyhow::Result<Self> {
         let program = workshop.program("firstcome");
-        let data_dir = workshop.file(data_dir);
         let mut command = match instrument {
             Some(mut instrument) => {
                 instrument.arg(&program);
@@ -44,15 +48,48 @@ impl Product {
             }
             None => Command::new(&program),
         };
-        unconfigured(&mut command).arg("serve").arg("--data-dir").arg(&data_dir);
-        let served = Served::start(command, "/readyz", &workshop.file("product.log"))?;
-        let mut token = token_command(&program, &data_dir, "bench-admin");
+        unconfigured(&mut command).arg("serve").arg("--data-dir").arg(&home.data_dir);
+        if let Some(database) = &home.database {
+            // Not as an argument, which errors show: it may hold a password.
+            command.env("FIRSTCOME_LEDGER_URL", &database.url);
+        }
+        let served = Served::start(command, "/readyz", &home.data_dir.with_extension("log"))?;
+        let mut token = token_command(&program, &home.data_dir, "bench-admin");
         let admin_token = capture(token.args(["--scope", "admin"]))?.trim().to_owned();
         let coupon_id = String::new();
-        let mut product = Self { served, program, data_dir, admin_token, coupon_id };
+        let mut product = Self { served, home, program, admin_token, coupon_id };
         let coupon = product.post("/v1/coupons", &coupon())?;
         product.coupon_id = id(&coupon)?;
         Ok(product)
+    }
+
+    /// Processor time that the product and its database server have used so far.
+    ///
+    /// # Errors
+    /// When one of them has ended.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<Used> {
+        let server = self.home.database.as_ref().map(Database::server);
+        let database_ticks = server.map(Server::processor_ticks).transpose()?.flatten();
+        Ok(Used { product_ticks: self.served.processor_ticks()?, database_ticks })
+    }
+
+    /// Waits until product and database server do nothing any more, and gives the time that took.
+    ///
+    /// # Errors
+    /// When they go on working, or have ended.
+    pub(crate) fn wait_until_idle(&self) -> anyhow::Result<Duration> {
+        processor::wait_until_idle("firstcome", || Ok(self.processor_time()?.ticks()))
+    }
+
+    /// Makes the database server do what it has put off, and waits until nothing is left to do.
+    ///
+    /// # Errors
+    /// When they go on working, or have ended.
+    pub(crate) fn come_to_rest(&self) -> anyhow::Result<()> {
+        if let Some(database) = &self.home.database {
+            database.rest()?;
+        }
+        self.wait_until_idle().map(|_| ())
     }
 
     /// Creates an event that is open, and gives the path of its claims.
@@ -98,16 +135,22 @@ impl Product {
         Ok(answer.body.len())
     }
 
+    /// Reads a resource and gives the size of the answer's body, in bytes.
+    ///
+    /// # Errors
+    /// When the product refuses.
+    pub(crate) fn read_once(&self, path: &str, token: Option<&str>) -> anyhow::Result<usize> {
+        let answer = self.connect()?.call("GET", path, token, None)?;
+        answer.json(200)?;
+        Ok(answer.body.len())
+    }
+
     /// Writes tokens of `NAME-1` … `NAME-count` to a file, one a line.
     ///
     /// # Errors
     /// When the product cannot sign them.
     pub(crate) fn write_tokens(&self, name: &str, count: u64, file: &Path) -> anyhow::Result<()> {
-        let mut command = token_command(&self.program, &self.data_dir, name);
-        command.args(["--count", &count.to_string()]).stdin(Stdio::null());
-        let status = command.stdout(File::create(file)?).status()?;
-        anyhow::ensure!(status.success(), "`{}` failed ({status})", show(&command));
-        Ok(())
+        write_tokens(&self.program, &self.home.data_dir, name, count, file)
     }
 
     /// The token of one shopper.
@@ -115,16 +158,17 @@ impl Product {
     /// # Errors
     /// When the product cannot sign it.
     pub(crate) fn token(&self, name: &str) -> anyhow::Result<String> {
-        let mut command = token_command(&self.program, &self.data_dir, name);
+        let mut command = token_command(&self.program, &self.home.data_dir, name);
         Ok(capture(&mut command)?.trim().to_owned())
     }
 
-    /// Drains and ends the product.
+    /// Drains and ends the product, and gives what it has kept.
     ///
     /// # Errors
     /// When it does not end cleanly.
-    pub(crate) fn stop(self) -> anyhow::Result<()> {
-        self.served.terminate()
+    pub(crate) fn stop(self) -> anyhow::Result<Home> {
+        self.served.terminate()?;
+        Ok(self.home)
     }
 
     /// A new connection: minutes may lie between two calls, and the product closes idle ones.
@@ -135,6 +179,25 @@ impl Product {
     fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.connect()?.call("POST", path, Some(&self.admin_token), Some(body))?.json(201)
     }
+}
+
+/// Writes tokens of `NAME-1` … `NAME-count` to a file, one a line, signed with the key in a data
+/// directory, which is made if there is none.
+///
+/// # Errors
+/// When the product cannot sign them.
+pub(crate) fn write_tokens(
+    program: &Path,
+    data_dir: &Path,
+    name: &str,
+    count: u64,
+    file: &Path,
+) -> anyhow::Result<()> {
+    let mut command = token_command(program, data_dir, name);
+    command.args(["--count", &count.to_string()]).stdin(Stdio::null());
+    let status = command.stdout(File::create(file)?).status()?;
+    anyhow::ensure!(status.success(), "`{}` failed ({status})", show(&command));
+    Ok(())
 }
 
 /// The command that signs tokens for a name with the product's own key.

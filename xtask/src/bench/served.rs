@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::http::Connection;
+use super::processor;
 use crate::process::{run, show};
 use crate::stopwatch::Stopwatch;
 
@@ -17,11 +18,6 @@ use crate::stopwatch::Stopwatch;
 const READY_WAIT_MAX: Duration = Duration::from_secs(180);
 /// Longest time that a server may take to end by itself.
 const EXIT_WAIT_MAX: Duration = Duration::from_secs(180);
-/// Longest time that a server may go on working after the last request.
-const IDLE_WAIT_MAX: Duration = Duration::from_secs(600);
-const IDLE_SAMPLE: Duration = Duration::from_millis(500);
-/// Ticks of 10 ms that an idle server may use in one sample.
-const IDLE_TICKS_MAX: u64 = 1;
 
 /// A running server; it is killed when the value goes.
 pub(crate) struct Served {
@@ -82,34 +78,12 @@ impl Served {
         Ok(kibibytes.parse::<u64>()? * 1024)
     }
 
-    /// Waits until it does nothing any more, and gives the time that took.
+    /// Processor time used so far, in the kernel's ticks.
     ///
     /// # Errors
-    /// When it goes on working, or has ended.
-    pub(crate) fn wait_until_idle(&self) -> anyhow::Result<Duration> {
-        let time = Stopwatch::start();
-        let mut busy_until = Duration::ZERO;
-        let mut ticks = self.processor_ticks()?;
-        while time.elapsed() < IDLE_WAIT_MAX {
-            sleep(IDLE_SAMPLE);
-            let now = self.processor_ticks()?;
-            if now - ticks <= IDLE_TICKS_MAX {
-                return Ok(busy_until);
-            }
-            busy_until = time.elapsed();
-            ticks = now;
-        }
-        anyhow::bail!("`{}` is still busy after {IDLE_WAIT_MAX:?}", self.shown)
-    }
-
-    /// Processor time used so far, in ticks of 10 ms.
-    fn processor_ticks(&self) -> anyhow::Result<u64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        // The name in parentheses may hold spaces; utime and stime are the 12th and 13th behind it.
-        let behind = stat.rsplit_once(')').context("no process status")?.1;
-        let mut fields = behind.split_whitespace().skip(11).map(str::parse::<u64>);
-        let mut next = || fields.next().context("a short process status");
-        Ok(next()?? + next()??)
+    /// When it has ended.
+    pub(crate) fn processor_ticks(&self) -> anyhow::Result<u64> {
+        processor::own_ticks(self.pid())
     }
 
     /// Asks it to end (SIGTERM) and waits until it has.
@@ -163,7 +137,8 @@ mod tests {
         let address = free_address().unwrap();
         let shown = "sleep".to_owned();
         let served = Served { child, shown, address, time_to_first_answer: Duration::ZERO };
-        assert_eq!(served.wait_until_idle().unwrap(), Duration::ZERO);
+        let ticks = || served.processor_ticks();
+        assert_eq!(processor::wait_until_idle("sleep", ticks).unwrap(), Duration::ZERO);
         assert!(served.peak_memory_bytes().unwrap() > 0);
         assert!(served.terminate().is_err(), "sleep has no clean end");
     }

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use clap::Args;
 
+use super::ledger::Home;
 use super::product::{Product, QUANTITY_MAX};
 use super::report::{against, median, table, thousands};
-use super::wrk::{self, Load};
+use super::wrk::{self, Load, Requests};
 use super::{Workshop, machine, progress, report};
 use crate::process::need;
 
@@ -38,7 +39,7 @@ pub(crate) fn run(workshop: &Workshop, options: &Options) -> anyhow::Result<()> 
     need("wrk", "wrk")?;
     let Options { events, rounds, seconds, tokens_per_second } = *options;
     let bar = progress(u64::from(rounds) * (u64::from(events) + 1));
-    let mut product = Product::start(workshop, "data", None)?;
+    let mut product = Product::start(workshop, Home::embedded(workshop, "data"), None)?;
     let tokens = workshop.file("tokens");
     product.write_tokens("u", u64::from(seconds) * u64::from(tokens_per_second), &tokens)?;
     wrk::deal_tokens(&tokens)?;
@@ -54,7 +55,7 @@ pub(crate) fn run(workshop: &Workshop, options: &Options) -> anyhow::Result<()> 
             many.push(product.open_event(QUANTITY_MAX)?);
             bar.inc(1);
         }
-        product.served.wait_until_idle()?;
+        product.wait_until_idle()?;
         spread.push(measure(workshop, &mut product, &tokens, &many, seconds)?);
     }
     bar.finish_and_clear();
@@ -70,10 +71,11 @@ fn measure(
     paths: &[String],
     seconds: u32,
 ) -> anyhow::Result<Load> {
-    let load = wrk::claims(workshop, product.served.address, tokens, paths, seconds)?;
+    let requests = Requests::claims(paths, tokens);
+    let load = wrk::send(workshop, product.served.address, &requests, seconds)?;
     anyhow::ensure!(load.refused == 0, "not every claim won: {load:?}");
     anyhow::ensure!(load.rewinds == 0, "the tokens ran out: raise --tokens-per-second");
-    product.served.wait_until_idle()?;
+    product.wait_until_idle()?;
     product.audit(&paths[0])?;
     Ok(load)
 }

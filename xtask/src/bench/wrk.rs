@@ -56,29 +56,45 @@ impl Load {
     }
 }
 
-/// Sends claims for some seconds: the next user's token with each, to the paths in turn.
+/// What is sent: the paths in turn, each request with the next user's token, if with any.
+#[derive(Clone, Copy)]
+pub(crate) struct Requests<'a> {
+    pub(crate) method: &'static str,
+    pub(crate) paths: &'a [String],
+    /// A file that was dealt out to the threads by [`deal_tokens`].
+    pub(crate) tokens: Option<&'a Path>,
+}
+
+impl<'a> Requests<'a> {
+    /// Claims at these paths.
+    pub(crate) fn claims(paths: &'a [String], tokens: &'a Path) -> Self {
+        Self { method: "POST", paths, tokens: Some(tokens) }
+    }
+}
+
+/// Sends requests for some seconds.
 ///
 /// # Errors
 /// When wrk fails or a connection does.
-pub(crate) fn claims(
+pub(crate) fn send(
     workshop: &Workshop,
     address: SocketAddr,
-    tokens: &Path,
-    paths: &[String],
+    requests: &Requests<'_>,
     seconds: u32,
 ) -> anyhow::Result<Load> {
     let path_file = workshop.file("paths");
-    std::fs::write(&path_file, paths.join("\n") + "\n")?;
+    std::fs::write(&path_file, requests.paths.join("\n") + "\n")?;
     let output = capture(
         Command::new("wrk")
             .arg(format!("-t{THREADS}"))
             .arg(format!("-c{CONNECTIONS}"))
             .arg(format!("-d{seconds}s"))
             .arg("-s")
-            .arg(workshop.root.join("bench/wrk/claims.lua"))
+            .arg(workshop.root.join("bench/wrk/requests.lua"))
             .arg(format!("http://{address}"))
-            .arg("--")
-            .args([tokens, &path_file]),
+            .args(["--", requests.method])
+            .arg(path_file)
+            .args(requests.tokens),
     )?;
     let load = Load::parse(&output)?;
     anyhow::ensure!(load.socket_errors == 0, "connections failed: {load:?}");

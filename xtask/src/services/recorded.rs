@@ -17,7 +17,7 @@ const KILL_WAIT_MAX: Duration = Duration::from_secs(10);
 /// A process. When it began tells it from a later one that has its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Recorded {
-    pid: u32,
+    pub(crate) pid: u32,
     /// In the kernel's ticks since it booted.
     begun_ticks: u64,
     /// Where it listens.

@@ -1,7 +1,8 @@
--- One claim per request, each by the next user of this thread's own slice of the tokens.
+-- Requests of one method, each with the token of the next user of this thread's own slice.
 --
--- Arguments: TOKENS, of which thread 0 reads TOKENS.0 and thread 1 TOKENS.1 (one token a line, so
--- that no user is shared), and PATHS, a file with one request path a line, taken in turn.
+-- Arguments: METHOD; PATHS, a file with one request path a line, taken in turn; and, unless the
+-- requests go without a token, TOKENS, of which thread 0 reads TOKENS.0 and thread 1 TOKENS.1 (one
+-- token a line, so that no user is shared).
 -- The tokens are read as they are needed: loading a million of them would exhaust LuaJIT's memory.
 
 local threads = {}
@@ -13,17 +14,24 @@ end
 
 function init(args)
   rewound = 0
-  tokens = assert(io.open(args[1] .. "." .. slice))
+  tokens = args[3] and assert(io.open(args[3] .. "." .. slice))
+  local fields = "\r\nHost: " .. wrk.host .. ":" .. wrk.port
+  if args[1] == "POST" then
+    fields = fields .. "\r\nContent-Length: 0"
+  end
+  fields = fields .. (tokens and "\r\nAuthorization: Bearer " or "\r\n\r\n")
   heads = {}
   for path in io.lines(args[2]) do
-    local host = wrk.host .. ":" .. wrk.port
-    heads[#heads + 1] = "POST " .. path .. " HTTP/1.1\r\nHost: " .. host
-      .. "\r\nContent-Length: 0\r\nAuthorization: Bearer "
+    heads[#heads + 1] = args[1] .. " " .. path .. " HTTP/1.1" .. fields
   end
   turn = slice * math.floor(#heads / 2)
 end
 
 function request()
+  turn = turn % #heads + 1
+  if not tokens then
+    return heads[turn]
+  end
   local token = tokens:read("*l")
   if not token then
     -- From here on users repeat; the harness refuses such a run where that would matter.
@@ -31,7 +39,6 @@ function request()
     tokens:seek("set")
     token = tokens:read("*l")
   end
-  turn = turn % #heads + 1
   return heads[turn] .. token .. "\r\n\r\n"
 end
 

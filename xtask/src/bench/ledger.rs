@@ -1,0 +1,91 @@
+//! Where a measured product keeps its ledger.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use clap::ValueEnum;
+
+use super::Workshop;
+use super::server::{Database, MARIADB, POSTGRES, Server};
+
+/// The product's file of the key that signs tokens.
+const KEY_FILE: &str = "signing.key";
+
+/// A kind of ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Ledger {
+    /// The embedded one.
+    Sqlite,
+    /// On a server of PostgreSQL.
+    Postgres,
+    /// On a server of MariaDB.
+    Mariadb,
+}
+
+impl Ledger {
+    /// Its name, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "embedded",
+            Self::Postgres => "PostgreSQL",
+            Self::Mariadb => "MariaDB",
+        }
+    }
+
+    /// The word for it on the command line, also the end of its section's name.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::Mariadb => "mariadb",
+        }
+    }
+
+    /// Brings up the server that it needs, if any.
+    ///
+    /// # Errors
+    /// When the server does not start.
+    pub(crate) fn server(self, root: &Path) -> anyhow::Result<Option<Rc<Server>>> {
+        match self {
+            Self::Sqlite => Ok(None),
+            Self::Postgres => Server::up(root, &POSTGRES).map(Some),
+            Self::Mariadb => Server::up(root, &MARIADB).map(Some),
+        }
+    }
+}
+
+/// What a product keeps: its data directory, and its database if it is not in there.
+pub(crate) struct Home {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) database: Option<Database>,
+}
+
+impl Home {
+    /// A data directory of that name, new or not, with the ledger in it.
+    pub(crate) fn embedded(workshop: &Workshop, name: &str) -> Self {
+        Self { data_dir: workshop.file(name), database: None }
+    }
+
+    /// A data directory of that name, and a fresh database if there is a server for it.
+    ///
+    /// # Errors
+    /// When the server makes none.
+    pub(crate) fn on(
+        server: Option<&Rc<Server>>,
+        workshop: &Workshop,
+        name: &str,
+    ) -> anyhow::Result<Self> {
+        let database = server.map(Server::create).transpose()?;
+        Ok(Self { database, ..Self::embedded(workshop, name) })
+    }
+
+    /// Takes the key that another one signs tokens with, before it has made one.
+    ///
+    /// # Errors
+    /// When that has none, or the data directory cannot be made.
+    pub(crate) fn share_key_of(&self, data_dir: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(&self.data_dir)?;
+        std::fs::copy(data_dir.join(KEY_FILE), self.data_dir.join(KEY_FILE))?;
+        Ok(())
+    }
+}
