@@ -12,7 +12,7 @@ use super::{Address, Driver};
 use crate::{LedgerError, Limits};
 
 /// Longest that the first connection may take: the host's name is looked up, and it may be far.
-const FIRST_CONNECT: Duration = Duration::from_secs(5);
+pub(super) const FIRST_CONNECT: Duration = Duration::from_secs(5);
 /// The oldest PostgreSQL that has all that is used, as `server_version_num`.
 const POSTGRES_MIN: i32 = 140_000;
 /// The same of MariaDB (`JSON_TABLE`) and MySQL (enforced checks).

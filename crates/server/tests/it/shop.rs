@@ -168,6 +168,12 @@ impl Shop {
     }
 }
 
+/// With time-outs of the ledger that a busy machine does not reach.
+pub(crate) fn patient(launch: Launch) -> Launch {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/databases/patient.toml");
+    launch.environment("FIRSTCOME_CONFIG", file)
+}
+
 /// What never changes of an issued coupon.
 pub(crate) fn lasting(issued: &Value) -> Value {
     let mut lasting = issued.clone();
