@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm_migration::SchemaManager;
 use sqlx::{Connection, Executor, MySqlConnection, PgConnection, Row};
 use tokio::time::timeout;
 
@@ -73,6 +75,16 @@ impl Address {
         db.close().await.ok();
         Ok(())
     }
+}
+
+/// A table of ours that is there, where none should be.
+pub(super) async fn any_table(db: &DatabaseConnection) -> Result<Option<&'static str>, DbErr> {
+    for (table, _) in CHANGED {
+        if SchemaManager::new(db).has_table(table).await? {
+            return Ok(Some(table));
+        }
+    }
+    Ok(None)
 }
 
 async fn within(work: impl Future<Output = Result<(), sqlx::Error>>) -> Result<(), sqlx::Error> {

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use firstcome_core::{Clock, CodeKey};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
+use sea_orm_migration::MigratorTrait;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -30,6 +31,7 @@ pub(crate) use session::{
 
 use crate::claim::server::Claims;
 use crate::in_time::{InTime, Limit, Trouble};
+use crate::migration::Migrator;
 use crate::open::{bring_up, missing_migrations};
 use crate::write::Write;
 use crate::{LedgerError, LedgerOptions, Limits, Purpose, ServerClock, secrets};
@@ -217,14 +219,18 @@ impl Address {
         }
         // Whoever held the lock before may have done it all.
         let missing = missing_migrations(db).await?;
+        let none_applied = missing.len() == Migrator::migrations().len();
         let Some(migration) = missing.into_iter().next() else { return Ok(()) };
+        let half_migrated =
+            |reason| LedgerError::HalfMigrated { at: self.to_string(), migration, reason };
+        if none_applied && let Some(table) = checks::any_table(db).await? {
+            return Err(half_migrated(format!("the table {table} is there already")));
+        }
         bring_up(db, Purpose::Serve).await.map_err(|error| match error {
-            LedgerError::Database(error) => LedgerError::HalfMigrated {
-                at: self.to_string(),
-                migration,
-                reason: explain::sentence(&error),
-            },
-            other => other,
+            LedgerError::Database(error) if !explain::lacks_rights(&error) => {
+                half_migrated(explain::sentence(&error))
+            }
+            other => self.unusable(other),
         })
     }
 

@@ -1,6 +1,8 @@
 //! The product on a database server: several processes on one database, a database that dies, a
 //! network that breaks.
 
+mod logins;
+mod refusals;
 mod starts;
 
 /// A test for each engine of each of these functions, so that a failure names both.

@@ -33,6 +33,12 @@ impl Shop {
         Self { api: server.api(), server, admin }
     }
 
+    /// A shop whose ledger is in this database, on a machine that may be too busy for the usual time-outs.
+    pub(crate) async fn open_patiently_on(ledger_url: &str) -> Self {
+        Self::open_as(|launch| patient(launch.environment("FIRSTCOME_LEDGER_URL", ledger_url)))
+            .await
+    }
+
     /// After the server has ended: starts it again on the same data.
     pub(crate) async fn reopen(&mut self) {
         self.server.restart().await;
