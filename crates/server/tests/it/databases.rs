@@ -2,6 +2,7 @@
 //! network that breaks.
 
 mod logins;
+mod processes;
 mod refusals;
 mod starts;
 

@@ -39,6 +39,12 @@ impl Shop {
             .await
     }
 
+    /// The same shop by another process; this one's data directory is both's.
+    pub(crate) async fn beside(&self) -> Self {
+        let server = self.server.start_beside().await;
+        Self { api: server.api(), server, admin: self.admin.clone() }
+    }
+
     /// After the server has ended: starts it again on the same data.
     pub(crate) async fn reopen(&mut self) {
         self.server.restart().await;
