@@ -1,7 +1,9 @@
 //! The product on a database server: several processes on one database, a database that dies, a
 //! network that breaks.
 
+mod crowd;
 mod logins;
+mod outages;
 mod processes;
 mod refusals;
 mod starts;

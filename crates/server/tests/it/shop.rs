@@ -33,7 +33,12 @@ impl Shop {
         Self { api: server.api(), server, admin }
     }
 
-    /// A shop whose ledger is in this database, on a machine that may be too busy for the usual time-outs.
+    /// A shop whose ledger is in this database.
+    pub(crate) async fn open_on(ledger_url: &str) -> Self {
+        Self::open_as(|launch| launch.environment("FIRSTCOME_LEDGER_URL", ledger_url)).await
+    }
+
+    /// The same, on a machine that may be too busy for the usual time-outs.
     pub(crate) async fn open_patiently_on(ledger_url: &str) -> Self {
         Self::open_as(|launch| patient(launch.environment("FIRSTCOME_LEDGER_URL", ledger_url)))
             .await
