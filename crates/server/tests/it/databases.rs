@@ -1,6 +1,7 @@
 //! The product on a database server: several processes on one database, a database that dies, a
 //! network that breaks.
 
+mod changes;
 mod crowd;
 mod logins;
 mod outages;
