@@ -3,6 +3,7 @@
 
 mod changes;
 mod crowd;
+mod failover;
 mod logins;
 mod outages;
 mod processes;
