@@ -89,8 +89,11 @@ impl Identity {
             return Ok(FirstAdmin::Existing);
         }
         let password = generate_password()?;
-        self.add_admin(email.clone(), password.clone()).await?;
-        Ok(FirstAdmin::Generated { email, password })
+        Ok(match self.add_admin(email.clone(), password.clone()).await? {
+            AdminChange::Created => FirstAdmin::Generated { email, password },
+            // Another process that started at the same time was first, with its own password.
+            AdminChange::Promoted | AdminChange::Unchanged { .. } => FirstAdmin::Existing,
+        })
     }
 
     async fn promote(

@@ -51,8 +51,27 @@ impl DatabaseServer {
     pub async fn start_with(engine: Engine, arguments: &[&str]) -> Self {
         let directory = data::directory().await;
         let launch = data::create(engine, directory.path()).await;
+        Self::launch(engine, launch.arguments(arguments), directory).await
+    }
+
+    /// Another server on a copy of this one's data, which takes no writes: a replica that has
+    /// stopped to follow. For that this one is killed and started again.
+    ///
+    /// # Panics
+    /// When it does not run, or one of the two does not answer.
+    pub async fn copy_read_only(&mut self) -> Self {
+        self.kill9();
+        let directory = data::directory().await;
+        let launch =
+            data::copy_read_only(self.engine(), self.directory.path(), directory.path()).await;
+        self.restart().await;
+        Self::launch(self.engine(), launch, directory).await
+    }
+
+    /// Starts a server on a free port.
+    async fn launch(engine: Engine, launch: Launch, directory: TempDir) -> Self {
         let port = free_port();
-        let launch = launch.arguments(&[&format!("--port={port}")]).arguments(arguments);
+        let launch = launch.arguments(&[&format!("--port={port}")]);
         let scheme = if engine == Engine::Postgres { "postgres" } else { "mysql" };
         let url = format!("{scheme}://firstcome:firstcome@127.0.0.1:{port}/firstcome");
         let (mut process, sql) = (launch.spawn(), Sql::new(engine, url));

@@ -45,6 +45,12 @@ impl Launch {
         }
     }
 
+    /// The same binary in the same environment, with these arguments instead.
+    #[must_use]
+    pub(crate) fn instead(&self, arguments: &[&str]) -> Self {
+        Self { environment: self.environment.clone(), ..Self::new(&self.binary, arguments) }
+    }
+
     /// With these arguments after the others.
     #[must_use]
     pub fn arguments(mut self, arguments: &[&str]) -> Self {

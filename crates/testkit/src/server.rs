@@ -19,7 +19,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// A server; dropping it kills it.
 #[derive(Debug)]
 pub struct Server {
-    binary: PathBuf,
     launch: Launch,
     data: PathBuf,
     authority: String,
@@ -53,7 +52,29 @@ impl Server {
     /// # Panics
     /// When it does not become ready.
     pub async fn start_on(binary: &str, data: &Path) -> Self {
-        Self::start_with(binary, data.to_owned(), None, |launch| launch).await
+        Self::start_on_as(binary, data, |launch| launch).await
+    }
+
+    /// Starts it on this data directory, which stays, as `change` wants it.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start_on_as(
+        binary: &str,
+        data: &Path,
+        change: impl FnOnce(Launch) -> Launch,
+    ) -> Self {
+        Self::start_with(binary, data.to_owned(), None, change).await
+    }
+
+    /// Starts another process in the same way, on the same data directory, which is this one's.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start_beside(&self) -> Self {
+        let (launch, data) = (self.launch.clone(), self.data.clone());
+        let (process, authority) = ready(&launch).await;
+        Self { launch, data, _made: None, process, authority }
     }
 
     async fn start_with(
@@ -66,7 +87,7 @@ impl Server {
         let launch = Launch::new(binary, &["serve", "--listen", "127.0.0.1:0"]);
         let launch = change(launch.arguments(&["--data-dir", directory]));
         let (process, authority) = ready(&launch).await;
-        Self { binary: binary.into(), launch, data, _made: made, process, authority }
+        Self { launch, data, _made: made, process, authority }
     }
 
     /// Where it listens, as `127.0.0.1:8080`.
@@ -164,10 +185,10 @@ impl Server {
         (self.process, self.authority) = ready(&self.launch).await;
     }
 
-    /// Runs a command of the binary on the same data, to its end.
+    /// Runs a command of the binary on the same data, in the same environment, to its end.
     pub async fn command(&self, arguments: &[&str]) -> Ended {
         let directory = self.data.to_str().expect("a path in UTF-8");
-        Launch::new(&self.binary, arguments).arguments(&["--data-dir", directory]).run().await
+        self.launch.instead(arguments).arguments(&["--data-dir", directory]).run().await
     }
 
     /// An access token for this user.
@@ -214,8 +235,11 @@ async fn ready(launch: &Launch) -> (Process, String) {
     let mut process = launch.spawn();
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
-        let ended = process.child.try_wait().expect("the child's status");
-        assert!(ended.is_none(), "{ended:?} before it was ready; it said:\n{}", process.said());
+        if let Some(ended) = process.child.try_wait().expect("the child's status") {
+            // What it said last is what matters.
+            process.wait(Duration::ZERO).await;
+            panic!("{ended:?} before it was ready; it said:\n{}", process.said());
+        }
         if let Some(authority) = announced(&process.said())
             && is_ready(&authority).await
         {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, Statement};
+use sea_orm_migration::SchemaManager;
 use sqlx::{Connection, Executor, MySqlConnection, PgConnection, Row};
 use tokio::time::timeout;
 
@@ -14,7 +15,7 @@ use super::{Address, Driver};
 use crate::{LedgerError, Limits};
 
 /// Longest that the first connection may take: the host's name is looked up, and it may be far.
-const FIRST_CONNECT: Duration = Duration::from_secs(5);
+pub(super) const FIRST_CONNECT: Duration = Duration::from_secs(5);
 /// The oldest PostgreSQL that has all that is used, as `server_version_num`.
 const POSTGRES_MIN: i32 = 140_000;
 /// The same of MariaDB (`JSON_TABLE`) and MySQL (enforced checks).
@@ -90,6 +91,16 @@ impl Address {
         db.close().await.ok();
         Ok(())
     }
+}
+
+/// A table of ours that is there, where none should be.
+pub(super) async fn any_table(db: &DatabaseConnection) -> Result<Option<&'static str>, DbErr> {
+    for (table, _) in CHANGED {
+        if SchemaManager::new(db).has_table(table).await? {
+            return Ok(Some(table));
+        }
+    }
+    Ok(None)
 }
 
 async fn within(work: impl Future<Output = Result<(), sqlx::Error>>) -> Result<(), sqlx::Error> {

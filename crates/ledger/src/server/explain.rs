@@ -24,12 +24,19 @@ impl Address {
 
 /// A sentence for an error that sea-orm passes on.
 pub(crate) fn sentence(error: &DbErr) -> String {
+    match (driver_error(error), error) {
+        (Some(error), _) => meaning(error),
+        (None, DbErr::ConnectionAcquire(_)) => "no connection in time".to_owned(),
+        (None, other) => other.to_string(),
+    }
+}
+
+fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(error))
         | DbErr::Exec(RuntimeErr::SqlxError(error))
-        | DbErr::Query(RuntimeErr::SqlxError(error)) => meaning(error),
-        DbErr::ConnectionAcquire(_) => "no connection in time".to_owned(),
-        other => other.to_string(),
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        _ => None,
     }
 }
 
@@ -45,9 +52,10 @@ pub(crate) fn meaning(error: &sqlx::Error) -> String {
             "TLS was asked for and is not to be had ({error}): set up TLS on the server, or ask \
              for less in the ledger URL (sslmode=prefer, or ssl-mode=PREFERRED for MySQL)"
         ),
-        sqlx::Error::Io(error) => {
-            format!("{error}: is the server running there, and may this machine reach it?")
-        }
+        sqlx::Error::Io(error) => format!(
+            "{error}: check host and port in the ledger URL; is the server running there, and may \
+             this machine reach it?"
+        ),
         sqlx::Error::Configuration(said) => said.to_string(),
         other => other.to_string(),
     }
@@ -78,7 +86,11 @@ fn remedy(error: &dyn DatabaseError) -> Option<&'static str> {
 fn mysql_remedy(number: u16) -> Option<&'static str> {
     Some(match number {
         1044 => "make the database, or give the user rights on it",
-        1045 | 1698 => "check user and password in the ledger URL",
+        // MariaDB says nothing else to who comes without TLS and must not.
+        1045 | 1698 => {
+            "check user and password in the ledger URL, and add ?ssl-mode=REQUIRED if the server \
+             lets this user in with TLS only"
+        }
         1049 => "make the database, or name another in the ledger URL",
         1040 | 1203 | 1226 => CONNECTIONS,
         1142 | 1143 | 1227 | 1370 => RIGHTS,

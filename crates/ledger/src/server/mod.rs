@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_core::{Clock, CodeKey};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
-use sea_orm_migration::SchemaManager;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
+use sea_orm_migration::{MigratorTrait, SchemaManager};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 pub(crate) use address::{Address, Driver};
 pub(crate) use clock::DatabaseClock;
@@ -31,9 +31,11 @@ pub(crate) use session::{
 
 use crate::claim::server::Claims;
 use crate::in_time::{InTime, Limit, Trouble};
+use crate::migration::Migrator;
 use crate::open::{bring_up, missing_migrations};
 use crate::write::Write;
 use crate::{LedgerError, LedgerOptions, Limits, Purpose, ServerClock, secrets};
+use checks::FIRST_CONNECT;
 
 /// How often the database's clock is read when nobody claims.
 const LOOK_AT_CLOCK_EVERY: Duration = Duration::from_secs(1);
@@ -63,9 +65,12 @@ impl Server {
         process: Arc<dyn Clock>,
     ) -> Result<(Self, CodeKey), LedgerError> {
         let limits = options.limits;
+        // A start may wait for connections longer than a call: many processes start together.
+        let patient =
+            Limits { acquire_timeout: limits.acquire_timeout.max(FIRST_CONNECT), ..limits };
         address.check(&limits).await?;
-        address.bring_up(&limits, options.purpose).await?;
-        address.check_rights(&limits).await?;
+        address.bring_up(&patient, options.purpose).await?;
+        address.check_rights(&patient).await?;
         let trouble = Trouble::default();
         let timeout = limits.acquire_timeout + limits.statement_timeout;
         let limit = Limit { timeout, trouble: trouble.clone() };
@@ -77,8 +82,9 @@ impl Server {
         let given = options.server_clock == ServerClock::Process;
         let clock = Arc::new(DatabaseClock::new(process, given));
         let unusable = |error| address.unusable(error);
-        look_at_clock(&reader, &clock).await.map_err(unusable)?;
-        let code_key = CodeKey::new(secrets::code_key(&writer).await.map_err(unusable)?);
+        patiently(|| look_at_clock(&reader, &clock)).await.map_err(unusable)?;
+        let code_key = patiently(|| secrets::code_key(&writer)).await.map_err(unusable)?;
+        let code_key = CodeKey::new(code_key);
         let claims = Claims::new(address, limits, code_key.clone(), Arc::clone(&clock));
         let keeper = InTime::within(address.pool(Session::Read, 1, &limits, &trouble), limit);
         let keeper = tokio::spawn(keep_clock(keeper, Arc::clone(&clock)));
@@ -124,6 +130,20 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.keeper.abort();
+    }
+}
+
+/// Asks a pool that has no connection yet, and again while none is to be had in time.
+async fn patiently<T, F: Future<Output = Result<T, LedgerError>>>(
+    ask: impl Fn() -> F,
+) -> Result<T, LedgerError> {
+    let deadline = Instant::now() + FIRST_CONNECT;
+    loop {
+        match ask().await {
+            Err(LedgerError::Database(DbErr::ConnectionAcquire(_)))
+                if Instant::now() < deadline => {}
+            outcome => return outcome,
+        }
     }
 }
 
@@ -205,11 +225,16 @@ impl Address {
         }
         // Whoever held the lock before may have done it all.
         let missing = missing_migrations(db).await?;
+        let none_applied = missing.len() == Migrator::migrations().len();
         let Some(migration) = missing.into_iter().next() else { return Ok(()) };
+        let half_migrated =
+            |reason| LedgerError::HalfMigrated { at: self.to_string(), migration, reason };
+        if none_applied && let Some(table) = checks::any_table(db).await? {
+            return Err(half_migrated(format!("the table {table} is there already")));
+        }
         match bring_up(db, Purpose::Serve).await {
             Err(LedgerError::Database(error)) if was_begun(db).await => {
-                let (at, reason) = (self.to_string(), explain::sentence(&error));
-                Err(LedgerError::HalfMigrated { at, migration, reason })
+                Err(half_migrated(explain::sentence(&error)))
             }
             done => done.map_err(|error| self.unusable(error)),
         }

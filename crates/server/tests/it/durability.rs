@@ -14,6 +14,8 @@ use crate::shop::{Shop, lasting};
 
 const KILLS: usize = 20;
 const CONNECTIONS: usize = 16;
+/// Enough that what a dead process never answered is made up for by those who claim twice.
+const QUANTITY_MIN: usize = 80;
 const QUANTITY_MAX: usize = 300;
 /// More than there are coupons, so that some rounds reach `sold_out`.
 const USERS: usize = QUANTITY_MAX + 40;
@@ -54,18 +56,18 @@ async fn client(
     }
 }
 
-/// Lets clients claim until so many acknowledgements were heard, and kills the server then.
-/// Whatever was heard until the clients noticed counts too.
+/// Lets clients claim, dealt over the processes of a shop, and kills each process when so many
+/// acknowledgements were heard. Whatever was heard until the clients noticed counts too.
 async fn drop_until_killed(
-    shop: &mut Shop,
+    shops: &mut [Shop],
     event: &str,
     tokens: &Arc<Vec<String>>,
-    acknowledgements: usize,
+    acknowledgements: &[usize],
 ) -> BTreeMap<String, Value> {
     let (told, mut heard) = mpsc::unbounded_channel();
     let next = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
-    for _ in 0..CONNECTIONS {
+    for shop in shops.iter().cycle().take(CONNECTIONS) {
         let authority = shop.server.authority().to_owned();
         let (tokens, next) = (Arc::clone(tokens), Arc::clone(&next));
         clients.spawn(client(authority, event.to_owned(), tokens, next, told.clone()));
@@ -78,11 +80,12 @@ async fn drop_until_killed(
         let before = acknowledged.insert(user, issued.clone());
         assert!(before.is_none_or(|before| before == issued), "told two things: {issued}");
         count += 1;
-        if count == acknowledgements {
-            shop.server.kill9();
+        if let Some(process) = acknowledgements.iter().position(|moment| *moment == count) {
+            shops[process].server.kill9();
         }
     }
-    assert!(count >= acknowledgements, "killed in the midst of the drop, after {count}");
+    let last = acknowledgements.last();
+    assert!(Some(&count) >= last, "killed in the midst of the drop, after {count}, not {last:?}");
     clients.join_all().await;
     acknowledged
 }
@@ -99,37 +102,56 @@ async fn check(shop: &Shop, event: &str, quantity: usize, told: &BTreeMap<String
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_claim_is_lost() {
+    let mut shops = [Shop::open().await];
+    let audit = kill_again_and_again(&mut shops, KILLS).await;
+    let checked = audit.contains("pass the ledger's file");
+    assert!(checked, "the file was not checked: {audit}");
+}
+
+/// Drops in each of which every process of a shop is killed, one after another; what the audit
+/// says in the end.
+pub(crate) async fn kill_again_and_again(shops: &mut [Shop], drops: usize) -> String {
     let mut chance = Chance::new(20);
-    let mut shop = Shop::open().await;
-    let tokens = Arc::new(shop.server.tokens("shopper", USERS).await);
+    let tokens = Arc::new(shops[0].server.tokens("shopper", USERS).await);
     let mut rounds = Vec::new();
-    for round in 0..KILLS {
-        let quantity = 20 + chance.below(QUANTITY_MAX - 20);
-        let event = shop.event(quantity.try_into().expect("a small number")).await;
-        let moment = 1 + chance.below(quantity);
-        let told = drop_until_killed(&mut shop, &event, &tokens, moment).await;
-        shop.reopen().await;
-        check(&shop, &event, quantity, &told).await;
+    for round in 0..drops {
+        shops.rotate_left(1);
+        let quantity = QUANTITY_MIN + chance.below(QUANTITY_MAX - QUANTITY_MIN);
+        let event = shops[0].event(quantity.try_into().expect("a small number")).await;
+        let mut moment = 0;
+        let moments = shops.iter().map(|_| {
+            moment += 1 + chance.below(quantity / shops.len());
+            moment
+        });
+        let moments: Vec<usize> = moments.collect();
+        let told = drop_until_killed(shops, &event, &tokens, &moments).await;
+        for shop in &mut *shops {
+            shop.reopen().await;
+        }
 
         // Users who were told are told the same again; the drop goes on where it was.
         let (user, issued) = told.iter().nth(chance.below(told.len())).expect("someone was told");
-        let token = &tokens[index_of(user)];
-        let again = shop.claim(&event, token).await.expect_problem(409, "already_claimed");
-        assert_eq!(&lasting(&again.member("/issued_coupon")), issued, "round {round}");
+        for shop in &*shops {
+            check(shop, &event, quantity, &told).await;
+            let again = shop.claim(&event, &tokens[index_of(user)]).await;
+            let again = again.expect_problem(409, "already_claimed");
+            assert_eq!(&lasting(&again.member("/issued_coupon")), issued, "round {round}");
+        }
         rounds.push((event, quantity, told));
     }
     for (event, quantity, told) in &rounds {
-        check(&shop, event, *quantity, told).await;
+        check(&shops[0], event, *quantity, told).await;
     }
-    // From outside, with the server down: every event, and the database file itself.
-    assert_eq!(shop.server.terminate().await, Some(0));
-    let audit = shop.server.command(&["audit", "--all"]).await;
+    // From outside, with no process up: every event, and the database itself.
+    for shop in &mut *shops {
+        assert_eq!(shop.server.terminate().await, Some(0));
+    }
+    let audit = shops[0].server.command(&["audit", "--all"]).await;
     assert_eq!(audit.code, Some(0), "{audit:?}");
     for (event, ..) in &rounds {
         assert!(audit.stdout.contains(event), "{event} was not audited: {audit:?}");
     }
-    let checked = audit.stdout.contains("pass the ledger's file");
-    assert!(checked, "the file was not checked: {audit:?}");
+    audit.stdout
 }
 
 /// The place of `shopper-1` in the list of tokens is 0.

@@ -5,6 +5,7 @@
 mod bad_input;
 mod chance;
 mod contract;
+mod databases;
 mod durability;
 mod full_disk;
 mod ledger_copy;

@@ -61,11 +61,12 @@ async fn client(
     outcomes
 }
 
-async fn drop_on(shop: &Shop, event: &str) -> Vec<Outcome> {
-    let tokens = Arc::new(shop.server.tokens("shopper", USERS).await);
+/// The drop, its connections dealt over the processes of a shop.
+async fn drop_on(shops: &[&Shop], event: &str) -> Vec<Outcome> {
+    let tokens = Arc::new(shops[0].server.tokens("shopper", USERS).await);
     let (plan, next) = (Arc::new(plan()), Arc::new(AtomicUsize::new(0)));
     let mut clients = JoinSet::new();
-    for _ in 0..CONNECTIONS {
+    for shop in shops.iter().cycle().take(CONNECTIONS) {
         clients.spawn(client(
             shop.server.authority().to_owned(),
             format!("POST /v1/events/{event}/claims"),
@@ -79,12 +80,16 @@ async fn drop_on(shop: &Shop, event: &str) -> Vec<Outcome> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_thousand_claims() {
-    let shop = Shop::open().await;
-    let event = shop.event(QUANTITY.try_into().expect("a small number")).await;
-    let outcomes = drop_on(&shop, &event).await;
+    twenty_thousand_claims_on(&[&Shop::open().await]).await;
+}
+
+/// The whole drop on the processes of one shop; each of them tells the same of it.
+pub(crate) async fn twenty_thousand_claims_on(shops: &[&Shop]) {
+    let event = shops[0].event(QUANTITY.try_into().expect("a small number")).await;
+    let outcomes = drop_on(shops, &event).await;
     assert_eq!(outcomes.len(), CLAIMS);
 
-    let issued = shop.issued(&event).await;
+    let issued = shops[0].issued(&event).await;
     check_line(&issued);
     let heard = check_answers(&outcomes, &issued);
     // Who won and was never told so had gone before the answer.
@@ -96,7 +101,10 @@ async fn twenty_thousand_claims() {
         assert!(went.contains(&index_of(name)), "{name} won, stayed, and was not told");
     }
     assert_eq!(heard.len() + untold.len(), QUANTITY, "as many wins as coupons");
-    shop.expect_audit(&event, QUANTITY).await;
+    for shop in shops {
+        assert_eq!(shop.issued(&event).await, issued);
+        shop.expect_audit(&event, QUANTITY).await;
+    }
 }
 
 /// The place of `shopper-1` in the list of tokens is 0.

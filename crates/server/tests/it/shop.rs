@@ -33,6 +33,23 @@ impl Shop {
         Self { api: server.api(), server, admin }
     }
 
+    /// A shop whose ledger is in this database.
+    pub(crate) async fn open_on(ledger_url: &str) -> Self {
+        Self::open_as(|launch| launch.environment("FIRSTCOME_LEDGER_URL", ledger_url)).await
+    }
+
+    /// The same, on a machine that may be too busy for the usual time-outs.
+    pub(crate) async fn open_patiently_on(ledger_url: &str) -> Self {
+        Self::open_as(|launch| patient(launch.environment("FIRSTCOME_LEDGER_URL", ledger_url)))
+            .await
+    }
+
+    /// The same shop by another process; this one's data directory is both's.
+    pub(crate) async fn beside(&self) -> Self {
+        let server = self.server.start_beside().await;
+        Self { api: server.api(), server, admin: self.admin.clone() }
+    }
+
     /// After the server has ended: starts it again on the same data.
     pub(crate) async fn reopen(&mut self) {
         self.server.restart().await;
@@ -172,6 +189,12 @@ impl Shop {
     pub(crate) async fn wire(&self) -> Wire {
         self.server.wire().await
     }
+}
+
+/// With time-outs of the ledger that a busy machine does not reach.
+pub(crate) fn patient(launch: Launch) -> Launch {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/databases/patient.toml");
+    launch.environment("FIRSTCOME_CONFIG", file)
 }
 
 /// What never changes of an issued coupon.

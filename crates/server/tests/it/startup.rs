@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::shop::{BINARY, Shop};
 
 /// Starts a server that must not start; what it says names all of these.
-async fn check_refused(launch: Launch, names: &[&str]) {
+pub(crate) async fn check_refused(launch: Launch, names: &[&str]) -> String {
     let Ended { code, stdout, stderr } = launch.run().await;
     assert!(code.is_some_and(|code| code != 0), "ended with {code:?}: {stdout}{stderr}");
     for name in names {
@@ -18,6 +18,7 @@ async fn check_refused(launch: Launch, names: &[&str]) {
     for inside in ["panicked", "stack backtrace", "RUST_BACKTRACE", "Err(", "Error {"] {
         assert!(!stderr.contains(inside), "{inside:?} is for developers: {stderr}");
     }
+    stderr
 }
 
 fn text(path: &Path) -> &str {
@@ -25,11 +26,11 @@ fn text(path: &Path) -> &str {
 }
 
 /// `serve` on this directory and any free port.
-fn serve(data: &Path) -> Launch {
+pub(crate) fn serve(data: &Path) -> Launch {
     Launch::new(BINARY, &["serve", "--listen", "127.0.0.1:0", "--data-dir", text(data)])
 }
 
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     TempDir::new().expect("a temporary directory")
 }
 

@@ -45,13 +45,30 @@ fn named() -> tempfile::Builder<'static, 'static> {
 
 /// Puts the data of an engine into a directory, and tells how to start its server there.
 pub(super) async fn create(engine: Engine, directory: &Path) -> Launch {
-    let template = template(engine).await;
-    let everything = format!("{}/.", text_of(&template));
-    succeed(&Launch::new("cp", &["-a", &everything, text_of(directory)])).await;
+    copy(&template(engine).await, directory).await;
     match engine {
         Engine::Postgres => postgres(directory),
         Engine::MariaDb => mariadb(directory),
     }
+}
+
+/// Copies the data of a server that was killed, and tells how to start one there that only reads.
+pub(super) async fn copy_read_only(engine: Engine, from: &Path, to: &Path) -> Launch {
+    copy(from, to).await;
+    match engine {
+        Engine::Postgres => {
+            // It names the other server's process.
+            std::fs::remove_file(to.join("data/postmaster.pid")).expect("a server was killed");
+            std::fs::write(to.join("data/standby.signal"), "").expect("a file in the data");
+            postgres(to)
+        }
+        Engine::MariaDb => mariadb(to).arguments(&["--read-only"]),
+    }
+}
+
+async fn copy(from: &Path, to: &Path) {
+    let everything = format!("{}/.", text_of(from));
+    succeed(&Launch::new("cp", &["-a", &everything, text_of(to)])).await;
 }
 
 fn postgres(directory: &Path) -> Launch {

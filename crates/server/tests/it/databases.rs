@@ -1,0 +1,34 @@
+//! The product on a database server: several processes on one database, a database that dies, a
+//! network that breaks.
+
+mod changes;
+mod crowd;
+mod failover;
+mod logins;
+mod outages;
+mod processes;
+mod refusals;
+mod starts;
+
+/// A test for each engine of each of these functions, so that a failure names both.
+macro_rules! on_each_engine {
+    ($($test:ident),+ $(,)?) => {
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(firstcome_testkit::Engine::Postgres).await;
+                }
+            )+
+        }
+        mod mariadb {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(firstcome_testkit::Engine::MariaDb).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use on_each_engine;
