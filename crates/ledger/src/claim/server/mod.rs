@@ -46,7 +46,7 @@ pub(crate) trait ClaimConnection: Sized + Send {
     async fn look(&mut self, asked: &[Asked<'_>]) -> Result<Seen, LedgerError>;
 
     /// Inserts the winners, moves the counters, and commits.
-    async fn write(&mut self, wins: &[&Win], moves: &[Move]) -> Result<(), NotCommitted>;
+    async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted>;
 
     async fn rollback(&mut self) -> Result<(), Error>;
 }
@@ -74,11 +74,13 @@ pub(crate) enum NotCommitted {
     Unknown(LedgerError),
 }
 
-/// What becomes of an event's row.
-pub(crate) struct Move {
+/// What becomes of an event.
+pub(crate) struct Move<'a> {
     no: EventNo,
     issued: u32,
     closed: bool,
+    /// In the order of their sequences, the last of which is `issued`; all of one moment.
+    wins: &'a [Win],
 }
 
 /// What decides claims on a server, by its protocol.
@@ -210,8 +212,8 @@ impl<C: ClaimConnection> Claimer<C> {
             return Ok(decided);
         }
         let begun = Instant::now();
-        let wins: Vec<&Win> = decided.wins().collect();
-        let written = timeout(self.limits.statement_timeout, connection.write(&wins, &moves)).await;
+        let written = timeout(self.limits.statement_timeout, connection.write(&moves)).await;
+        drop(moves);
         match written.unwrap_or(Err(NotCommitted::Unknown(LedgerError::Late))) {
             Ok(()) => {
                 self.metrics.commit.record(begun.elapsed());
@@ -340,15 +342,15 @@ impl Decided {
     }
 
     /// The events' rows that change.
-    fn moves(&self) -> Vec<Move> {
+    fn moves(&self) -> Vec<Move<'_>> {
         let changed = self.groups.iter().filter(|(event, group)| {
             !group.wins.is_empty() || event.rule.closed != group.decided.rule.closed
         });
-        let row = |(event, group): &(LiveEvent, DecidedGroup)| {
+        let moved = changed.map(|(event, group)| {
             let rule = group.decided.rule;
-            Move { no: event.no, issued: rule.issued, closed: rule.closed }
-        };
-        changed.map(row).collect()
+            Move { no: event.no, issued: rule.issued, closed: rule.closed, wins: &group.wins }
+        });
+        moved.collect()
     }
 }
 

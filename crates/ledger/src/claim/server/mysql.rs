@@ -5,7 +5,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{Connection, Error, Executor, MySqlConnection, Row};
 use uuid::Uuid;
 
-use super::super::batch::{LiveEvent, Win};
+use super::super::batch::LiveEvent;
 use super::{Asked, ClaimConnection, Move, NotCommitted, Seen};
 use crate::entity::issued_coupon;
 use crate::records::{EventColumns, signed_no};
@@ -63,8 +63,8 @@ impl MySqlClaims {
 }
 
 impl MySqlClaims {
-    async fn insert_and_move(&mut self, wins: &[&Win], moves: &[Move]) -> Result<(), Error> {
-        let rows = wins.iter().map(|win| {
+    async fn insert_and_move(&mut self, moves: &[Move<'_>]) -> Result<(), Error> {
+        let rows = moves.iter().flat_map(|moved| moved.wins).map(|win| {
             (
                 signed_no(win.event_no),
                 win.sequence.get(),
@@ -116,8 +116,8 @@ impl ClaimConnection for MySqlClaims {
         Ok(Seen { events, now_micros, held: held.collect::<Result<_, _>>()? })
     }
 
-    async fn write(&mut self, wins: &[&Win], moves: &[Move]) -> Result<(), NotCommitted> {
-        let written = self.insert_and_move(wins, moves).await;
+    async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted> {
+        let written = self.insert_and_move(moves).await;
         written.map_err(|error| NotCommitted::Refused(error.into()))?;
         match self.0.execute("COMMIT").await {
             Ok(_) => Ok(()),

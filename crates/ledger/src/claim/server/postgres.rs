@@ -6,12 +6,12 @@
 
 mod literal;
 
-use firstcome_core::EventId;
+use firstcome_core::{EventId, Timestamp};
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Either, Error, Executor, PgConnection, Row};
 
-use super::super::batch::{LiveEvent, Win};
+use super::super::batch::LiveEvent;
 use super::{Asked, ClaimConnection, Move, NotCommitted, Seen};
 use crate::entity::issued_coupon;
 use crate::records::{EventColumns, signed_no};
@@ -39,16 +39,17 @@ const HELD: &str = "
             BETWEEN (asked.user_id, (SELECT no FROM events WHERE id = $1))
                 AND (asked.user_id, (SELECT no FROM events WHERE id = $1))";
 
+/// The winners of one event follow each other, and were all issued at one moment.
 const WRITE: &str = "
-    PREPARE claim_write (bigint[], bigint[], uuid[], text[], bigint[], bigint[], bigint[],
-                         bigint[], bigint[], boolean[]) AS
+    PREPARE claim_write (bigint, bigint, boolean, bigint, bigint, bigint, uuid[], text[]) AS
     WITH won AS (
         INSERT INTO issued_coupons
                (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
-        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7))
-    UPDATE events AS e SET issued = moved.issued, closed = moved.closed
-    FROM unnest($8, $9, $10) AS moved (no, issued, closed)
-    WHERE e.no = moved.no";
+        SELECT $1, $2 - cardinality($7) + it.place, it.id, it.user_id, $4, $5, $6
+        FROM unnest($7, $8) WITH ORDINALITY AS it (id, user_id, place))
+    UPDATE events SET issued = $2, closed = $3 WHERE no = $1";
+
+const NEVER: [Timestamp; 3] = [Timestamp::from_micros(0); 3];
 
 /// A connection that decides claims.
 pub(crate) struct PostgresClaims(PgConnection);
@@ -94,33 +95,32 @@ impl ClaimConnection for PostgresClaims {
         Ok(seen)
     }
 
-    async fn write(&mut self, wins: &[&Win], moves: &[Move]) -> Result<(), NotCommitted> {
-        let of_wins = |value: fn(&Win) -> i64| array(wins.iter().map(|win| value(win)));
-        let of_moves = |value: fn(&Move) -> i64| array(moves.iter().map(value));
-        let script = format!(
-            "EXECUTE claim_write({}, {}, {}, {}, {}, {}, {}, {}, {}, {}); COMMIT",
-            of_wins(|win| signed_no(win.event_no)),
-            of_wins(|win| win.sequence.get().into()),
-            array(wins.iter().map(|win| win.id.as_uuid())),
-            array(wins.iter().map(|win| win.user_id.as_str())),
-            of_wins(|win| win.issued_at.as_micros()),
-            of_wins(|win| win.valid_from.as_micros()),
-            of_wins(|win| win.expires_at.as_micros()),
-            of_moves(|moved| signed_no(moved.no)),
-            of_moves(|moved| moved.issued.into()),
-            array(moves.iter().map(|moved| moved.closed)),
-        );
-        let mut answers = self.0.fetch_many(sqlx::raw_sql(AssertSqlSafe(script)));
-        match answers.try_next().await {
-            Ok(_) => {}
-            // PostgreSQL does nothing of a message behind a statement that failed.
-            Err(error @ Error::Database(_)) => return Err(NotCommitted::Refused(error.into())),
-            Err(error) => return Err(NotCommitted::Unknown(error.into())),
+    async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted> {
+        let mut script = String::new();
+        for Move { no, issued, closed, wins } in moves {
+            // Without a winner the times are of nobody.
+            let times = wins.first().map(|win| [win.issued_at, win.valid_from, win.expires_at]);
+            let [issued_at, valid_from, expires_at] =
+                times.unwrap_or(NEVER).map(|it| it.as_micros());
+            let ids = array(wins.iter().map(|win| win.id.as_uuid()));
+            let users = array(wins.iter().map(|win| win.user_id.as_str()));
+            let no = signed_no(*no);
+            script += &format!(
+                "EXECUTE claim_write({no}, {issued}, {closed}, {issued_at}, {valid_from}, \
+                 {expires_at}, {ids}, {users}); "
+            );
         }
+        script += "COMMIT";
+        let mut answers = self.0.fetch_many(sqlx::raw_sql(AssertSqlSafe(script)));
+        let mut statement = 0;
         loop {
             match answers.try_next().await {
-                Ok(Some(_)) => {}
+                Ok(Some(_)) => statement += 1,
                 Ok(None) => return Ok(()),
+                // PostgreSQL does nothing of a message behind a statement that failed.
+                Err(error @ Error::Database(_)) if statement < moves.len() => {
+                    return Err(NotCommitted::Refused(error.into()));
+                }
                 Err(error) => return Err(NotCommitted::Unknown(error.into())),
             }
         }

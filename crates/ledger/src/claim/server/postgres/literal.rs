@@ -28,18 +28,6 @@ pub(super) fn array<E: Element>(elements: impl Iterator<Item = E>) -> String {
     text
 }
 
-impl Element for i64 {
-    fn write(&self, text: &mut String) {
-        text.push_str(&self.to_string());
-    }
-}
-
-impl Element for bool {
-    fn write(&self, text: &mut String) {
-        text.push(if *self { 't' } else { 'f' });
-    }
-}
-
 impl Element for Uuid {
     fn write(&self, text: &mut String) {
         text.push_str(self.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
@@ -67,9 +55,7 @@ mod tests {
 
     #[test]
     fn lists_are_written_as_postgres_reads_them() {
-        assert_eq!(array([0_i64; 0].into_iter()), "'{}'");
-        assert_eq!(array([1, -2].into_iter()), "'{1,-2}'");
-        assert_eq!(array([true, false].into_iter()), "'{t,f}'");
+        assert_eq!(array([""; 0].into_iter()), "'{}'");
         assert_eq!(
             array([uuid::Uuid::nil()].into_iter()),
             "'{00000000-0000-0000-0000-000000000000}'"
