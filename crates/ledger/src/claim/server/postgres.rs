@@ -101,7 +101,7 @@ impl ClaimConnection for PostgresClaims {
             // Without a winner the times are of nobody.
             let times = wins.first().map(|win| [win.issued_at, win.valid_from, win.expires_at]);
             let [issued_at, valid_from, expires_at] =
-                times.unwrap_or(NEVER).map(|it| it.as_micros());
+                times.unwrap_or(NEVER).map(Timestamp::as_micros);
             let ids = array(wins.iter().map(|win| win.id.as_uuid()));
             let users = array(wins.iter().map(|win| win.user_id.as_str()));
             let no = signed_no(*no);
