@@ -50,8 +50,7 @@ fn create(place: &Place, data: &Path) -> anyhow::Result<()> {
 fn command(place: &Place, port: u16) -> anyhow::Result<Command> {
     let mut command = Command::new(install::program("mariadbd")?);
     command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
-    // Sized as docs/operations/databases.md says for some million rows; memory is taken as it
-    // is needed.
+    // Sized for some million rows; memory is taken as it is needed.
     command.args(["--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M"]);
     // Relative to the data: the path of a socket must be short, that of a workspace need not be.
     command.args(["--socket=mariadb.sock", "--pid-file=mariadb.pid"]);

@@ -54,8 +54,7 @@ fn command(place: &Place, port: u16) -> anyhow::Result<Command> {
     let mut command = unprivileged("postgres")?;
     command.arg("-D").arg(place.data()).arg("-p").arg(port.to_string());
     command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
-    // Sized as docs/operations/databases.md says for some million rows; memory is taken as it
-    // is needed.
+    // Sized for some million rows; memory is taken as it is needed.
     command.args(["-c", "shared_buffers=512MB", "-c", "max_wal_size=4GB"]);
     command.args(["-c", "min_wal_size=1GB", "-c", "checkpoint_timeout=15min"]);
     Ok(command)

@@ -14,7 +14,7 @@ on_each_engine!(a_database_that_is_killed, a_silence_to_the_database, a_silence_
 /// Longest that a test waits for what has no promised time.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Longest that requests take while nobody listens where the database was.
-const REFUSED_WITHIN: Duration = Duration::from_secs(2);
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 /// Longest from a database that answers again to claims and reads that are answered again.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
 /// The same of a network that has healed.
