@@ -54,7 +54,7 @@ impl Limit {
 }
 
 /// A connection, a pool or a transaction whose statements end in time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct InTime<C> {
     inner: C,
     /// None for a database within the process, which no network cuts off.

@@ -7,16 +7,16 @@ use firstcome_core::{
     Timestamp, UserId,
 };
 use futures_util::{Stream, stream};
-use sea_orm::sea_query::{Condition, ExprTrait, IntoCondition};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, IntoCondition};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult,
-    JoinType, QueryFilter, QueryOrder, QuerySelect, Select,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, Select,
 };
-use uuid::Uuid;
 
 use crate::coupons::signed;
 use crate::entity::event;
-use crate::entity::issued_coupon::{ActiveModel, Column, Entity, Model};
+use crate::entity::issued_coupon::{ActiveModel, Column, Entity};
+use crate::holders::{Row, Wanted, wanted, with_event};
 use crate::records;
 use crate::{IssuedCouponRecord, Ledger, LedgerError, redemptions};
 
@@ -58,8 +58,9 @@ impl Ledger {
         id: IssuedCouponId,
     ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
         self.settle_user(user).await?;
-        let theirs = Column::Id.eq(id.as_uuid()).and(Column::UserId.eq(user.as_str()));
-        self.find_one(self.reader(), theirs.into_condition()).await
+        let db = self.reader();
+        let theirs = wanted(db.get_database_backend(), Wanted::Of(user));
+        self.find_one(theirs.filter(Column::Id.eq(id.as_uuid()))).await
     }
 
     /// What this user has won of this event.
@@ -71,7 +72,11 @@ impl Ledger {
         event: EventId,
         user: &UserId,
     ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
-        self.issued_coupon_of(user, IssuedCouponId::derive(event, user)).await
+        self.settle_user(user).await?;
+        let claimed = with_event()
+            .filter(event::Column::Id.eq(event.as_uuid()))
+            .filter(Column::UserId.eq(user.as_str()));
+        self.find_one(claimed).await
     }
 
     /// The issued coupon with this code.
@@ -83,14 +88,14 @@ impl Ledger {
         code: Code,
     ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
         let Some((event, sequence)) = self.inner.code_key.place(code) else { return Ok(None) };
-        let place =
-            Column::EventNo.eq(signed(event.get())).and(Column::Sequence.eq(sequence.get()));
-        let place = place.into_condition();
-        if let Some(found) = self.find_one(self.reader(), place.clone()).await? {
+        let place = with_event()
+            .filter(Column::EventNo.eq(signed(event.get())))
+            .filter(Column::Sequence.eq(sequence.get()));
+        if let Some(found) = self.find_one(place.clone()).await? {
             return Ok(Some(found));
         }
         self.settle_event(event).await?;
-        self.find_one(self.reader(), place).await
+        self.find_one(place).await
     }
 
     /// A page of a user's issued coupons.
@@ -102,17 +107,18 @@ impl Ledger {
         query: &IssuedQuery,
     ) -> Result<Vec<IssuedCouponRecord>, LedgerError> {
         self.settle_user(&query.user_id).await?;
-        let mut filter = Condition::all().add(Column::UserId.eq(query.user_id.as_str()));
+        let mut filter = Condition::all();
         if let Some(state) = query.state {
             filter = filter.add(in_state(state, query.now));
         }
         if let Some(after) = query.after {
             let issued_at = after.issued_at.as_micros();
             let older = Column::IssuedAt.lt(issued_at).or(Column::Id.lt(after.id.as_uuid()));
-            // The first bound is what the index is searched by.
             filter = filter.add(Column::IssuedAt.lte(issued_at)).add(older);
         }
-        let select = with_event(filter)
+        let backend = self.reader().get_database_backend();
+        let select = wanted(backend, Wanted::Of(&query.user_id))
+            .filter(filter)
             .order_by_desc(Column::IssuedAt)
             .order_by_desc(Column::Id)
             .limit(query.limit);
@@ -179,10 +185,11 @@ impl Ledger {
             ledger.settle_coupon(id).await?;
             let write = ledger.write().await?;
             let db = write.connection();
-            let Some(found) = ledger.lock_by_id(db, id).await? else { return Ok(None) };
+            let locked = ledger.lock_issued(db, Wanted::Id(id), id).await?;
+            let Some(locked) = locked else { return Ok(None) };
             let now = ledger.inner.clock.now();
-            match found.state(now) {
-                IssuedState::Revoked => return Ok(Some(Ok(found))),
+            match locked.record.state(now) {
+                IssuedState::Revoked => return Ok(Some(Ok(locked.record))),
                 IssuedState::Used => {
                     return Ok(Some(Err(redemptions::active(db, id).await?)));
                 }
@@ -193,33 +200,36 @@ impl Ledger {
                 revoke_reason: Set(Some(reason.as_str().to_owned())),
                 ..<ActiveModel as ActiveModelTrait>::default()
             };
-            change_unused(db, id, revoked).await?;
+            locked.change_unused(db, revoked).await?;
             write.commit().await?;
-            Ok(Some(Ok(IssuedCouponRecord { revoked_at: Some(now), ..found })))
+            Ok(Some(Ok(IssuedCouponRecord { revoked_at: Some(now), ..locked.record })))
         })
         .await
     }
 
-    /// The issued coupon with this id, which nobody else changes until the transaction ends.
-    pub(crate) async fn lock_by_id(
+    /// The issued coupon with this id among those that are wanted; nobody else changes it until the
+    /// transaction ends.
+    pub(crate) async fn lock_issued(
         &self,
         db: &impl ConnectionTrait,
+        among: Wanted<'_>,
         id: IssuedCouponId,
-    ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
+    ) -> Result<Option<Locked>, LedgerError> {
+        let found = wanted(db.get_database_backend(), among).filter(Column::Id.eq(id.as_uuid()));
+        let Some(found) = found.into_model::<Row>().one(db).await? else { return Ok(None) };
+        let place = (found.issued.event_no, found.issued.sequence);
         // The row alone: its event's is what claims wait for.
-        let row = Entity::find().filter(Column::Id.eq(id.as_uuid())).lock_exclusive();
-        if row.one(db).await?.is_none() {
-            return Ok(None);
-        }
-        self.find_one(db, Column::Id.eq(id.as_uuid()).into_condition()).await
+        let row = Entity::find_by_id(place).lock_exclusive().one(db).await?;
+        let gone = || LedgerError::Corrupt("an issued coupon has gone".to_owned());
+        let record = self.record(&Row { issued: row.ok_or_else(gone)?, ..found })?;
+        Ok(Some(Locked { place, record }))
     }
 
     async fn find_one(
         &self,
-        db: &impl ConnectionTrait,
-        filter: Condition,
+        select: Select<Entity>,
     ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
-        let found = with_event(filter).into_model::<Row>().one(db).await?;
+        let found = select.into_model::<Row>().one(self.reader()).await?;
         found.map(|row| self.record(&row)).transpose()
     }
 
@@ -238,6 +248,51 @@ impl Ledger {
     }
 }
 
+/// An issued coupon within the transaction that has locked it.
+pub(crate) struct Locked {
+    place: (i64, i64),
+    pub(crate) record: IssuedCouponRecord,
+}
+
+impl Locked {
+    /// Changes its row, which was seen to be neither used nor revoked.
+    pub(crate) async fn change_unused(
+        &self,
+        db: &impl ConnectionTrait,
+        changed: ActiveModel,
+    ) -> Result<(), LedgerError> {
+        let unused = Column::UsedAt.is_null().and(Column::RevokedAt.is_null());
+        self.change(db, changed, unused).await
+    }
+
+    /// Changes its row, which was seen to be used.
+    pub(crate) async fn change_used(
+        &self,
+        db: &impl ConnectionTrait,
+        changed: ActiveModel,
+    ) -> Result<(), LedgerError> {
+        self.change(db, changed, Column::UsedAt.is_not_null()).await
+    }
+
+    async fn change(
+        &self,
+        db: &impl ConnectionTrait,
+        changed: ActiveModel,
+        seen: Expr,
+    ) -> Result<(), LedgerError> {
+        let (event_no, sequence) = self.place;
+        let changed = Entity::update_many()
+            .set(changed)
+            .filter(Column::EventNo.eq(event_no))
+            .filter(Column::Sequence.eq(sequence))
+            .filter(seen)
+            .exec(db)
+            .await?;
+        assert!(changed.rows_affected == 1, "it was seen so within the same transaction");
+        Ok(())
+    }
+}
+
 /// How far a stream has come.
 enum Reading {
     NotBegun,
@@ -245,44 +300,10 @@ enum Reading {
     Ended,
 }
 
-/// An issued coupon beside what its event says of it.
-#[derive(Debug, FromQueryResult)]
-struct Row {
-    #[sea_orm(nested)]
-    issued: Model,
-    event_id: Uuid,
-    coupon_id: Uuid,
-}
-
-fn with_event(filter: impl IntoCondition) -> Select<Entity> {
-    let event = Entity::belongs_to(event::Entity).from(Column::EventNo).to(event::Column::No);
-    Entity::find()
-        .join(JoinType::InnerJoin, event.into())
-        .column_as(event::Column::Id, "event_id")
-        .column_as(event::Column::CouponId, "coupon_id")
-        .filter(filter.into_condition())
-}
-
 fn by_sequence(event: EventNo, after: Option<Sequence>, limit: u64) -> Select<Entity> {
     let event = Column::EventNo.eq(signed(event.get()));
     let above = Column::Sequence.gt(after.map_or(0, Sequence::get));
-    with_event(event.and(above)).order_by_asc(Column::Sequence).limit(limit)
-}
-
-/// Changes the row of an issued coupon that is neither used nor revoked; the caller has seen
-/// within this transaction that it is neither.
-pub(crate) async fn change_unused(
-    db: &impl ConnectionTrait,
-    id: IssuedCouponId,
-    changed: ActiveModel,
-) -> Result<(), LedgerError> {
-    let unused = Condition::all()
-        .add(Column::Id.eq(id.as_uuid()))
-        .add(Column::UsedAt.is_null())
-        .add(Column::RevokedAt.is_null());
-    let changed = Entity::update_many().set(changed).filter(unused).exec(db).await?;
-    assert!(changed.rows_affected == 1, "seen unused within the same transaction");
-    Ok(())
+    with_event().filter(event.and(above)).order_by_asc(Column::Sequence).limit(limit)
 }
 
 /// [`firstcome_core::IssuedRule::state`] in SQL.

@@ -22,6 +22,7 @@ mod embedded;
 mod entity;
 mod error;
 mod events;
+mod holders;
 mod in_time;
 mod issued;
 mod metrics;

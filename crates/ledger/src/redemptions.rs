@@ -2,7 +2,7 @@
 
 use firstcome_core::{
     Amount, Attempt, Currency, IssuedCouponId, NotRedeemed, OrderId, Redeemed, Redemption,
-    RedemptionId, Timestamp, redeem,
+    RedemptionId, Timestamp, UserId, redeem,
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
@@ -12,20 +12,21 @@ use sea_orm::{
 use crate::coupons::signed;
 use crate::entity::redemption::{ActiveModel, Column, Entity, Model};
 use crate::entity::{coupon, issued_coupon};
-use crate::issued::change_unused;
+use crate::holders::Wanted;
 use crate::records::sound;
 use crate::{CouponRecord, Ledger, LedgerError};
 
 impl Ledger {
-    /// Uses an issued coupon for an order, by the rule of [`redeem`]; at most one order has it.
-    /// Benefit and conditions are those that the coupon has now. None when there is no such issued
-    /// coupon.
+    /// Uses an issued coupon of this user for an order, by the rule of [`redeem`]; at most one
+    /// order has it. Benefit and conditions are those that the coupon has now. None when the user
+    /// has no such issued coupon.
     ///
     /// # Errors
     /// When the ledger does not answer; nothing was changed then, unless the commit itself failed:
     /// a retry of the same order finds out.
     pub async fn redeem(
         &self,
+        user: UserId,
         attempt: Attempt,
     ) -> Result<Option<Result<Redeemed, NotRedeemed>>, LedgerError> {
         let ledger = self.clone();
@@ -34,7 +35,9 @@ impl Ledger {
             ledger.settle_coupon(id).await?;
             let write = ledger.write().await?;
             let db = write.connection();
-            let Some(issued) = ledger.lock_by_id(db, id).await? else { return Ok(None) };
+            let locked = ledger.lock_issued(db, Wanted::Of(&user), id).await?;
+            let Some(locked) = locked else { return Ok(None) };
+            let issued = &locked.record;
             let coupon = coupon::Entity::find_by_id(issued.coupon_id.as_uuid()).one(db).await?;
             let missing = || LedgerError::Corrupt("an issued coupon without a coupon".to_owned());
             let terms = CouponRecord::try_from(coupon.ok_or_else(missing)?)?.draft;
@@ -48,7 +51,7 @@ impl Ledger {
                     used_at: Set(Some(now.as_micros())),
                     ..<issued_coupon::ActiveModel as ActiveModelTrait>::default()
                 };
-                change_unused(db, id, used).await?;
+                locked.change_unused(db, used).await?;
                 write.commit().await?;
             }
             Ok(Some(outcome))
@@ -72,7 +75,10 @@ impl Ledger {
             let find = || Entity::find_by_id(id.as_uuid()).one(db);
             let Some(row) = find().await? else { return Ok(None) };
             // Whoever redeems or cancels locks the issued coupon first.
-            ledger.lock_by_id(db, IssuedCouponId::from_uuid(row.issued_coupon_id)).await?;
+            let issued = IssuedCouponId::from_uuid(row.issued_coupon_id);
+            let locked = ledger.lock_issued(db, Wanted::Id(issued), issued).await?;
+            let missing = || LedgerError::Corrupt("a redemption of no issued coupon".to_owned());
+            let locked = locked.ok_or_else(missing)?;
             let Some(row) = find().await? else { return Ok(None) };
             let found = Redemption::try_from(row)?;
             if found.cancelled_at.is_some() {
@@ -89,13 +95,7 @@ impl Ledger {
                 used_at: Set(None),
                 ..<issued_coupon::ActiveModel as ActiveModelTrait>::default()
             };
-            let freed = issued_coupon::Entity::update_many()
-                .set(unused)
-                .filter(issued_coupon::Column::Id.eq(cancelled.issued_coupon_id.as_uuid()))
-                .filter(issued_coupon::Column::UsedAt.is_not_null())
-                .exec(db)
-                .await?;
-            assert!(freed.rows_affected == 1, "an active redemption has used its coupon");
+            locked.change_used(db, unused).await?;
             write.commit().await?;
             Ok(Some(cancelled))
         })

@@ -6,9 +6,12 @@ use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait};
 use crate::entity::secret;
 use crate::{Engine, Ledger, LedgerError};
 
+/// The name of the key of codes.
+pub(crate) const CODE: &str = "code";
+
 /// The key that turns a coupon's place into its code.
 pub(crate) async fn code_key(db: &impl ConnectionTrait) -> Result<[u8; 16], LedgerError> {
-    let secret = find_or_make(db, "code").await?;
+    let secret = find_or_make(db, CODE).await?;
     let (key, _) = secret.split_first_chunk().expect("32 bytes hold 16");
     Ok(*key)
 }

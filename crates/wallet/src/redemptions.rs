@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use firstcome_core::{Attempt, IssuedCouponId, NotRedeemed, Order, Redeemed, RedemptionId};
+use firstcome_ledger::IssuedCouponRecord;
 use firstcome_web::{
     Body, Code, OptionalBody, PathId, Problem, ProblemView, RedeemToken, Refused, StaffToken,
     UserToken,
@@ -45,7 +46,7 @@ pub async fn redeem(
     let order = body.parse()?;
     let theirs = wallet.ledger.issued_coupon_of(&token.subject, id).await?;
     let theirs = theirs.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
-    use_for(&wallet, theirs.id, order).await
+    use_for(&wallet, theirs, order).await
 }
 
 /// Uses the coupon with a code for an order: for a checkout service.
@@ -76,7 +77,7 @@ pub async fn redeem_by_code(
     let code = code.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
     let found = wallet.ledger.issued_coupon_by_code(code).await?;
     let found = found.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
-    use_for(&wallet, found.id, order).await
+    use_for(&wallet, found, order).await
 }
 
 /// Takes a use back: the coupon can be used again while it is valid.
@@ -104,9 +105,10 @@ pub async fn cancel(
 }
 
 /// Uses an issued coupon for an order.
-async fn use_for(wallet: &Wallet, issued_coupon_id: IssuedCouponId, order: Order) -> Outcome {
+async fn use_for(wallet: &Wallet, issued: IssuedCouponRecord, order: Order) -> Outcome {
     let id = RedemptionId::from_uuid(Uuid::now_v7());
-    let outcome = wallet.ledger.redeem(Attempt { id, issued_coupon_id, order }).await?;
+    let attempt = Attempt { id, issued_coupon_id: issued.id, order };
+    let outcome = wallet.ledger.redeem(issued.user_id, attempt).await?;
     let (status, redemption) = match outcome.ok_or_else(PathId::<IssuedCouponId>::not_found)? {
         Ok(Redeemed::New(redemption)) => (StatusCode::CREATED, redemption),
         Ok(Redeemed::Same(redemption)) => (StatusCode::OK, redemption),

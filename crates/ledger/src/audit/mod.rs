@@ -92,6 +92,8 @@ struct Counts {
     sequences_in_place: u64,
     /// Rows whose id is the one that their event and user derive.
     ids_right: u64,
+    /// Winners that are found by who they are, where a table of its own lists them.
+    found_by_holder: Option<u64>,
     /// Rows that are used without exactly one redemption, or redeemed without being used.
     uses_wrong: u64,
 }
@@ -125,6 +127,9 @@ impl Counts {
             AuditCheck::equal("ids_match", rows, self.ids_right),
             AuditCheck::equal("used_coupons_have_one_redemption", 0, self.uses_wrong),
         ];
+        if let Some(found) = self.found_by_holder {
+            checks.push(AuditCheck::equal("coupons_found_by_holder", rows, found));
+        }
         if settled {
             checks.push(AuditCheck::equal("nothing_pending", 0, self.pending));
         }

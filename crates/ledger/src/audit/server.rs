@@ -39,6 +39,7 @@ async fn count_within(
         issued: sound(u64::try_from(row.issued), "events.issued")?,
         distinct_users: number(db, &distinct_users(event)).await?,
         uses_wrong: number(db, &uses_wrong(event)).await?,
+        found_by_holder: Some(number(db, &found_by_holder(event)).await?),
         ..Counts::default()
     };
     let rows = format!(
@@ -58,6 +59,19 @@ fn distinct_users(event: EventNo) -> String {
     let event = signed_no(event);
     format!(
         "SELECT count(DISTINCT user_id) AS counted FROM issued_coupons WHERE event_no = {event}"
+    )
+}
+
+/// Winners that `holders` lists as they are, and those that it need not list yet.
+fn found_by_holder(event: EventNo) -> String {
+    let event = signed_no(event);
+    format!(
+        "SELECT (SELECT count(*) FROM issued_coupons AS c JOIN holders AS h \
+                 ON h.user_id = c.user_id AND h.event_no = c.event_no \
+                    AND h.sequence = c.sequence AND h.id = c.id \
+                 WHERE c.event_no = {event}) \
+              + (SELECT count(*) FROM issued_coupons AS c JOIN events AS e ON e.no = c.event_no \
+                 WHERE c.event_no = {event} AND c.sequence > e.unlisted_after) AS counted"
     )
 }
 

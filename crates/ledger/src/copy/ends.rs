@@ -14,6 +14,7 @@ use super::tables::TABLES;
 use crate::claim::sqlite::{blocking, checkpoint};
 use crate::embedded::{self, Embedded};
 use crate::in_time::Trouble;
+use crate::migration::LIST_ALL;
 use crate::open::Place;
 use crate::server::{Address, Session};
 use crate::write::Write;
@@ -193,11 +194,17 @@ impl Target {
         End { db: &self.transaction, place: &self.place }
     }
 
-    /// Sees to it that the next event has a number of its own.
-    pub(super) async fn continue_numbers(&self) -> Result<(), LedgerError> {
-        if self.transaction.get_database_backend() == DbBackend::Postgres {
-            let set = self.transaction.execute_unprepared(NUMBERS_ON_POSTGRES).await;
-            set.map_err(|error| self.place.fault(error.into()))?;
+    /// Does what follows from the rows: the next event gets a number of its own, and on a server
+    /// every winner is listed by holder.
+    pub(super) async fn complete(&self) -> Result<(), LedgerError> {
+        let statements: &[&str] = match self.transaction.get_database_backend() {
+            DbBackend::Postgres => &[NUMBERS_ON_POSTGRES, LIST_ALL],
+            DbBackend::Sqlite => &[],
+            _ => &[LIST_ALL],
+        };
+        for statement in statements {
+            let done = self.transaction.execute_unprepared(statement).await;
+            done.map_err(|error| self.place.fault(error.into()))?;
         }
         Ok(())
     }

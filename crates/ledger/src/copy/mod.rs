@@ -125,7 +125,7 @@ async fn fill(
         let copied = table.copy(from, &to, &mut |rows| tell(name, rows)).await?;
         tables.push(CopiedTable { name, copied, verified: 0 });
     }
-    target.continue_numbers().await?;
+    target.complete().await?;
     for (table, done) in TABLES.iter().zip(&mut tables) {
         let name = table.name();
         done.verified = table.verify(from, &to, &mut |rows| tell(name, rows)).await?;

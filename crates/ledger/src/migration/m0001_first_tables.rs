@@ -218,11 +218,11 @@ fn claim_journal() -> TableCreateStatement {
         .take()
 }
 
-fn id(name: &'static str) -> ColumnDef {
+pub(super) fn id(name: &'static str) -> ColumnDef {
     ColumnDef::new(name).uuid().not_null().take()
 }
 
-fn number(name: &'static str) -> ColumnDef {
+pub(super) fn number(name: &'static str) -> ColumnDef {
     ColumnDef::new(name).big_integer().not_null().take()
 }
 
@@ -238,7 +238,7 @@ fn labels(name: &'static str, backend: DbBackend) -> ColumnDef {
 
 /// A text that is compared byte by byte, whatever the server's default collation. SQLite does so
 /// by itself, and on MySQL the whole table does.
-fn exact(name: &'static str, chars_max: u32, backend: DbBackend) -> ColumnDef {
+pub(super) fn exact(name: &'static str, chars_max: u32, backend: DbBackend) -> ColumnDef {
     let mut column = ColumnDef::new(name);
     column.string_len(chars_max).not_null();
     if backend == DbBackend::Postgres {

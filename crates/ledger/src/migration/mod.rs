@@ -1,9 +1,11 @@
 //! The schema's history. Migrations only grow: a released one is never edited.
 
 mod m0001_first_tables;
-mod m0002_one_index_for_holders;
+mod m0002_holders;
 
 use sea_orm_migration::prelude::*;
+
+pub(crate) use m0002_holders::LIST_ALL;
 
 /// Every migration, oldest first.
 pub(crate) struct Migrator;
@@ -13,7 +15,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
             Box::new(m0001_first_tables::Migration),
-            Box::new(m0002_one_index_for_holders::Migration),
+            Box::new(m0002_holders::Migration),
         ]
     }
 }

@@ -23,12 +23,13 @@ const MARIADB_MIN: (u32, u32) = (10, 6);
 const MYSQL_MIN: (u32, u32) = (8, 0);
 
 /// Tables that a serving process changes, each with a column for a change that changes nothing.
-const CHANGED: [(&str, &str); 7] = [
+const CHANGED: [(&str, &str); 8] = [
     ("accounts", "scope"),
     ("sessions", "revoked_at"),
     ("coupons", "version"),
     ("events", "issued"),
     ("issued_coupons", "used_at"),
+    ("holders", "sequence"),
     ("redemptions", "cancelled_at"),
     ("secrets", "secret"),
 ];

@@ -6,12 +6,13 @@
 //!
 //! In reading order: [`address`] (the URL), [`session`] (what every connection is set to),
 //! [`checks`] (what is refused at the start), [`explain`] (what a refusal means), [`clock`] (whose
-//! time counts).
+//! time counts), [`listing`] (who holds what, written down after the claims).
 
 mod address;
 mod checks;
 mod clock;
 mod explain;
+mod listing;
 mod session;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::open::{bring_up, missing_migrations};
 use crate::write::Write;
 use crate::{LedgerError, LedgerOptions, Limits, Purpose, ServerClock, secrets};
 use checks::FIRST_CONNECT;
+use listing::keep_listing;
 
 /// How often the database's clock is read when nobody claims.
 const LOOK_AT_CLOCK_EVERY: Duration = Duration::from_secs(1);
@@ -52,8 +54,8 @@ pub(crate) struct Server {
     writer: InTime<DatabaseConnection>,
     pub(crate) claims: Claims,
     clock: Arc<DatabaseClock>,
-    /// The task that looks at the clock.
-    keeper: JoinHandle<()>,
+    /// The tasks that look at the clock, and list the winners.
+    keepers: Vec<JoinHandle<()>>,
 }
 
 impl Server {
@@ -87,9 +89,12 @@ impl Server {
         let code_key = CodeKey::new(code_key);
         let claims = Claims::new(address, limits, code_key.clone(), Arc::clone(&clock));
         let keeper = InTime::within(address.pool(Session::Read, 1, &limits, &trouble), limit);
-        let keeper = tokio::spawn(keep_clock(keeper, Arc::clone(&clock)));
+        let mut keepers = vec![tokio::spawn(keep_clock(keeper, Arc::clone(&clock)))];
+        if options.purpose == Purpose::Serve {
+            keepers.push(tokio::spawn(keep_listing(writer.clone(), claims.decided())));
+        }
         let address = address.clone();
-        Ok((Self { address, limits, reader, writer, claims, clock, keeper }, code_key))
+        Ok((Self { address, limits, reader, writer, claims, clock, keepers }, code_key))
     }
 
     pub(crate) const fn reader(&self) -> &InTime<DatabaseConnection> {
@@ -114,9 +119,15 @@ impl Server {
         Ok(Write::beside(self.writer.begin().await?))
     }
 
+    fn end_keepers(&self) {
+        for keeper in &self.keepers {
+            keeper.abort();
+        }
+    }
+
     /// Ends the connections. Those that the network has cut off are left to the system.
     pub(crate) async fn close(&self) {
-        self.keeper.abort();
+        self.end_keepers();
         let pools = async {
             for pool in [&self.reader, &self.writer] {
                 // A pool that cannot say good-bye is gone all the same.
@@ -129,7 +140,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.keeper.abort();
+        self.end_keepers();
     }
 }
 

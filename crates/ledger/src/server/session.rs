@@ -145,19 +145,16 @@ pub(crate) fn postgres_session(
     if !session.writes() {
         settings.push(("default_transaction_read_only", "on".to_owned()));
     }
-    if session == Session::Claim {
-        // Its statements have one right plan each, whatever the statistics say of a table that was
-        // empty a moment ago: by the indexes.
-        for (setting, value) in [
-            ("plan_cache_mode", "force_generic_plan"),
-            ("enable_seqscan", "off"),
-            ("enable_bitmapscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-            ("jit", "off"),
-        ] {
-            settings.push((setting, value.to_owned()));
+    // Short statements have one right plan each, whatever the statistics say of a table that was
+    // empty a moment ago: by the indexes.
+    if matches!(session, Session::Read | Session::Write | Session::Claim) {
+        for setting in ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"] {
+            settings.push((setting, "off".to_owned()));
         }
+    }
+    if session == Session::Claim {
+        settings.push(("enable_bitmapscan", "off".to_owned()));
+        settings.push(("plan_cache_mode", "force_generic_plan".to_owned()));
     }
     // The texts of slow statements hold what users sent.
     options.clone().application_name("firstcome").options(settings).disable_statement_logging()

@@ -30,7 +30,7 @@ async fn a_sound_event_passes_settled_and_with_its_counts(store: Store) {
     assert!(found.pass());
     assert_eq!((found.quantity, found.issued, found.rows), (3, 3, 3));
     assert_eq!((found.distinct_users, found.max_sequence, found.pending), (3, 3, 0));
-    assert_eq!(found.checks.len(), 7);
+    assert_eq!(found.checks.len(), if store == Store::Sqlite { 7 } else { 8 });
     assert_eq!(test.ledger.integrity_faults().await.expect("an answer"), [""; 0]);
 }
 
@@ -112,7 +112,7 @@ async fn what_was_tampered_with_is_named(store: Store) {
         ("UPDATE issued_coupons SET user_id = 'x' WHERE sequence = 1", &["ids_match"]),
         ("UPDATE issued_coupons SET id = {uuid} WHERE sequence = 1", &["ids_match"]),
         (
-            "DROP INDEX issued_coupons_user_event {on} issued_coupons
+            "DROP INDEX {holder} {on} issued_coupons
              ; UPDATE issued_coupons SET user_id = 'lee' WHERE sequence = 1",
             &["distinct_users_equal_rows", "ids_match"],
         ),

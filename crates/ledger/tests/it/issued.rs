@@ -41,7 +41,7 @@ async fn won(test: &TestLedger, event: &EventRecord, user: &str) -> IssuedCoupon
     }
 }
 
-async fn redeem(test: &TestLedger, id: IssuedCouponId) -> Redeemed {
+async fn redeem(test: &TestLedger, coupon: &IssuedCouponRecord) -> Redeemed {
     let order = Order {
         id: OrderId::parse("A-1").expect("an order id"),
         amount: firstcome_core::Amount::parse(30_000).expect("an amount"),
@@ -49,8 +49,8 @@ async fn redeem(test: &TestLedger, id: IssuedCouponId) -> Redeemed {
         items: Vec::new(),
     };
     let redemption = RedemptionId::from_uuid(Uuid::now_v7());
-    let attempt = Attempt { id: redemption, issued_coupon_id: id, order };
-    let outcome = test.ledger.redeem(attempt).await.expect("the ledger answers");
+    let attempt = Attempt { id: redemption, issued_coupon_id: coupon.id, order };
+    let outcome = test.ledger.redeem(coupon.user_id.clone(), attempt).await.expect("the ledger answers");
     outcome.expect("the coupon is there").expect("it can be used")
 }
 
@@ -76,12 +76,12 @@ async fn the_filter_of_each_state_is_the_rule(store: Store) {
     for micros in [0, HOUR / 2] {
         won_at(&test, micros).await;
         let used = won_at(&test, micros + 1).await;
-        redeem(&test, used.id).await;
+        redeem(&test, &used).await;
         let revoked = won_at(&test, micros + 2).await;
         revoke(&test, revoked.id).await;
         let freed = won_at(&test, micros + 3).await;
         let (Redeemed::New(redemption) | Redeemed::Same(redemption)) =
-            redeem(&test, freed.id).await;
+            redeem(&test, &freed).await;
         test.ledger.cancel_redemption(redemption.id).await.expect("the ledger answers");
     }
     let expiry = OPENS_AT + 30 * DAY;
@@ -156,7 +156,7 @@ async fn every_way_to_a_coupon_sees_a_claim_that_is_not_settled(store: Store) {
     assert_eq!(revoke(&test, found.id).await.id, found.id);
 
     let found = won(&test, &event, "g").await;
-    assert!(matches!(redeem(&test, found.id).await, Redeemed::New(_)));
+    assert!(matches!(redeem(&test, &found).await, Redeemed::New(_)));
 
     let found = won(&test, &event, "h").await;
     let chunks: Vec<Vec<IssuedCouponRecord>> =
@@ -214,7 +214,7 @@ async fn revoking_is_once_and_for_good_and_refused_when_used(store: Store) {
     assert_eq!(revoke(&test, coupon.id).await, revoked, "a second time changes nothing");
 
     let used = won_at(&test, 2).await;
-    let Redeemed::New(redemption) = redeem(&test, used.id).await else { panic!("new") };
+    let Redeemed::New(redemption) = redeem(&test, &used).await else { panic!("new") };
     let reason = || Label::parse("-").expect("a reason");
     let refused = test.ledger.revoke(used.id, reason()).await.expect("an answer");
     assert_eq!(refused, Some(Err(redemption.clone())));

@@ -9,6 +9,7 @@ mod coupons;
 mod events;
 mod faults;
 mod issued;
+mod listing;
 mod opening;
 mod redemptions;
 mod roles;

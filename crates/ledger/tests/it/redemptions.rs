@@ -39,7 +39,7 @@ async fn redeem(
     id: IssuedCouponId,
     order_id: &str,
 ) -> Result<Redeemed, NotRedeemed> {
-    let outcome = test.ledger.redeem(attempt(id, order_id)).await.expect("the ledger answers");
+    let outcome = test.ledger.redeem(kim(), attempt(id, order_id)).await.expect("the ledger answers");
     outcome.expect("the coupon is there")
 }
 
@@ -62,8 +62,12 @@ async fn won(test: &TestLedger, event: &EventRecord) -> IssuedCouponId {
     }
 }
 
+fn kim() -> UserId {
+    UserId::parse("kim").expect("a user id")
+}
+
 async fn used_at(test: &TestLedger, id: IssuedCouponId) -> Option<Timestamp> {
-    let kim = UserId::parse("kim").expect("a user id");
+    let kim = kim();
     let found = test.ledger.issued_coupon_of(&kim, id).await.expect("the ledger answers");
     found.expect("the coupon is there").used_at
 }
@@ -118,7 +122,7 @@ async fn a_revoked_coupon_is_not_redeemed(store: Store) {
 async fn what_is_not_there_is_none(store: Store) {
     let test = TestLedger::new(store).await;
     let nobodys = attempt(IssuedCouponId::from_uuid(Uuid::now_v7()), "A-1");
-    assert_eq!(test.ledger.redeem(nobodys).await.expect("an answer"), None);
+    assert_eq!(test.ledger.redeem(kim(), nobodys).await.expect("an answer"), None);
     let unknown = RedemptionId::from_uuid(Uuid::now_v7());
     assert_eq!(test.ledger.cancel_redemption(unknown).await.expect("an answer"), None);
 }
@@ -146,7 +150,7 @@ async fn of_a_hundred_orders_at_once_one_has_the_coupon(store: Store) {
     let tasks: Vec<_> = (0..100)
         .map(|n| {
             let (ledger, attempt) = (test.ledger.clone(), attempt(id, &format!("A-{n}")));
-            tokio::spawn(async move { ledger.redeem(attempt).await })
+            tokio::spawn(async move { ledger.redeem(kim(), attempt).await })
         })
         .collect();
     let (mut new, mut others) = (Vec::new(), HashSet::new());

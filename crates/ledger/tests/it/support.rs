@@ -164,8 +164,13 @@ impl TestLedger {
     }
 
     /// Runs SQL beside the ledger, with no check of values in the way. It may say `{uuid}` for a
-    /// new id, and `{on}` between an index and its table.
+    /// new id, `{holder}` for the index of an event's users, and `{on}` between it and its table.
     pub(crate) async fn tamper(&self, sql: &str) {
+        let holder = match &self.place {
+            Place::Directory(_) => "issued_coupons_user_event",
+            Place::Database(_) => "issued_coupons_holder",
+        };
+        let sql = sql.replace("{holder}", holder);
         let words = |uuid: &str, on: &str| sql.replace("{uuid}", uuid).replace("{on}", on);
         match &self.place {
             Place::Directory(_) => {
@@ -205,6 +210,14 @@ impl TestLedger {
         let serving = self.reopen(Purpose::Serve).await;
         serving.ledger.close().await.expect("it settles and closes");
         serving.reopen(Purpose::Visit).await
+    }
+
+    /// Waits until the table of holders lists every winner.
+    pub(crate) async fn listed(&self) {
+        let database = self.place.database();
+        let unlisted = "SELECT count(*) FROM events WHERE unlisted_after IS NOT NULL";
+        let all = async { while database.number(unlisted).await > 0 {} };
+        tokio::time::timeout(Duration::from_secs(30), all).await.expect("they are listed in time");
     }
 
     /// Another process on the same rows.

@@ -13,6 +13,7 @@
 mod mysql;
 mod postgres;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -83,8 +84,22 @@ pub(crate) struct Move<'a> {
     wins: &'a [Win],
 }
 
-/// What decides claims on a server, by its protocol.
-pub(crate) enum Claims {
+impl Move<'_> {
+    /// The last sequence before these winners'.
+    fn sequence_before(&self) -> u32 {
+        self.wins.first().map_or(self.issued, |first| first.sequence.get() - 1)
+    }
+}
+
+/// What decides claims on a server.
+pub(crate) struct Claims {
+    claimer: ByProtocol,
+    /// Claims that have come to a verdict.
+    decided: Arc<AtomicU64>,
+}
+
+/// The protocol of the server.
+enum ByProtocol {
     Postgres(Claimer<PostgresClaims>),
     MySql(Claimer<MySqlClaims>),
 }
@@ -96,24 +111,32 @@ impl Claims {
         key: CodeKey,
         clock: Arc<DatabaseClock>,
     ) -> Self {
-        match &address.driver {
+        let claimer = match &address.driver {
             Driver::Postgres(options) => {
                 let options = PostgresClaims::options(options, &limits);
-                Self::Postgres(Claimer::new(options, limits, key, clock))
+                ByProtocol::Postgres(Claimer::new(options, limits, key, clock))
             }
             Driver::MySql(options) => {
                 let options = MySqlClaims::options(options);
-                Self::MySql(Claimer::new(options, limits, key, clock))
+                ByProtocol::MySql(Claimer::new(options, limits, key, clock))
             }
-        }
+        };
+        Self { claimer, decided: Arc::default() }
+    }
+
+    /// The count of claims that have come to a verdict; it grows.
+    pub(crate) fn decided(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.decided)
     }
 
     /// Decides a batch and makes its winners durable.
     pub(crate) async fn claim(&self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
-        match self {
-            Self::Postgres(claimer) => claimer.claim(batch).await,
-            Self::MySql(claimer) => claimer.claim(batch).await,
-        }
+        let decisions = match &self.claimer {
+            ByProtocol::Postgres(claimer) => claimer.claim(batch).await,
+            ByProtocol::MySql(claimer) => claimer.claim(batch).await,
+        }?;
+        self.decided.fetch_add(decisions.len() as u64, Ordering::Relaxed);
+        Ok(decisions)
     }
 }
 

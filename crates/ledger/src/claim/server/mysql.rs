@@ -32,8 +32,8 @@ const HELD: &str = "
          (JSON_TABLE(?, '$[*]' COLUMNS (
               event_no BIGINT PATH '$[0]',
               user_id VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[1]')) AS asked
-          STRAIGHT_JOIN issued_coupons AS c FORCE INDEX (issued_coupons_user_event)
-          ON c.user_id = asked.user_id AND c.event_no = asked.event_no)
+          STRAIGHT_JOIN issued_coupons AS c FORCE INDEX (issued_coupons_holder)
+          ON c.event_no = asked.event_no AND c.user_id = asked.user_id)
          ON TRUE";
 
 const INSERT: &str = "
@@ -47,11 +47,14 @@ const INSERT: &str = "
              issued_at BIGINT PATH '$[4]', valid_from BIGINT PATH '$[5]',
              expires_at BIGINT PATH '$[6]')) AS won";
 
+/// In an update of a join it is open which column is set first, so none depends on another.
 const MOVE: &str = "
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
-               no BIGINT PATH '$[0]', issued BIGINT PATH '$[1]', closed INT PATH '$[2]')) AS moved
+               no BIGINT PATH '$[0]', issued BIGINT PATH '$[1]', closed INT PATH '$[2]',
+               won_after BIGINT PATH '$[3]')) AS moved
            STRAIGHT_JOIN events AS e ON e.no = moved.no
-    SET e.issued = moved.issued, e.closed = moved.closed";
+    SET e.issued = moved.issued, e.closed = moved.closed,
+        e.unlisted_after = COALESCE(e.unlisted_after, moved.won_after)";
 
 /// A connection that decides claims.
 pub(crate) struct MySqlClaims(MySqlConnection);
@@ -81,7 +84,7 @@ impl MySqlClaims {
         }
         let moves: Vec<_> = moves
             .iter()
-            .map(|moved| (signed_no(moved.no), moved.issued, i32::from(moved.closed)))
+            .map(|it| (signed_no(it.no), it.issued, i32::from(it.closed), it.sequence_before()))
             .collect();
         sqlx::query(MOVE).bind(json(&moves)).execute(&mut self.0).await.map(|_| ())
     }

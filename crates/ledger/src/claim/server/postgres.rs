@@ -28,18 +28,19 @@ const LOCK: &str = "
     FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
     WHERE e.id = ANY($1) ORDER BY e.id FOR NO KEY UPDATE OF e";
 
-/// The comparison of rows can only be searched in the index of `(user_id, event_no)`, so that no
+/// The comparison of rows can only be searched in the index of `(event_no, user_id)`, so that no
 /// statistics of a table that was empty a moment ago lead to another plan.
 const HELD: &str = "
     PREPARE claim_held (uuid, text[]) AS
     SELECT c.event_no, c.sequence, c.id, c.user_id, c.issued_at, c.valid_from, c.expires_at,
            c.used_at, c.revoked_at
     FROM unnest($2) AS asked (user_id) JOIN issued_coupons AS c
-         ON (c.user_id, c.event_no)
-            BETWEEN (asked.user_id, (SELECT no FROM events WHERE id = $1))
-                AND (asked.user_id, (SELECT no FROM events WHERE id = $1))";
+         ON (c.event_no, c.user_id)
+            BETWEEN ((SELECT no FROM events WHERE id = $1), asked.user_id)
+                AND ((SELECT no FROM events WHERE id = $1), asked.user_id)";
 
-/// The winners of one event follow each other, and were all issued at one moment.
+/// The winners of one event follow each other, and were all issued at one moment; they are yet to
+/// be listed by their holders.
 const WRITE: &str = "
     PREPARE claim_write (bigint, bigint, boolean, bigint, bigint, bigint, uuid[], text[]) AS
     WITH won AS (
@@ -47,7 +48,9 @@ const WRITE: &str = "
                (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
         SELECT $1, $2 - cardinality($7) + it.place, it.id, it.user_id, $4, $5, $6
         FROM unnest($7, $8) WITH ORDINALITY AS it (id, user_id, place))
-    UPDATE events SET issued = $2, closed = $3 WHERE no = $1";
+    UPDATE events
+    SET issued = $2, closed = $3, unlisted_after = COALESCE(unlisted_after, $2 - cardinality($7))
+    WHERE no = $1";
 
 const NEVER: [Timestamp; 3] = [Timestamp::from_micros(0); 3];
 

@@ -1,0 +1,179 @@
+//! Listing winners in `holders`, a while after their claims: in the background, one process at a
+//! time, and only while claims leave time for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait, QuerySelect, Statement};
+use sea_orm::sea_query::{LockBehavior, LockType};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::entity::secret;
+use crate::in_time::InTime;
+use crate::metrics::Metrics;
+use crate::{LedgerError, secrets};
+
+/// How often the task looks whether there is something to list.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Claims between two looks from which this process has no time to spare.
+const BUSY_CLAIMS: u64 = 5_000;
+/// Winners that are listed in one transaction.
+const STEP: i64 = 4_096;
+/// Most transactions between two looks while there are claims.
+const STEPS_BESIDE_CLAIMS: u32 = 4;
+
+/// Lists until the task is ended.
+pub(super) async fn keep_listing(db: InTime<DatabaseConnection>, claims: Arc<AtomicU64>) {
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lister = Lister { db, metrics: Metrics::new(), last: 0 };
+    let mut claims_seen = 0;
+    let mut failing = false;
+    loop {
+        look.tick().await;
+        let outcome = lister.look_after(&claims, &mut claims_seen).await;
+        if let Err(error) = &outcome
+            && !failing
+        {
+            tracing::warn!(error.message = %error, "listing the holders of won coupons fails");
+        }
+        failing = outcome.is_err();
+    }
+}
+
+/// What lists.
+struct Lister {
+    db: InTime<DatabaseConnection>,
+    metrics: Metrics,
+    /// The event that was last at work; the next in turn comes after it.
+    last: i64,
+}
+
+/// Winners of an event that are not listed.
+struct Unlisted {
+    event_no: i64,
+    after: i64,
+    issued: i64,
+}
+
+impl Lister {
+    /// Lists until nothing is left, or until claims want the time.
+    async fn look_after(
+        &mut self,
+        claims: &AtomicU64,
+        claims_seen: &mut u64,
+    ) -> Result<(), LedgerError> {
+        let mut steps = 0;
+        let mut beside_claims = false;
+        loop {
+            let now = claims.load(Ordering::Relaxed);
+            let since = now - *claims_seen;
+            *claims_seen = now;
+            beside_claims |= since > 0;
+            if since >= BUSY_CLAIMS || (beside_claims && steps >= STEPS_BESIDE_CLAIMS) {
+                return Ok(());
+            }
+            if !self.step().await? {
+                return Ok(());
+            }
+            steps += 1;
+        }
+    }
+
+    /// Lists some winners of one event; whether there may be more to do.
+    async fn step(&mut self) -> Result<bool, LedgerError> {
+        // Most looks find nothing, and need no transaction to see it. The count must be older than
+        // the look for rows.
+        let next = match self.unlisted_after(self.last).await? {
+            None if self.last > 0 => self.unlisted_after(0).await?,
+            next => next,
+        };
+        let Some(Unlisted { event_no, after, issued }) = next else { return Ok(false) };
+        self.last = event_no;
+        let begun = Instant::now();
+        let transaction = self.db.begin().await?;
+        // Whoever lists holds this row, which never changes.
+        let turn = secret::Entity::find_by_id(secrets::CODE)
+            .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+        if turn.one(&transaction).await?.is_none() {
+            return Ok(false);
+        }
+        let Chunk { upto, is_last } = chunk(&transaction, event_no, after).await?;
+        transaction.execute_unprepared(&list(event_no, after, upto)).await?;
+        // Where none was won since the count was read, these are all.
+        let all = is_last.then_some(issued);
+        let moved = transaction.execute_unprepared(&move_on(event_no, after, upto, all)).await?;
+        if moved.rows_affected() == 1 {
+            transaction.commit().await?;
+            self.metrics.settle.record(begun.elapsed());
+        }
+        // Otherwise another process has listed these in between.
+        Ok(true)
+    }
+
+    /// The next event above this number that has winners who are not listed.
+    async fn unlisted_after(&self, event_no: i64) -> Result<Option<Unlisted>, LedgerError> {
+        let sql = format!(
+            "SELECT no, unlisted_after, issued FROM events \
+             WHERE unlisted_after IS NOT NULL AND no > {event_no} ORDER BY no LIMIT 1"
+        );
+        let select = Statement::from_string(self.db.get_database_backend(), sql);
+        let Some(row) = self.db.query_one_raw(select).await? else { return Ok(None) };
+        Ok(Some(Unlisted {
+            event_no: row.try_get("", "no")?,
+            after: row.try_get("", "unlisted_after")?,
+            issued: row.try_get("", "issued")?,
+        }))
+    }
+}
+
+/// The next winners of an event, as far as one transaction lists them.
+struct Chunk {
+    /// The sequence of the last of them.
+    upto: i64,
+    /// Whether there was none behind it.
+    is_last: bool,
+}
+
+/// The chunk behind this sequence. Sequences are committed in their order.
+async fn chunk(
+    db: &impl ConnectionTrait,
+    event_no: i64,
+    after: i64,
+) -> Result<Chunk, LedgerError> {
+    let sql = format!(
+        "SELECT max(sequence) AS upto, count(*) AS counted FROM (\
+             SELECT sequence FROM issued_coupons \
+             WHERE event_no = {event_no} AND sequence > {after} ORDER BY sequence LIMIT {STEP}\
+         ) AS chunk"
+    );
+    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
+    let row = row.ok_or_else(|| LedgerError::Corrupt("a count without a row".to_owned()))?;
+    let upto: Option<i64> = row.try_get("", "upto")?;
+    Ok(Chunk {
+        upto: upto.unwrap_or(after),
+        is_last: row.try_get::<i64>("", "counted")? < STEP,
+    })
+}
+
+fn list(event_no: i64, after: i64, upto: i64) -> String {
+    format!(
+        "INSERT INTO holders (user_id, event_no, sequence, id) \
+         SELECT user_id, event_no, sequence, id FROM issued_coupons \
+         WHERE event_no = {event_no} AND sequence > {after} AND sequence <= {upto} \
+         ORDER BY user_id"
+    )
+}
+
+/// `all` is the count of winners with which the list is complete.
+fn move_on(event_no: i64, after: i64, upto: i64, all: Option<i64>) -> String {
+    let to = match all {
+        Some(all) => format!("CASE WHEN issued = {all} THEN NULL ELSE {upto} END"),
+        None => upto.to_string(),
+    };
+    format!(
+        "UPDATE events SET unlisted_after = {to} \
+         WHERE no = {event_no} AND unlisted_after = {after}"
+    )
+}
