@@ -14,7 +14,6 @@ use sea_orm::{
 };
 
 use crate::coupons::signed;
-use crate::entity::event;
 use crate::entity::issued_coupon::{ActiveModel, Column, Entity};
 use crate::holders::{Row, Wanted, wanted, with_event};
 use crate::records;
@@ -73,10 +72,8 @@ impl Ledger {
         user: &UserId,
     ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
         self.settle_user(user).await?;
-        let claimed = with_event()
-            .filter(event::Column::Id.eq(event.as_uuid()))
-            .filter(Column::UserId.eq(user.as_str()));
-        self.find_one(claimed).await
+        let backend = self.reader().get_database_backend();
+        self.find_one(wanted(backend, Wanted::Claimed(event, user))).await
     }
 
     /// The issued coupon with this code.

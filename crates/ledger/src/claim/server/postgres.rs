@@ -28,16 +28,17 @@ const LOCK: &str = "
     FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
     WHERE e.id = ANY($1) ORDER BY e.id FOR NO KEY UPDATE OF e";
 
-/// The comparison of rows can only be searched in the index of `(event_no, user_id)`, so that no
-/// statistics of a table that was empty a moment ago lead to another plan.
+/// The order by user makes it a search in the index of `(event_no, user_id)`: no statistics of a
+/// table that was empty a moment ago make the event's other index look as good.
 const HELD: &str = "
     PREPARE claim_held (uuid, text[]) AS
     SELECT c.event_no, c.sequence, c.id, c.user_id, c.issued_at, c.valid_from, c.expires_at,
            c.used_at, c.revoked_at
-    FROM unnest($2) AS asked (user_id) JOIN issued_coupons AS c
-         ON (c.event_no, c.user_id)
-            BETWEEN ((SELECT no FROM events WHERE id = $1), asked.user_id)
-                AND ((SELECT no FROM events WHERE id = $1), asked.user_id)";
+    FROM unnest($2) AS asked (user_id) CROSS JOIN LATERAL (
+        SELECT * FROM issued_coupons
+        WHERE event_no = (SELECT no FROM events WHERE id = $1)
+              AND user_id BETWEEN asked.user_id AND asked.user_id
+        ORDER BY user_id LIMIT 1) AS c";
 
 /// The winners of one event follow each other, and were all issued at one moment; they are yet to
 /// be listed by their holders.
