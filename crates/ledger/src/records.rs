@@ -111,6 +111,7 @@ pub(crate) struct EventColumns {
     pub(crate) valid_from: Option<i64>,
     pub(crate) valid_until: Option<i64>,
     pub(crate) valid_days: Option<i64>,
+    pub(crate) version: i64,
 }
 
 /// The number of an event as SQL has it.

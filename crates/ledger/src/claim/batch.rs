@@ -1,6 +1,6 @@
 //! A batch of claims on its way to verdicts, whatever the database.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use firstcome_core::{
     CodeKey, CouponId, Decided, EventId, EventNo, EventRule, IssuedCouponId, Quantity, Sequence,
@@ -19,6 +19,8 @@ pub(crate) struct LiveEvent {
     pub(super) coupon_id: CouponId,
     pub(super) rule: EventRule,
     pub(super) validity: Validity,
+    /// Grows with every change of the event that is no claim.
+    pub(super) version: u64,
 }
 
 impl TryFrom<EventColumns> for LiveEvent {
@@ -39,6 +41,7 @@ impl TryFrom<EventColumns> for LiveEvent {
                 closed: row.closed,
             },
             validity: records::validity(row.valid_from, row.valid_until, row.valid_days)?,
+            version: sound(u64::try_from(row.version), "events.version")?,
         })
     }
 }
@@ -112,6 +115,13 @@ pub(super) fn group(batch: &[Claim]) -> Vec<Group> {
 }
 
 impl Group {
+    /// Every user once, in the order of their first claims, beside what each would hold.
+    pub(super) fn takers(&self) -> Vec<(IssuedCouponId, &UserId)> {
+        let mut seen = HashSet::with_capacity(self.ids.len());
+        let takers = self.ids.iter().copied().zip(&self.users);
+        takers.filter(|(id, _)| seen.insert(*id)).collect()
+    }
+
     /// Decides the claims by the rule.
     pub(super) fn decide(self, event: &LiveEvent, held: &Held, now: Timestamp) -> DecidedGroup {
         let sequence_held = |user: &UserId| -> Option<Sequence> {

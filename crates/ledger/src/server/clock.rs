@@ -26,6 +26,11 @@ impl DatabaseClock {
         self.process.now()
     }
 
+    /// The moment that decides where it is not the database's.
+    pub(crate) fn given(&self) -> Option<Timestamp> {
+        self.given.then(|| self.process.now())
+    }
+
     /// The moment that decides, when the database told these microseconds since the epoch.
     pub(crate) fn deciding(&self, told_micros: i64) -> Timestamp {
         if self.given { self.process.now() } else { Timestamp::from_micros(told_micros) }

@@ -143,7 +143,8 @@ async fn a_batch_of_which_nobody_won_needs_no_commit(store: Store) {
         held(&test.claim(&["kim", "kim"]).await.expect("verdicts")),
         [&won[..], &won].concat()
     );
-    assert_eq!(test.proxy.hits(), 0);
+    // PostgreSQL is asked for everything in one message, and looked at again.
+    assert_eq!(test.proxy.hits(), usize::from(store == Store::Postgres));
 }
 
 async fn a_server_that_is_gone_is_told_soon_and_one_that_is_back_is_used(store: Store) {
@@ -151,10 +152,15 @@ async fn a_server_that_is_gone_is_told_soon_and_one_that_is_back_is_used(store: 
     issued(&test.claim(&["kim"]).await.expect("verdicts"));
     test.proxy.refuse(true);
     test.proxy.reset().await;
-    for _ in 0..3 {
+    for round in 0..3 {
         let begun = Instant::now();
         let refused = test.claim(&["lee"]).await;
-        assert!(matches!(refused, Err(ClaimError::Unavailable(_))), "{refused:?}");
+        if round == 0 && store == Store::Postgres {
+            // All was in one message, and might have arrived.
+            assert!(matches!(refused, Err(ClaimError::InDoubt(_))), "{refused:?}");
+        } else {
+            assert!(matches!(refused, Err(ClaimError::Unavailable(_))), "{refused:?}");
+        }
         assert!(begun.elapsed() < 2 * ACQUIRE, "after {:?}", begun.elapsed());
         let begun = Instant::now();
         assert!(test.proxied.event(test.event.id).await.is_err());

@@ -6,18 +6,26 @@
 //! isolation level is READ COMMITTED: what is read after the lock is everything that was committed
 //! before it.
 //!
+//! A batch on one event that was open a batch ago is *taken* where the database can: a statement
+//! does all of this by itself, in one message with the commit, if the event is still as this
+//! process left it. If it is not, nothing was written, and the batch is decided as above.
+//!
 //! When the answer to COMMIT is lost, nobody is told anything before the winners have been looked
 //! for: under the same locks, so that a commit that is still under way has ended by then. They are
 //! there, all or none. Where that cannot be found out, the batch is in doubt.
 
+mod known;
 mod mysql;
 mod postgres;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firstcome_core::{CodeKey, EventId, EventNo, Timestamp, UserId};
+use firstcome_core::{
+    CodeKey, EventId, EventNo, EventState, IssuedCouponId, Timestamp, UserId,
+};
 use sqlx::Error;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -29,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::server::{Address, DatabaseClock, Driver};
 use crate::{ClaimError, LedgerError, Limits, records};
 
+use known::{Known, KnownEvents};
 use mysql::MySqlClaims;
 use postgres::PostgresClaims;
 
@@ -50,12 +59,44 @@ pub(crate) trait ClaimConnection: Sized + Send {
     async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted>;
 
     async fn rollback(&mut self) -> Result<(), Error>;
+
+    /// Whether [`take`](Self::take) is to be asked.
+    const TAKES: bool = false;
+
+    /// Decides claims on one event and commits, if the event is open and as it was known; none
+    /// otherwise, and nothing was written.
+    fn take(
+        &mut self,
+        _asking: &Asking<'_>,
+    ) -> impl Future<Output = Result<Option<Taken>, NotCommitted>> + Send {
+        async { Ok(None) }
+    }
 }
 
 /// Whose coupons of an event are looked up.
 pub(crate) struct Asked<'a> {
     event_id: EventId,
     users: Vec<&'a UserId>,
+}
+
+/// Who claims of one event.
+pub(crate) struct Asking<'a> {
+    event_id: EventId,
+    known: Known,
+    /// The moment that decides; none for the database's own.
+    now: Option<Timestamp>,
+    /// What each user would get, in the order of the claims, every user once.
+    takers: Vec<(IssuedCouponId, &'a UserId)>,
+}
+
+/// What a statement that decides by itself has found, and what it did.
+pub(crate) struct Taken {
+    /// The event before.
+    event: LiveEvent,
+    now_micros: i64,
+    held: Vec<issued_coupon::Model>,
+    /// How many coupons it has issued.
+    wins: i64,
 }
 
 /// What a transaction begins with.
@@ -152,6 +193,7 @@ pub(crate) struct Claimer<C: ClaimConnection> {
     room: Semaphore,
     /// When a connection could last not be made.
     failed: Mutex<Option<Instant>>,
+    known: KnownEvents,
     metrics: Metrics,
 }
 
@@ -167,6 +209,19 @@ struct Connected<C> {
 struct Decided {
     groups: Vec<(LiveEvent, DecidedGroup)>,
     held: Held,
+    /// The moment that decided.
+    now: Timestamp,
+}
+
+/// What became of a batch that was to be taken.
+enum TakeOutcome {
+    Told(Vec<Decision>),
+    /// It was not taken: nothing of it was written.
+    Nothing,
+    /// The same, and another try would not do better.
+    Failed(LedgerError),
+    /// The answer was lost; how the event was before.
+    Unknown(Known),
 }
 
 /// Why a batch was not committed.
@@ -187,16 +242,34 @@ impl<C: ClaimConnection> Claimer<C> {
             idle: Mutex::default(),
             room: Semaphore::new(limits.claimers_max as usize),
             failed: Mutex::default(),
+            known: KnownEvents::default(),
             metrics: Metrics::new(),
         }
     }
 
     async fn claim(&self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
         let _permit = self.room.acquire().await.expect("it is never closed");
+        match self.take(batch).await {
+            TakeOutcome::Told(decisions) => Ok(decisions),
+            TakeOutcome::Nothing => self.decide_and_commit(batch).await,
+            TakeOutcome::Failed(error) => Err(ClaimError::Unavailable(error)),
+            TakeOutcome::Unknown(known) => match self.decide_and_commit(batch).await {
+                Ok(decisions) => Ok(told_as_won(decisions, batch, known)),
+                Err(ClaimError::Unavailable(error) | ClaimError::InDoubt(error)) => {
+                    Err(ClaimError::InDoubt(error))
+                }
+            },
+        }
+    }
+
+    async fn decide_and_commit(&self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
         let mut tries_left = 1;
         loop {
             let (error, may_retry) = match self.attempt(batch).await {
-                Ok(decided) => return Ok(self.answers(batch.len(), &decided)),
+                Ok(decided) => {
+                    self.remember(&decided);
+                    return Ok(self.answers(batch.len(), &decided));
+                }
                 Err(Failure::NotWritten(error, stale)) => (error, stale),
                 Err(Failure::Unknown(decided, lost)) => match self.is_committed(&decided).await {
                     Ok(true) => return Ok(self.answers(batch.len(), &decided)),
@@ -209,6 +282,77 @@ impl<C: ClaimConnection> Claimer<C> {
                 return Err(ClaimError::Unavailable(error));
             }
             tries_left -= 1;
+        }
+    }
+
+    /// Takes a batch, if it is on one event that was open a batch ago.
+    async fn take(&self, batch: &[Claim]) -> TakeOutcome {
+        let Some(first) = batch.first().filter(|_| C::TAKES) else { return TakeOutcome::Nothing };
+        let event_id = first.event_id;
+        if batch.iter().any(|claim| claim.event_id != event_id) {
+            return TakeOutcome::Nothing;
+        }
+        let Some(known) = self.known.guess(event_id) else { return TakeOutcome::Nothing };
+        // Whoever looks first tells better why there is no connection.
+        let Ok(mut connected) = self.connection().await else { return TakeOutcome::Nothing };
+        let group = group(batch).remove(0);
+        let asking = Asking { event_id, known, now: self.clock.given(), takers: group.takers() };
+        let begun = Instant::now();
+        let taking = timeout(self.limits.statement_timeout, connected.connection.take(&asking));
+        let taken = match taking.await.unwrap_or(Err(NotCommitted::Unknown(LedgerError::Late))) {
+            Ok(taken) => taken,
+            Err(NotCommitted::Unknown(_)) => return TakeOutcome::Unknown(known),
+            Err(NotCommitted::Refused(error)) => {
+                self.known.was_wrong(event_id);
+                // Another process has issued to one of the users, or the moment was a bad one.
+                if is_stale(&error, connected.is_new) || is_unique_violation(&error) {
+                    return TakeOutcome::Nothing;
+                }
+                return TakeOutcome::Failed(error);
+            }
+        };
+        self.give_back(connected);
+        let Some(taken) = taken else {
+            self.known.was_wrong(event_id);
+            return TakeOutcome::Nothing;
+        };
+        match self.check(group, taken) {
+            Ok(decided) => {
+                if decided.wins().next().is_some() {
+                    self.metrics.commit.record(begun.elapsed());
+                }
+                let issued = decided.groups.first().map_or(0, |(_, it)| it.decided.rule.issued);
+                self.known.was_right(event_id, issued);
+                TakeOutcome::Told(self.answers(batch.len(), &decided))
+            }
+            Err(error) => {
+                tracing::error!(error.message = %error, "a batch is not as it should be");
+                TakeOutcome::Unknown(known)
+            }
+        }
+    }
+
+    /// The verdicts of the rule on what a statement has decided by itself, which must be the same.
+    fn check(&self, group: Group, taken: Taken) -> Result<Decided, LedgerError> {
+        let Taken { event, now_micros, held, wins } = taken;
+        let held = self.held(std::slice::from_ref(&event), held)?;
+        let now = self.clock.deciding(now_micros);
+        let group = group.decide(&event, &held, now);
+        if i64::try_from(group.wins.len()) != Ok(wins) || group.decided.rule.closed {
+            let told = group.wins.len();
+            return Err(LedgerError::Corrupt(format!(
+                "{wins} coupons were issued where the rule says {told}"
+            )));
+        }
+        Ok(Decided { groups: vec![(event, group)], held, now })
+    }
+
+    /// Keeps in mind how a batch has left its events.
+    fn remember(&self, decided: &Decided) {
+        for (event, group) in decided.groups.iter().filter(|_| C::TAKES) {
+            let rule = group.decided.rule;
+            let is_open = rule.state(decided.now) == EventState::Open;
+            self.known.looked_at(event, rule.issued, is_open);
         }
     }
 
@@ -264,7 +408,7 @@ impl<C: ClaimConnection> Claimer<C> {
             let group = group.decide(&event, &held, now);
             Some((event, group))
         });
-        Ok(Decided { groups: groups.collect(), held })
+        Ok(Decided { groups: groups.collect(), held, now })
     }
 
     /// The events, what users hold of them, and the moment that decides.
@@ -275,15 +419,24 @@ impl<C: ClaimConnection> Claimer<C> {
     ) -> Result<(Vec<LiveEvent>, Held, Timestamp), LedgerError> {
         asked.sort_unstable_by_key(|asked| asked.event_id.as_uuid());
         let seen = connection.look(&asked).await?;
+        let held = self.held(&seen.events, seen.held)?;
+        Ok((seen.events, held, self.clock.deciding(seen.now_micros)))
+    }
+
+    /// The records of what is held of these events.
+    fn held(
+        &self,
+        events: &[LiveEvent],
+        rows: Vec<issued_coupon::Model>,
+    ) -> Result<Held, LedgerError> {
         let record = |row: issued_coupon::Model| {
             let no = records::event_no(row.event_no)?;
-            let event = seen.events.iter().find(|event| event.no == no);
+            let event = events.iter().find(|event| event.no == no);
             let event = event.expect("only what is held of these events is read");
             let record = records::issued_coupon(&row, event.id, event.coupon_id, &self.key)?;
             Ok((record.id, record))
         };
-        let held: Held = seen.held.into_iter().map(record).collect::<Result<_, LedgerError>>()?;
-        Ok((seen.events, held, self.clock.deciding(seen.now_micros)))
+        rows.into_iter().map(record).collect()
     }
 
     /// Whether the winners of a transaction whose end is unknown are there.
@@ -375,6 +528,28 @@ impl Decided {
         });
         moved.collect()
     }
+}
+
+/// The decisions on a batch of which an earlier transaction with an unknown end may have won some:
+/// what is held from after the event was known has just been won, as far as a user's first claim
+/// goes.
+fn told_as_won(mut decisions: Vec<Decision>, batch: &[Claim], known: Known) -> Vec<Decision> {
+    let mut told = HashSet::new();
+    for (decision, claim) in decisions.iter_mut().zip(batch) {
+        if !told.insert(&claim.user_id) {
+            continue;
+        }
+        if let Decision::AlreadyClaimed(coupon) = decision
+            && coupon.sequence.get() > known.issued
+        {
+            *decision = Decision::Issued(coupon.clone());
+        }
+    }
+    decisions
+}
+
+fn is_unique_violation(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::Driver(Error::Database(error)) if error.is_unique_violation())
 }
 
 /// Whether the fault is the connection's or the moment's, so that another try may do better: a

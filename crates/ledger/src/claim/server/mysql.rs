@@ -18,7 +18,7 @@ const LOCK: &str = "
            e.paused, e.closed,
            (SELECT c.valid_from FROM coupons AS c WHERE c.id = e.coupon_id),
            (SELECT c.valid_until FROM coupons AS c WHERE c.id = e.coupon_id),
-           (SELECT c.valid_days FROM coupons AS c WHERE c.id = e.coupon_id)
+           (SELECT c.valid_days FROM coupons AS c WHERE c.id = e.coupon_id), e.version
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS asked
          STRAIGHT_JOIN events AS e ON e.id = UNHEX(asked.id)
     FOR UPDATE";
@@ -153,6 +153,7 @@ fn live_event(row: &MySqlRow) -> Result<LiveEvent, LedgerError> {
         valid_from: row.try_get(10)?,
         valid_until: row.try_get(11)?,
         valid_days: row.try_get::<Option<i32>, _>(12)?.map(i64::from),
+        version: row.try_get(13)?,
     }
     .try_into()
 }

@@ -1,8 +1,10 @@
 //! The claim transaction's statements for PostgreSQL.
 //!
-//! They are prepared when the connection is made and executed by name, several in one message:
-//! what a batch needs to know is one round trip, what it writes, with the commit, a second. On a
-//! busy machine every round trip costs as much as the statements of a small batch.
+//! They are prepared when the connection is made and executed by name, several in one message. On
+//! a busy machine every round trip costs as much as the statements of a small batch: what a batch
+//! needs to know is one, what it writes, with the commit, a second. A batch on an event that is
+//! open as it was known takes but one: the statement decides by the rule, which the process checks
+//! afterwards.
 
 mod literal;
 
@@ -12,7 +14,7 @@ use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Either, Error, Executor, PgConnection, Row};
 
 use super::super::batch::LiveEvent;
-use super::{Asked, ClaimConnection, Move, NotCommitted, Seen};
+use super::{Asked, Asking, ClaimConnection, Move, NotCommitted, Seen, Taken};
 use crate::entity::issued_coupon;
 use crate::records::{EventColumns, signed_no};
 use crate::server::{POSTGRES_NOW, Session, postgres_session, refuse_postgres_replica};
@@ -24,7 +26,7 @@ use literal::array;
 const LOCK: &str = "
     PREPARE claim_lock (uuid[]) AS
     SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at, e.opened_early,
-           e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days
+           e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days, e.version
     FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
     WHERE e.id = ANY($1) ORDER BY e.id FOR NO KEY UPDATE OF e";
 
@@ -53,6 +55,57 @@ const WRITE: &str = "
     SET issued = $2, closed = $3, unlisted_after = COALESCE(unlisted_after, $2 - cardinality($7))
     WHERE no = $1";
 
+/// The rule for claims on one open event in SQL: who holds nothing gets the next coupon, in their
+/// order, while there are coupons. Nothing where the event is not open, or not as it was known.
+///
+/// The lock is had before the clock is read. What the users hold is looked up at the beginning,
+/// before the lock: where another process has issued to one of them in between, the insert fails.
+const TAKE: &str = "
+    PREPARE claim_take (uuid, bigint, bigint, bigint, uuid[], text[]) AS
+    WITH event AS MATERIALIZED (
+        SELECT locked.*, COALESCE($4, {now}) AS now
+        FROM (SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at,
+                     e.opened_early, e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days,
+                     e.version
+              FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
+              WHERE e.id = $1 AND e.version = $2 AND e.issued = $3 AND NOT e.paused
+                    AND NOT e.closed
+              FOR NO KEY UPDATE OF e) AS locked),
+    asked AS MATERIALIZED (
+        SELECT it.place, it.id, it.user_id, held.event_no, held.sequence, held.issued_at,
+               held.valid_from, held.expires_at, held.used_at, held.revoked_at
+        FROM event CROSS JOIN unnest($5, $6) WITH ORDINALITY AS it (id, user_id, place)
+             LEFT JOIN LATERAL (
+                 SELECT * FROM issued_coupons
+                 WHERE event_no = event.no AND user_id BETWEEN it.user_id AND it.user_id
+                 ORDER BY user_id LIMIT 1) AS held ON TRUE
+        WHERE (event.opened_early OR event.opens_at <= event.now) AND event.now < event.closes_at),
+    won AS (
+        INSERT INTO issued_coupons
+               (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
+        SELECT event.no, event.issued + new.nth, new.id, new.user_id, event.now,
+               COALESCE(event.valid_from, event.now),
+               COALESCE(event.valid_until, event.now + event.valid_days * 86400000000)
+        FROM event CROSS JOIN (
+                 SELECT id, user_id, row_number() OVER (ORDER BY place) AS nth
+                 FROM asked WHERE sequence IS NULL) AS new
+        WHERE new.nth <= event.quantity - event.issued),
+    counted AS MATERIALIZED (
+        SELECT LEAST(event.quantity - event.issued,
+                     (SELECT count(*) FROM asked WHERE sequence IS NULL)) AS wins
+        FROM event),
+    moved AS (
+        UPDATE events
+        SET issued = event.issued + counted.wins,
+            unlisted_after = COALESCE(events.unlisted_after, event.issued)
+        FROM event CROSS JOIN counted WHERE events.no = event.no AND counted.wins > 0)
+    SELECT event.*, counted.wins, asked.event_no, asked.sequence, asked.id, asked.user_id,
+           asked.issued_at, asked.valid_from, asked.expires_at, asked.used_at, asked.revoked_at
+    FROM event CROSS JOIN counted LEFT JOIN asked ON asked.sequence IS NOT NULL
+    WHERE EXISTS (SELECT FROM asked)";
+/// Where the columns of what was held begin.
+const HELD_AT: usize = 16;
+
 const NEVER: [Timestamp; 3] = [Timestamp::from_micros(0); 3];
 
 /// A connection that decides claims.
@@ -67,11 +120,13 @@ impl PostgresClaims {
 impl ClaimConnection for PostgresClaims {
     type Options = PgConnectOptions;
 
+    const TAKES: bool = true;
+
     async fn connect(options: &PgConnectOptions, _: &Limits) -> Result<Self, Error> {
         let mut db = PgConnection::connect_with(options).await?;
         refuse_postgres_replica(&mut db).await?;
-        for prepare in [LOCK, HELD, WRITE] {
-            db.execute(sqlx::raw_sql(prepare)).await?;
+        for prepare in [LOCK, HELD, WRITE, &TAKE.replace("{now}", POSTGRES_NOW)] {
+            db.execute(sqlx::raw_sql(AssertSqlSafe(prepare.to_owned()))).await?;
         }
         Ok(Self(db))
     }
@@ -93,7 +148,7 @@ impl ClaimConnection for PostgresClaims {
                 Either::Left(_) => statement += 1,
                 Either::Right(row) if statement == lock => seen.events.push(live_event(&row)?),
                 Either::Right(row) if statement == clock => seen.now_micros = row.try_get(0)?,
-                Either::Right(row) => seen.held.push(issued_row(&row)?),
+                Either::Right(row) => seen.held.push(issued_row(&row, 0)?),
             }
         }
         Ok(seen)
@@ -130,6 +185,35 @@ impl ClaimConnection for PostgresClaims {
         }
     }
 
+    async fn take(&mut self, asking: &Asking<'_>) -> Result<Option<Taken>, NotCommitted> {
+        let Asking { event_id, known, now, takers } = asking;
+        let now = now.map_or_else(|| "NULL".to_owned(), |now| now.as_micros().to_string());
+        let ids = array(takers.iter().map(|(id, _)| id.as_uuid()));
+        let users = array(takers.iter().map(|(_, user)| user.as_str()));
+        let script = format!(
+            "BEGIN; EXECUTE claim_take('{}', {}, {}, {now}, {ids}, {users}); COMMIT",
+            event_id.as_uuid(),
+            known.version,
+            known.issued
+        );
+        let mut answers = self.0.fetch_many(sqlx::raw_sql(AssertSqlSafe(script)));
+        let mut taken: Option<Taken> = None;
+        let mut statement = 0;
+        loop {
+            match answers.try_next().await {
+                Ok(Some(Either::Left(_))) => statement += 1,
+                Ok(Some(Either::Right(row))) => {
+                    add_taken(&mut taken, &row).map_err(NotCommitted::Unknown)?;
+                }
+                Ok(None) => return Ok(taken),
+                Err(error @ Error::Database(_)) if statement < 2 => {
+                    return Err(NotCommitted::Refused(error.into()));
+                }
+                Err(error) => return Err(NotCommitted::Unknown(error.into())),
+            }
+        }
+    }
+
     async fn rollback(&mut self) -> Result<(), Error> {
         self.0.execute("ROLLBACK").await.map(|_| ())
     }
@@ -150,21 +234,37 @@ fn live_event(row: &PgRow) -> Result<LiveEvent, LedgerError> {
         valid_from: row.try_get(10)?,
         valid_until: row.try_get(11)?,
         valid_days: row.try_get::<Option<i32>, _>(12)?.map(i64::from),
+        version: row.try_get(13)?,
     }
     .try_into()
 }
 
-fn issued_row(row: &PgRow) -> Result<issued_coupon::Model, Error> {
+/// Takes in a row of [`TAKE`]: the event in each, and what one of the users held, if anyone did.
+fn add_taken(taken: &mut Option<Taken>, row: &PgRow) -> Result<(), LedgerError> {
+    if taken.is_none() {
+        let (event, now_micros) = (live_event(row)?, row.try_get(14)?);
+        *taken = Some(Taken { event, now_micros, wins: row.try_get(15)?, held: Vec::new() });
+    }
+    if let Some(taken) = taken
+        && row.try_get::<Option<i64>, _>(HELD_AT)?.is_some()
+    {
+        taken.held.push(issued_row(row, HELD_AT)?);
+    }
+    Ok(())
+}
+
+/// The issued coupon whose columns begin at this one.
+fn issued_row(row: &PgRow, at: usize) -> Result<issued_coupon::Model, Error> {
     Ok(issued_coupon::Model {
-        event_no: row.try_get(0)?,
-        sequence: row.try_get(1)?,
-        id: row.try_get(2)?,
-        user_id: row.try_get(3)?,
-        issued_at: row.try_get(4)?,
-        valid_from: row.try_get(5)?,
-        expires_at: row.try_get(6)?,
-        used_at: row.try_get(7)?,
-        revoked_at: row.try_get(8)?,
+        event_no: row.try_get(at)?,
+        sequence: row.try_get(at + 1)?,
+        id: row.try_get(at + 2)?,
+        user_id: row.try_get(at + 3)?,
+        issued_at: row.try_get(at + 4)?,
+        valid_from: row.try_get(at + 5)?,
+        expires_at: row.try_get(at + 6)?,
+        used_at: row.try_get(at + 7)?,
+        revoked_at: row.try_get(at + 8)?,
         revoke_reason: None,
     })
 }
