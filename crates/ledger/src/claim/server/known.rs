@@ -1,17 +1,23 @@
 //! What a process knows of the events whose claims it decides, so that it can decide and commit
 //! the next batch in one message.
+//!
+//! It is a guess, that the database checks: where it is wrong, a batch takes longer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use firstcome_core::EventId;
+use firstcome_core::{EventId, IssuedCouponId, UserId};
 
 use super::super::batch::LiveEvent;
 
 /// Events that are remembered; with more, all are forgotten.
 const EVENTS_MAX: usize = 10_000;
+/// Holders that are remembered, of all events; with more, all are forgotten. Some 20 MiB.
+const HOLDERS_MAX: usize = 1_000_000;
 /// Most batches that are decided by a look first, after guesses that were wrong: 2 to this power.
 const DOUBT_MAX: u32 = 6;
+/// Batches of which everyone is looked up, after a batch with a holder who was not known.
+const LOOKED_UP_AFTER: u32 = 64;
 
 /// An event as a batch has left it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +26,24 @@ pub(crate) struct Known {
     pub(super) issued: u32,
 }
 
+/// What is thought of a batch on one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Guess {
+    pub(super) known: Known,
+    /// None of the users holds a coupon.
+    pub(super) all_new: bool,
+}
+
 /// The events that were open when this process decided their last batch.
 #[derive(Default)]
-pub(super) struct KnownEvents(Mutex<HashMap<EventId, Entry>>);
+pub(super) struct KnownEvents(Mutex<Memory>);
+
+#[derive(Default)]
+struct Memory {
+    events: HashMap<EventId, Entry>,
+    /// The ends of the ids, which are random, of coupons that were seen or issued.
+    holders: HashSet<u64>,
+}
 
 struct Entry {
     known: Known,
@@ -31,53 +52,93 @@ struct Entry {
     wrong: u32,
     /// Batches that are to be decided by a look before the next guess.
     looks: u32,
+    /// Batches of which nobody is taken for new.
+    looked_up: u32,
 }
 
 impl KnownEvents {
-    /// How the event is, if a guess is worth it. Counts the batches that are not guessed.
-    pub(super) fn guess(&self, id: EventId) -> Option<Known> {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// How the event is, and whether these users are new, if a guess is worth it.
+    pub(super) fn guess(&self, id: EventId, takers: &[(IssuedCouponId, &UserId)]) -> Option<Guess> {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Memory { events, holders } = &mut *memory;
         let entry = events.get_mut(&id)?;
         if entry.looks > 0 {
             entry.looks -= 1;
             return None;
         }
-        Some(entry.known)
+        let looked_up = entry.looked_up > 0;
+        entry.looked_up = entry.looked_up.saturating_sub(1);
+        let all_new = !looked_up && !takers.iter().any(|(id, _)| holders.contains(&end(*id)));
+        Some(Guess { known: entry.known, all_new })
     }
 
     /// The guess was right, and the event has issued so many by now.
-    pub(super) fn was_right(&self, id: EventId, issued: u32) {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = events.get_mut(&id) {
+    pub(super) fn was_right(
+        &self,
+        id: EventId,
+        issued: u32,
+        holders: impl Iterator<Item = IssuedCouponId>,
+    ) {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = memory.events.get_mut(&id) {
             entry.known.issued = issued;
             entry.wrong = 0;
         }
+        memory.add(holders);
     }
 
-    /// The guess was wrong.
+    /// The event was not as it was known.
     pub(super) fn was_wrong(&self, id: EventId) {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = events.get_mut(&id) {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = memory.events.get_mut(&id) {
             entry.wrong = (entry.wrong + 1).min(DOUBT_MAX);
             entry.looks = 1 << entry.wrong;
         }
     }
 
+    /// Somebody who was taken for new was not.
+    pub(super) fn met_holders(&self, id: EventId) {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = memory.events.get_mut(&id) {
+            entry.looked_up = LOOKED_UP_AFTER;
+        }
+    }
+
     /// Remembers an open event with what it has issued by now, and forgets one that is not open.
-    pub(super) fn looked_at(&self, event: &LiveEvent, issued: u32, is_open: bool) {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn looked_at(
+        &self,
+        event: &LiveEvent,
+        issued: u32,
+        is_open: bool,
+        holders: impl Iterator<Item = IssuedCouponId>,
+    ) {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.add(holders);
         if !is_open {
-            events.remove(&event.id);
+            memory.events.remove(&event.id);
             return;
         }
         let known = Known { version: event.version, issued };
-        if let Some(entry) = events.get_mut(&event.id) {
+        if let Some(entry) = memory.events.get_mut(&event.id) {
             entry.known = known;
             return;
         }
-        if events.len() >= EVENTS_MAX {
-            events.clear();
+        if memory.events.len() >= EVENTS_MAX {
+            memory.events.clear();
         }
-        events.insert(event.id, Entry { known, wrong: 0, looks: 0 });
+        memory.events.insert(event.id, Entry { known, wrong: 0, looks: 0, looked_up: 0 });
     }
+}
+
+impl Memory {
+    fn add(&mut self, holders: impl Iterator<Item = IssuedCouponId>) {
+        if self.holders.len() >= HOLDERS_MAX {
+            self.holders = HashSet::new();
+        }
+        self.holders.extend(holders.map(end));
+    }
+}
+
+fn end(id: IssuedCouponId) -> u64 {
+    id.as_uuid().as_u64_pair().1
 }

@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::server::{Address, DatabaseClock, Driver};
 use crate::{ClaimError, LedgerError, Limits, records};
 
-use known::{Known, KnownEvents};
+use known::{Guess, Known, KnownEvents};
 use mysql::MySqlClaims;
 use postgres::PostgresClaims;
 
@@ -87,6 +87,8 @@ pub(crate) struct Asking<'a> {
     now: Option<Timestamp>,
     /// What each user would get, in the order of the claims, every user once.
     takers: Vec<(IssuedCouponId, &'a UserId)>,
+    /// Whether none of them is known to hold one.
+    all_new: bool,
 }
 
 /// What a statement that decides by itself has found, and what it did.
@@ -292,20 +294,25 @@ impl<C: ClaimConnection> Claimer<C> {
         if batch.iter().any(|claim| claim.event_id != event_id) {
             return TakeOutcome::Nothing;
         }
-        let Some(known) = self.known.guess(event_id) else { return TakeOutcome::Nothing };
+        let group = group(batch).remove(0);
+        let takers = group.takers();
+        let Some(Guess { known, all_new }) = self.known.guess(event_id, &takers) else {
+            return TakeOutcome::Nothing;
+        };
         // Whoever looks first tells better why there is no connection.
         let Ok(mut connected) = self.connection().await else { return TakeOutcome::Nothing };
-        let group = group(batch).remove(0);
-        let asking = Asking { event_id, known, now: self.clock.given(), takers: group.takers() };
+        let asking = Asking { event_id, known, now: self.clock.given(), takers, all_new };
         let begun = Instant::now();
         let taking = timeout(self.limits.statement_timeout, connected.connection.take(&asking));
         let taken = match taking.await.unwrap_or(Err(NotCommitted::Unknown(LedgerError::Late))) {
             Ok(taken) => taken,
             Err(NotCommitted::Unknown(_)) => return TakeOutcome::Unknown(known),
             Err(NotCommitted::Refused(error)) => {
-                self.known.was_wrong(event_id);
-                // Another process has issued to one of the users, or the moment was a bad one.
-                if is_stale(&error, connected.is_new) || is_unique_violation(&error) {
+                if is_unique_violation(&error) {
+                    self.known.met_holders(event_id);
+                    return TakeOutcome::Nothing;
+                }
+                if is_stale(&error, connected.is_new) {
                     return TakeOutcome::Nothing;
                 }
                 return TakeOutcome::Failed(error);
@@ -322,7 +329,7 @@ impl<C: ClaimConnection> Claimer<C> {
                     self.metrics.commit.record(begun.elapsed());
                 }
                 let issued = decided.groups.first().map_or(0, |(_, it)| it.decided.rule.issued);
-                self.known.was_right(event_id, issued);
+                self.known.was_right(event_id, issued, decided.holders());
                 TakeOutcome::Told(self.answers(batch.len(), &decided))
             }
             Err(error) => {
@@ -352,7 +359,7 @@ impl<C: ClaimConnection> Claimer<C> {
         for (event, group) in decided.groups.iter().filter(|_| C::TAKES) {
             let rule = group.decided.rule;
             let is_open = rule.state(decided.now) == EventState::Open;
-            self.known.looked_at(event, rule.issued, is_open);
+            self.known.looked_at(event, rule.issued, is_open, decided.holders());
         }
     }
 
@@ -513,6 +520,11 @@ impl<C: ClaimConnection> Claimer<C> {
 }
 
 impl Decided {
+    /// Who is seen to hold a coupon by now.
+    fn holders(&self) -> impl Iterator<Item = IssuedCouponId> {
+        self.held.keys().copied().chain(self.wins().map(|win| win.id))
+    }
+
     fn wins(&self) -> impl Iterator<Item = &Win> {
         self.groups.iter().flat_map(|(_, group)| &group.wins)
     }

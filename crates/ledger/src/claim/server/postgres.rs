@@ -55,14 +55,9 @@ const WRITE: &str = "
     SET issued = $2, closed = $3, unlisted_after = COALESCE(unlisted_after, $2 - cardinality($7))
     WHERE no = $1";
 
-/// The rule for claims on one open event in SQL: who holds nothing gets the next coupon, in their
-/// order, while there are coupons. Nothing where the event is not open, or not as it was known.
-///
-/// The lock is had before the clock is read. What the users hold is looked up at the beginning,
-/// before the lock: where another process has issued to one of them in between, the insert fails.
-const TAKE: &str = "
-    PREPARE claim_take (uuid, bigint, bigint, bigint, uuid[], text[]) AS
-    WITH event AS MATERIALIZED (
+/// An event that is open and as it was known, with its lock, and the moment after that was had.
+const OPEN_EVENT: &str = "
+    SELECT event.* FROM (
         SELECT locked.*, COALESCE($4, {now}) AS now
         FROM (SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at,
                      e.opened_early, e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days,
@@ -70,7 +65,36 @@ const TAKE: &str = "
               FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
               WHERE e.id = $1 AND e.version = $2 AND e.issued = $3 AND NOT e.paused
                     AND NOT e.closed
-              FOR NO KEY UPDATE OF e) AS locked),
+              FOR NO KEY UPDATE OF e) AS locked) AS event
+    WHERE (event.opened_early OR event.opens_at <= event.now) AND event.now < event.closes_at";
+
+/// The rule for users who hold nothing, with a coupon left for each: the next ones are theirs, in
+/// their order. Where one of them does hold one, the insert fails. No row where the event is not
+/// open as it was known, or has too few.
+const TAKE_NEW: &str = "
+    PREPARE claim_take_new (uuid, bigint, bigint, bigint, uuid[], text[]) AS
+    WITH event AS MATERIALIZED (
+        {open_event} AND cardinality($5) <= event.quantity - event.issued),
+    won AS (
+        INSERT INTO issued_coupons
+               (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
+        SELECT event.no, event.issued + new.nth, new.id, new.user_id, event.now,
+               COALESCE(event.valid_from, event.now),
+               COALESCE(event.valid_until, event.now + event.valid_days * 86400000000)
+        FROM event CROSS JOIN unnest($5, $6) WITH ORDINALITY AS new (id, user_id, nth)),
+    moved AS (
+        UPDATE events
+        SET issued = event.issued + cardinality($5),
+            unlisted_after = COALESCE(events.unlisted_after, event.issued)
+        FROM event WHERE events.no = event.no)
+    SELECT event.*, cardinality($5)::bigint FROM event";
+
+/// The rule for any users: who holds nothing gets the next coupon. Users are looked up as they
+/// were at the beginning, before the lock: where another process has issued to one of them in
+/// between, the insert fails.
+const TAKE: &str = "
+    PREPARE claim_take (uuid, bigint, bigint, bigint, uuid[], text[]) AS
+    WITH event AS MATERIALIZED ({open_event}),
     asked AS MATERIALIZED (
         SELECT it.place, it.id, it.user_id, held.event_no, held.sequence, held.issued_at,
                held.valid_from, held.expires_at, held.used_at, held.revoked_at
@@ -78,8 +102,7 @@ const TAKE: &str = "
              LEFT JOIN LATERAL (
                  SELECT * FROM issued_coupons
                  WHERE event_no = event.no AND user_id BETWEEN it.user_id AND it.user_id
-                 ORDER BY user_id LIMIT 1) AS held ON TRUE
-        WHERE (event.opened_early OR event.opens_at <= event.now) AND event.now < event.closes_at),
+                 ORDER BY user_id LIMIT 1) AS held ON TRUE),
     won AS (
         INSERT INTO issued_coupons
                (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
@@ -101,8 +124,7 @@ const TAKE: &str = "
         FROM event CROSS JOIN counted WHERE events.no = event.no AND counted.wins > 0)
     SELECT event.*, counted.wins, asked.event_no, asked.sequence, asked.id, asked.user_id,
            asked.issued_at, asked.valid_from, asked.expires_at, asked.used_at, asked.revoked_at
-    FROM event CROSS JOIN counted LEFT JOIN asked ON asked.sequence IS NOT NULL
-    WHERE EXISTS (SELECT FROM asked)";
+    FROM event CROSS JOIN counted LEFT JOIN asked ON asked.sequence IS NOT NULL";
 /// Where the columns of what was held begin.
 const HELD_AT: usize = 16;
 
@@ -125,8 +147,9 @@ impl ClaimConnection for PostgresClaims {
     async fn connect(options: &PgConnectOptions, _: &Limits) -> Result<Self, Error> {
         let mut db = PgConnection::connect_with(options).await?;
         refuse_postgres_replica(&mut db).await?;
-        for prepare in [LOCK, HELD, WRITE, &TAKE.replace("{now}", POSTGRES_NOW)] {
-            db.execute(sqlx::raw_sql(AssertSqlSafe(prepare.to_owned()))).await?;
+        for prepare in [LOCK, HELD, WRITE, TAKE_NEW, TAKE] {
+            let prepare = prepare.replace("{open_event}", OPEN_EVENT).replace("{now}", POSTGRES_NOW);
+            db.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await?;
         }
         Ok(Self(db))
     }
@@ -186,12 +209,13 @@ impl ClaimConnection for PostgresClaims {
     }
 
     async fn take(&mut self, asking: &Asking<'_>) -> Result<Option<Taken>, NotCommitted> {
-        let Asking { event_id, known, now, takers } = asking;
+        let Asking { event_id, known, now, takers, all_new } = asking;
+        let take = if *all_new { "claim_take_new" } else { "claim_take" };
         let now = now.map_or_else(|| "NULL".to_owned(), |now| now.as_micros().to_string());
         let ids = array(takers.iter().map(|(id, _)| id.as_uuid()));
         let users = array(takers.iter().map(|(_, user)| user.as_str()));
         let script = format!(
-            "BEGIN; EXECUTE claim_take('{}', {}, {}, {now}, {ids}, {users}); COMMIT",
+            "BEGIN; EXECUTE {take}('{}', {}, {}, {now}, {ids}, {users}); COMMIT",
             event_id.as_uuid(),
             known.version,
             known.issued
@@ -239,13 +263,14 @@ fn live_event(row: &PgRow) -> Result<LiveEvent, LedgerError> {
     .try_into()
 }
 
-/// Takes in a row of [`TAKE`]: the event in each, and what one of the users held, if anyone did.
+/// Takes in a row: the event in each, and of [`TAKE`] what one of the users held, if anyone did.
 fn add_taken(taken: &mut Option<Taken>, row: &PgRow) -> Result<(), LedgerError> {
     if taken.is_none() {
         let (event, now_micros) = (live_event(row)?, row.try_get(14)?);
         *taken = Some(Taken { event, now_micros, wins: row.try_get(15)?, held: Vec::new() });
     }
     if let Some(taken) = taken
+        && row.len() > HELD_AT
         && row.try_get::<Option<i64>, _>(HELD_AT)?.is_some()
     {
         taken.held.push(issued_row(row, HELD_AT)?);
