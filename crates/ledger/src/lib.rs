@@ -11,7 +11,7 @@
 //!
 //! Modules in reading order: `records` (what callers see), `open`, `embedded` and `server` (what
 //! keeps the rows), `write`, `claim` (the hot path), one module for each resource, `entity` and
-//! `migration`, `copy` (from one database to another).
+//! `migration`, `holders` (what is found over all events), `copy` (from one database to another).
 
 mod accounts;
 mod audit;

@@ -33,7 +33,8 @@ pub fn describe_metrics() {
     describe_histogram!(
         SETTLE,
         Unit::Seconds,
-        "Time of one step that moved winners from the journal to the tables."
+        "Time of one step that moved winners from the journal to the tables, or listed them by \
+         holder."
     );
     describe_gauge!(
         UNSETTLED,

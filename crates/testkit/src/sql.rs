@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::mysql::MySqlConnection;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::Engine;
 
@@ -68,9 +68,23 @@ impl Sql {
         if let Some(connection) = idle {
             return connection;
         }
-        let opened = Connection::open(self.engine, &self.url).await;
-        opened.unwrap_or_else(|error| panic!("{} lets nobody in: {error}", self.engine))
+        let begun = Instant::now();
+        loop {
+            match Connection::open(self.engine, &self.url).await {
+                Ok(opened) => return opened,
+                // The place of a connection that was closed is free a moment later.
+                Err(error) if is_full(&error) && begun.elapsed() < OPEN_TIMEOUT => {}
+                Err(error) => panic!("{} lets nobody in: {error}", self.engine),
+            }
+        }
     }
+}
+
+/// Whether the server has as many connections as it takes.
+fn is_full(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    // PostgreSQL's `too_many_connections`, and the general code under which MariaDB says it.
+    matches!(error.code().as_deref(), Some("53300" | "08004"))
 }
 
 /// One connection.

@@ -10,9 +10,10 @@ use crate::stopwatch::Stopwatch;
 
 /// Longest time that something may go on working after the last request.
 const IDLE_WAIT_MAX: Duration = Duration::from_secs(600);
-const IDLE_SAMPLE: Duration = Duration::from_millis(500);
+/// Longer than the pauses of what works in the background.
+const IDLE_SAMPLE: Duration = Duration::from_millis(1_500);
 /// Ticks that what is idle may use in one sample.
-const IDLE_TICKS_MAX: u64 = 2;
+const IDLE_TICKS_MAX: u64 = 6;
 /// How often a family is counted again because one of it ended meanwhile.
 const COUNTS_MAX: u32 = 100;
 

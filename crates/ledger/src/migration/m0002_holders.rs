@@ -59,7 +59,9 @@ impl MigrationTrait for Migration {
         let reference = ForeignKey::create().from(ISSUED, "event_no").to("events", "no").take();
         manager.create_foreign_key(reference).await?;
         manager.drop_table(Table::drop().table("holders").take()).await?;
-        manager.drop_index(Index::drop().name("events_unlisted").table("events").to_owned()).await?;
+        manager
+            .drop_index(Index::drop().name("events_unlisted").table("events").to_owned())
+            .await?;
         let unlisted = Table::alter().table("events").drop_column("unlisted_after").take();
         manager.alter_table(unlisted).await
     }
@@ -106,9 +108,7 @@ async fn drop_index(manager: &SchemaManager<'_>, name: &'static str) -> Result<(
 /// What drops the reference to the event, by the name that the database gave it.
 const fn drop_reference(backend: DbBackend) -> &'static str {
     match backend {
-        DbBackend::MySql => {
-            "ALTER TABLE issued_coupons DROP FOREIGN KEY issued_coupons_ibfk_1"
-        }
+        DbBackend::MySql => "ALTER TABLE issued_coupons DROP FOREIGN KEY issued_coupons_ibfk_1",
         _ => "ALTER TABLE issued_coupons DROP CONSTRAINT issued_coupons_event_no_fkey",
     }
 }

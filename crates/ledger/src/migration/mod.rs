@@ -13,9 +13,6 @@ pub(crate) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
-            Box::new(m0001_first_tables::Migration),
-            Box::new(m0002_holders::Migration),
-        ]
+        vec![Box::new(m0001_first_tables::Migration), Box::new(m0002_holders::Migration)]
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait, QuerySelect, Statement};
 use sea_orm::sea_query::{LockBehavior, LockType};
+use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait, QuerySelect, Statement};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::entity::secret;
@@ -137,11 +137,7 @@ struct Chunk {
 }
 
 /// The chunk behind this sequence. Sequences are committed in their order.
-async fn chunk(
-    db: &impl ConnectionTrait,
-    event_no: i64,
-    after: i64,
-) -> Result<Chunk, LedgerError> {
+async fn chunk(db: &impl ConnectionTrait, event_no: i64, after: i64) -> Result<Chunk, LedgerError> {
     let sql = format!(
         "SELECT max(sequence) AS upto, count(*) AS counted FROM (\
              SELECT sequence FROM issued_coupons \
@@ -151,10 +147,7 @@ async fn chunk(
     let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
     let row = row.ok_or_else(|| LedgerError::Corrupt("a count without a row".to_owned()))?;
     let upto: Option<i64> = row.try_get("", "upto")?;
-    Ok(Chunk {
-        upto: upto.unwrap_or(after),
-        is_last: row.try_get::<i64>("", "counted")? < STEP,
-    })
+    Ok(Chunk { upto: upto.unwrap_or(after), is_last: row.try_get::<i64>("", "counted")? < STEP })
 }
 
 fn list(event_no: i64, after: i64, upto: i64) -> String {

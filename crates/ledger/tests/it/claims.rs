@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use firstcome_core::{Action, Sequence, Timestamp, UserId, Verdict, decide};
+use firstcome_core::{Action, CouponDraft, Sequence, Timestamp, UserId, Validity, Verdict, decide};
 use firstcome_ledger::{Claim, Decision, EventRecord, Purpose};
 use proptest::prelude::{Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{HOUR, OPENS_AT, Store, TestLedger, on_every_store};
+use crate::support::{HOUR, OPENS_AT, Store, TestLedger, draft, on_every_store};
 
 on_every_store! {
     a_batch_is_decided_in_its_order,
@@ -16,6 +16,9 @@ on_every_store! {
     what_was_won_is_there_after_a_crash_before_and_after_settling,
     an_event_closed_by_the_clock_stays_closed_when_the_clock_steps_back,
     a_claim_after_a_change_meets_the_change,
+    holders_from_before_a_restart_are_met_in_every_batch,
+    batch_after_batch_is_told_as_it_is_written,
+    a_drop_ends_at_its_last_moment_and_its_last_coupon,
 }
 
 fn sequence(decision: &Decision) -> Option<u32> {
@@ -94,6 +97,80 @@ async fn a_claim_after_a_change_meets_the_change(store: Store) {
     assert_eq!(test.claim(&event, &["lee"]).await, [Decision::Paused]);
     apply(&test, &event, Change::Act(Action::Resume)).await;
     assert!(matches!(test.claim(&event, &["lee"]).await[0], Decision::Issued(_)));
+}
+
+async fn holders_from_before_a_restart_are_met_in_every_batch(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = test.event(6).await;
+    let before = test.claim(&event, &["kim", "lee", "park"]).await;
+    let test = test.reopen(Purpose::Serve).await;
+    // The first batch looks at the event, and meets none of them.
+    assert_eq!(sequence(&test.claim(&event, &["choi"]).await[0]), Some(4));
+    for (index, user) in ["kim", "lee", "park"].into_iter().enumerate() {
+        let again = test.claim(&event, &[user]).await;
+        assert!(matches!(again[0], Decision::AlreadyClaimed(_)), "{again:?}");
+        assert_eq!(sequence(&again[0]), sequence(&before[index]));
+    }
+    // More than are left, among them two who hold one.
+    let last = test.claim(&event, &["lee", "a", "b", "a", "c", "kim"]).await;
+    assert_eq!(
+        last.iter().map(sequence).collect::<Vec<_>>(),
+        [2, 5, 6, 5, 0, 1].map(|n| { (n > 0).then_some(n) })
+    );
+    assert_eq!(last[4], Decision::SoldOut);
+    let held = [0, 3, 5].map(|index: usize| matches!(last[index], Decision::AlreadyClaimed(_)));
+    assert_eq!(held, [true; 3]);
+}
+
+async fn batch_after_batch_is_told_as_it_is_written(store: Store) {
+    let test = TestLedger::new(store).await;
+    let [from, until] = [OPENS_AT + HOUR, OPENS_AT + 9 * HOUR].map(Timestamp::from_micros);
+    let period = CouponDraft { validity: Validity::Period { from, until }, ..draft() };
+    for (draft, expires_at) in [(draft(), None), (period, Some(until))] {
+        test.clock.set(OPENS_AT);
+        let coupon = test.coupon(draft).await;
+        let event = test.event_of(&coupon, 100).await;
+        let mut told = Vec::new();
+        for batch in 0..4 {
+            test.clock.set(OPENS_AT + batch);
+            let users: Vec<_> = (0..9).map(|user| format!("u-{batch}-{user}")).collect();
+            let users: Vec<_> = users.iter().map(String::as_str).collect();
+            for decision in test.claim(&event, &users).await {
+                let Decision::Issued(coupon) = decision else { panic!("{decision:?}") };
+                assert_eq!(coupon.issued_at.as_micros(), OPENS_AT + batch);
+                let of_issue = coupon.issued_at.plus_days(30);
+                assert_eq!(coupon.expires_at, expires_at.unwrap_or(of_issue));
+                told.push(coupon);
+            }
+        }
+        let written = test.ledger.issued_coupons_of_event(event.no, None, 200).await;
+        assert_eq!(written.expect("a page"), told);
+    }
+}
+
+async fn a_drop_ends_at_its_last_moment_and_its_last_coupon(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = test.event(3).await;
+    assert!(matches!(test.claim(&event, &["a"]).await[0], Decision::Issued(_)));
+    test.clock.set(OPENS_AT + HOUR - 1);
+    assert!(matches!(test.claim(&event, &["b"]).await[0], Decision::Issued(_)));
+    test.clock.set(OPENS_AT + HOUR);
+    let late = test.claim(&event, &["c", "a"]).await;
+    assert_eq!(late[0], Decision::Closed);
+    assert!(matches!(late[1], Decision::AlreadyClaimed(_)));
+    test.clock.set(OPENS_AT);
+    assert_eq!(test.claim(&event, &["c"]).await, [Decision::Closed], "it stays closed");
+
+    let event = test.event(3).await;
+    for (user, sequence) in [("a", 1), ("b", 2), ("c", 3)] {
+        let won = test.claim(&event, &[user]).await;
+        assert!(matches!(&won[0], Decision::Issued(it) if it.sequence.get() == sequence));
+    }
+    for _ in 0..3 {
+        let late = test.claim(&event, &["d", "c"]).await;
+        assert_eq!(late[0], Decision::SoldOut);
+        assert!(matches!(late[1], Decision::AlreadyClaimed(_)));
+    }
 }
 
 /// One step of a history.

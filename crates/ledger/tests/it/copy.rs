@@ -101,7 +101,8 @@ async fn redeem(test: &TestLedger, coupon: &IssuedCouponRecord, order: &str) -> 
     };
     let id = RedemptionId::from_uuid(Uuid::now_v7());
     let attempt = Attempt { id, issued_coupon_id: coupon.id, order };
-    let outcome = test.ledger.redeem(coupon.user_id.clone(), attempt).await.expect("the ledger answers");
+    let outcome =
+        test.ledger.redeem(coupon.user_id.clone(), attempt).await.expect("the ledger answers");
     outcome.expect("the coupon is there").expect("it can be used")
 }
 

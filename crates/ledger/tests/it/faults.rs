@@ -94,28 +94,45 @@ fn held(decisions: &[Decision]) -> Vec<IssuedCouponRecord> {
     decisions.iter().map(held).collect()
 }
 
+/// The first batch on an event and a later one, which PostgreSQL may take in one message; once
+/// with users who are new, once beside one who is not.
 async fn a_commit_whose_reply_is_lost_is_found_and_told(store: Store) {
     let test = Test::new(store).await;
+    let mut all = Vec::new();
+    for users in [["a", "b"], ["c", "d"], ["e", "f"]] {
+        test.proxy.on_commit(CommitFault::LoseReply, 0, 1);
+        let won = issued(&test.claim(&users).await.expect("verdicts"));
+        assert_eq!(test.proxy.hits(), 1);
+        assert_eq!(held(&test.claim(&users).await.expect("verdicts")), won);
+        all.extend(won);
+    }
     test.proxy.on_commit(CommitFault::LoseReply, 0, 1);
-    let won = issued(&test.claim(&["kim", "lee"]).await.expect("verdicts"));
+    let mixed = test.claim(&["a", "new", "new"]).await.expect("verdicts");
     assert_eq!(test.proxy.hits(), 1);
-    assert_eq!(test.rows().await, won);
-    assert_eq!(held(&test.claim(&["kim", "lee"]).await.expect("verdicts")), won);
+    let new = issued(&mixed[1..2]);
+    assert_eq!(held(&[mixed[0].clone(), mixed[2].clone()]), [&all[..1], &new].concat());
+    assert_eq!(test.rows().await, [all, new].concat());
 }
 
 async fn a_commit_that_was_never_heard_of_is_done_again(store: Store) {
     let test = Test::new(store).await;
-    test.proxy.on_commit(CommitFault::LoseRequest, 0, 1);
-    let won = issued(&test.claim(&["kim", "lee"]).await.expect("verdicts"));
-    assert_eq!(test.proxy.hits(), 1);
-    assert_eq!(test.rows().await, won);
+    let mut all = Vec::new();
+    for users in [["a", "b"], ["c", "d"], ["e", "f"]] {
+        test.proxy.on_commit(CommitFault::LoseRequest, 0, 1);
+        all.extend(issued(&test.claim(&users).await.expect("verdicts")));
+        assert_eq!(test.proxy.hits(), 1);
+        assert_eq!(test.rows().await, all);
+    }
 }
 
 async fn a_commit_that_is_never_answered_is_found_and_told(store: Store) {
     let test = Test::new(store).await;
-    test.proxy.on_commit(CommitFault::HideReply, 0, 1);
-    let won = issued(&test.claim(&["kim", "lee"]).await.expect("verdicts"));
-    assert_eq!(test.rows().await, won);
+    let mut all = Vec::new();
+    for users in [["a", "b"], ["c", "d"]] {
+        test.proxy.on_commit(CommitFault::HideReply, 0, 1);
+        all.extend(issued(&test.claim(&users).await.expect("verdicts")));
+        assert_eq!(test.rows().await, all);
+    }
 }
 
 async fn a_commit_that_cannot_be_looked_for_is_in_doubt_and_contradicts_nobody(store: Store) {

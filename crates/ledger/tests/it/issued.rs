@@ -50,7 +50,8 @@ async fn redeem(test: &TestLedger, coupon: &IssuedCouponRecord) -> Redeemed {
     };
     let redemption = RedemptionId::from_uuid(Uuid::now_v7());
     let attempt = Attempt { id: redemption, issued_coupon_id: coupon.id, order };
-    let outcome = test.ledger.redeem(coupon.user_id.clone(), attempt).await.expect("the ledger answers");
+    let outcome =
+        test.ledger.redeem(coupon.user_id.clone(), attempt).await.expect("the ledger answers");
     outcome.expect("the coupon is there").expect("it can be used")
 }
 
@@ -80,8 +81,7 @@ async fn the_filter_of_each_state_is_the_rule(store: Store) {
         let revoked = won_at(&test, micros + 2).await;
         revoke(&test, revoked.id).await;
         let freed = won_at(&test, micros + 3).await;
-        let (Redeemed::New(redemption) | Redeemed::Same(redemption)) =
-            redeem(&test, &freed).await;
+        let (Redeemed::New(redemption) | Redeemed::Same(redemption)) = redeem(&test, &freed).await;
         test.ledger.cancel_redemption(redemption.id).await.expect("the ledger answers");
     }
     let expiry = OPENS_AT + 30 * DAY;

@@ -39,7 +39,8 @@ async fn redeem(
     id: IssuedCouponId,
     order_id: &str,
 ) -> Result<Redeemed, NotRedeemed> {
-    let outcome = test.ledger.redeem(kim(), attempt(id, order_id)).await.expect("the ledger answers");
+    let outcome =
+        test.ledger.redeem(kim(), attempt(id, order_id)).await.expect("the ledger answers");
     outcome.expect("the coupon is there")
 }
 

@@ -13,6 +13,7 @@ on_every_server! {
     two_processes_claim_many_events_in_any_order,
     any_isolation_level_of_the_database_gives_the_same,
     a_change_by_one_process_is_met_by_the_next_claim_of_the_other,
+    processes_that_take_turns_meet_what_the_other_has_issued,
     processes_that_start_at_once_migrate_once,
     the_previous_schema_is_brought_up_with_its_rows,
     a_visitor_does_not_migrate,
@@ -147,6 +148,30 @@ async fn a_change_by_one_process_is_met_by_the_next_claim_of_the_other(store: St
     act(Action::Close).await;
     assert_eq!(claim("lee").await, Decision::Closed);
     assert!(matches!(claim("kim").await, Decision::AlreadyClaimed(_)));
+}
+
+/// Whatever a process knows of an event from its last batch, another one may have changed.
+async fn processes_that_take_turns_meet_what_the_other_has_issued(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = test.event(40).await;
+    let ledgers = [test.ledger.clone(), test.another().await];
+    let mut next = 1;
+    for turn in 0..12 {
+        let claim = |ledger: Ledger, users: Vec<String>| {
+            let batch = batch(&event, &users);
+            async move { ledger.claim(batch).await.expect("verdicts") }
+        };
+        // Each goes on for a while alone, so that it knows the event, and then hears of the other.
+        for round in 0..3 {
+            let won = claim(ledgers[turn % 2].clone(), vec![format!("u-{turn}-{round}")]).await;
+            assert!(matches!(&won[0], Decision::Issued(it) if it.sequence.get() == next));
+            next += 1;
+        }
+        let others = (0..3).map(|round| format!("u-{turn}-{round}")).collect();
+        let held = claim(ledgers[(turn + 1) % 2].clone(), others).await;
+        assert!(held.iter().all(|held| matches!(held, Decision::AlreadyClaimed(_))), "{held:?}");
+    }
+    assert!(test.ledger.audit(event.id).await.expect("an answer").expect("the event").pass());
 }
 
 async fn processes_that_start_at_once_migrate_once(store: Store) {

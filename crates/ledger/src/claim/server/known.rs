@@ -142,3 +142,90 @@ impl Memory {
 fn end(id: IssuedCouponId) -> u64 {
     id.as_uuid().as_u64_pair().1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ISSUED: u32 = 7;
+
+    fn event_id() -> EventId {
+        EventId::from_uuid(uuid::Uuid::from_u128(1))
+    }
+
+    fn user(name: &str) -> UserId {
+        UserId::parse(name).expect("a user id")
+    }
+
+    fn held(name: &str) -> IssuedCouponId {
+        IssuedCouponId::derive(event_id(), &user(name))
+    }
+
+    fn guess(events: &KnownEvents, names: &[&str]) -> Option<Guess> {
+        let users: Vec<_> = names.iter().map(|name| (held(name), user(name))).collect();
+        let takers: Vec<_> = users.iter().map(|(id, user)| (*id, user)).collect();
+        events.guess(event_id(), &takers)
+    }
+
+    /// After a look at an open event of which `kim` holds a coupon.
+    fn looked_at() -> KnownEvents {
+        let columns = crate::records::EventColumns {
+            no: 1,
+            id: event_id().as_uuid(),
+            coupon_id: uuid::Uuid::from_u128(2),
+            quantity: 9,
+            issued: 0,
+            opens_at: 0,
+            closes_at: 9,
+            opened_early: false,
+            paused: false,
+            closed: false,
+            valid_from: None,
+            valid_until: None,
+            valid_days: Some(1),
+            version: 3,
+        };
+        let event = LiveEvent::try_from(columns).expect("a sound row");
+        let events = KnownEvents::default();
+        events.looked_at(&event, ISSUED, true, [held("kim")].into_iter());
+        events
+    }
+
+    #[test]
+    fn an_event_is_guessed_as_it_was_left() {
+        let events = looked_at();
+        let known = Known { version: 3, issued: ISSUED };
+        assert_eq!(guess(&events, &["lee"]), Some(Guess { known, all_new: true }));
+        assert_eq!(guess(&events, &["lee", "kim"]), Some(Guess { known, all_new: false }));
+        events.was_right(event_id(), 8, [held("lee")].into_iter());
+        let known = Known { version: 3, issued: 8 };
+        assert_eq!(guess(&events, &["lee"]), Some(Guess { known, all_new: false }));
+        let unknown = EventId::from_uuid(uuid::Uuid::from_u128(9));
+        assert_eq!(events.guess(unknown, &[]), None);
+    }
+
+    #[test]
+    fn after_guesses_that_were_wrong_there_are_more_and_more_looks() {
+        let events = looked_at();
+        for looks in [2, 4, 8, 16, 32, 64, 64] {
+            events.was_wrong(event_id());
+            for _ in 0..looks {
+                assert_eq!(guess(&events, &["lee"]), None);
+            }
+            assert!(guess(&events, &["lee"]).is_some());
+        }
+        events.was_right(event_id(), 8, std::iter::empty());
+        events.was_wrong(event_id());
+        assert_eq!([(); 3].map(|()| guess(&events, &["lee"]).is_some()), [false, false, true]);
+    }
+
+    #[test]
+    fn after_an_unknown_holder_everyone_is_looked_up_for_a_while() {
+        let events = looked_at();
+        events.met_holders(event_id());
+        for _ in 0..LOOKED_UP_AFTER {
+            assert!(!guess(&events, &["lee"]).expect("a guess").all_new);
+        }
+        assert!(guess(&events, &["lee"]).expect("a guess").all_new);
+    }
+}

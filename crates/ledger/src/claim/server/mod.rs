@@ -23,9 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firstcome_core::{
-    CodeKey, EventId, EventNo, EventState, IssuedCouponId, Timestamp, UserId,
-};
+use firstcome_core::{CodeKey, EventId, EventNo, EventState, IssuedCouponId, Timestamp, UserId};
 use sqlx::Error;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};

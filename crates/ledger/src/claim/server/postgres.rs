@@ -148,7 +148,8 @@ impl ClaimConnection for PostgresClaims {
         let mut db = PgConnection::connect_with(options).await?;
         refuse_postgres_replica(&mut db).await?;
         for prepare in [LOCK, HELD, WRITE, TAKE_NEW, TAKE] {
-            let prepare = prepare.replace("{open_event}", OPEN_EVENT).replace("{now}", POSTGRES_NOW);
+            let prepare =
+                prepare.replace("{open_event}", OPEN_EVENT).replace("{now}", POSTGRES_NOW);
             db.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await?;
         }
         Ok(Self(db))
