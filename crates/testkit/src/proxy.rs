@@ -38,6 +38,9 @@ pub enum Direction {
 pub enum CommitFault {
     /// The server never hears of it: the connection is closed on both sides.
     LoseRequest,
+    /// The server hears of it when [`release`](Proxy::release) is called, and the client hears no
+    /// answer. It counts once when it comes, and once when the server has answered.
+    DelayRequest,
     /// The server has answered, and then the connection is closed; the client hears no answer.
     LoseReply,
     /// The server has answered, and the client hears nothing any more, on a connection that stays
@@ -61,6 +64,8 @@ struct Shared {
     cut: Notify,
     /// Commits that were hit since the trigger was set.
     hits: watch::Sender<usize>,
+    /// Whether what is delayed may go on.
+    released: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -99,7 +104,8 @@ impl Proxy {
             accepted: 0,
         };
         let (cut, hits) = (Notify::new(), watch::Sender::new(0));
-        let shared = Arc::new(Shared { state: Mutex::new(state), cut, hits });
+        let released = watch::Sender::new(false);
+        let shared = Arc::new(Shared { state: Mutex::new(state), cut, hits, released });
         let acceptor = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { authority, shared, acceptor }
     }
@@ -165,6 +171,12 @@ impl Proxy {
     pub fn on_commit(&self, fault: CommitFault, pass: usize, hit: usize) {
         self.shared.state().trigger = Some(Trigger { fault, pass, hit });
         self.shared.hits.send_replace(0);
+        self.shared.released.send_replace(false);
+    }
+
+    /// Lets go of the commits that are delayed.
+    pub fn release(&self) {
+        self.shared.released.send_replace(true);
     }
 
     /// How many commits were hit since [`on_commit`](Self::on_commit). One whose reply is lost or

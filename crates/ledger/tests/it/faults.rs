@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firstcome_core::Clock;
+use firstcome_core::{Clock, EventRule, Quantity};
 use firstcome_ledger::{
     ClaimError, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerOptions, Purpose,
     ServerClock,
@@ -150,6 +150,47 @@ async fn a_commit_that_cannot_be_looked_for_is_in_doubt_and_contradicts_nobody(s
         assert_eq!(rows.len(), 2);
         assert_eq!(if is_there { held(&told) } else { issued(&told) }, rows[1..], "{fault:?}");
     }
+}
+
+/// PostgreSQL may take a batch in one message. One that comes late must not issue what its users
+/// were told they have not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_arrives_late_issues_nothing_to_who_was_told_otherwise() {
+    for sold_out in [false, true] {
+        let test = Test::new(Store::Postgres).await;
+        issued(&test.claim(&["lee"]).await.expect("verdicts"));
+        test.proxy.on_commit(CommitFault::DelayRequest, 0, 1);
+        let (proxied, late) = (test.proxied.clone(), batch(&test.event, &["kim"]));
+        let late = tokio::spawn(async move { proxied.claim(late).await });
+        test.proxy.wait_for_hits(1).await;
+        // While the process waits for its answer, the event becomes one at which kim wins nothing.
+        let (before, told) = if sold_out {
+            let quantity = Quantity::parse(2).expect("a quantity");
+            change(&test, move |rule| EventRule { quantity, ..rule }).await;
+            issued(&test.direct.claim(&test.event, &["park"]).await);
+            (2, Decision::SoldOut)
+        } else {
+            change(&test, |rule| EventRule { paused: true, ..rule }).await;
+            (1, Decision::Paused)
+        };
+        assert_eq!(late.await.expect("it ends").expect("a verdict"), [told]);
+        change(&test, |rule| {
+            let quantity = Quantity::parse(100).expect("a quantity");
+            EventRule { paused: false, quantity, ..rule }
+        })
+        .await;
+        test.proxy.release();
+        test.proxy.wait_for_hits(2).await;
+        assert_eq!(test.rows().await.len(), before);
+    }
+}
+
+/// Changes the event's rule past the proxy.
+async fn change(test: &Test, to: impl Fn(EventRule) -> EventRule + Send + 'static) {
+    let change =
+        move |event: EventRecord| Ok::<_, ()>(EventRecord { rule: to(event.rule), ..event });
+    let changed = test.direct.ledger.change_event(test.event.id, change).await;
+    changed.expect("an answer").expect("the event").expect("it is changed");
 }
 
 async fn a_batch_of_which_nobody_won_needs_no_commit(store: Store) {

@@ -39,6 +39,8 @@ struct Closed;
 /// What becomes of some bytes.
 enum Verdict {
     Pass,
+    /// Later, when the test says so.
+    Delay,
     Vanish,
     Close,
 }
@@ -104,6 +106,11 @@ impl Way<'_> {
             };
             match self.judge(&buffer[..read]) {
                 Verdict::Pass => self.write(&to, &buffer[..read]).await?,
+                Verdict::Delay => {
+                    let mut released = self.shared.released.subscribe();
+                    released.wait_for(|released| *released).await.map_err(|_| Closed)?;
+                    self.write(&to, &buffer[..read]).await?;
+                }
                 Verdict::Vanish => {}
                 Verdict::Close => return Err(Closed),
             }
@@ -134,6 +141,10 @@ impl Way<'_> {
         }
         let Some(link) = state.links.get_mut(&self.id) else { return Verdict::Close };
         link.answer = Answer::Awaited(fault, reply);
+        if fault == CommitFault::DelayRequest {
+            self.shared.hits.send_modify(|hits| *hits += 1);
+            return Verdict::Delay;
+        }
         Verdict::Pass
     }
 
