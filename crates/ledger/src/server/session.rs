@@ -146,15 +146,15 @@ pub(crate) fn postgres_session(
         settings.push(("default_transaction_read_only", "on".to_owned()));
     }
     // Short statements have one right plan each, whatever the statistics say of a table that was
-    // empty a moment ago: by the indexes.
+    // empty a moment ago: by the indexes. To find it anew takes longer than most of them.
     if matches!(session, Session::Read | Session::Write | Session::Claim) {
+        settings.push(("plan_cache_mode", "force_generic_plan".to_owned()));
         for setting in ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"] {
             settings.push((setting, "off".to_owned()));
         }
     }
     if session == Session::Claim {
         settings.push(("enable_bitmapscan", "off".to_owned()));
-        settings.push(("plan_cache_mode", "force_generic_plan".to_owned()));
     }
     // The texts of slow statements hold what users sent.
     options.clone().application_name("firstcome").options(settings).disable_statement_logging()
