@@ -6,9 +6,9 @@
 //! isolation level is READ COMMITTED: what is read after the lock is everything that was committed
 //! before it.
 //!
-//! A batch on one event that was open a batch ago is *taken* where the database can: a statement
-//! does all of this by itself, in one message with the commit, if the event is still as this
-//! process left it. If it is not, nothing was written, and the batch is decided as above.
+//! A batch on one event that was open a batch ago is *taken* where the database can ([`take`]): a
+//! statement does all of this by itself, in one message with the commit, if the event is still as
+//! this process left it. If it is not, nothing was written, and the batch is decided as above.
 //!
 //! When the answer to COMMIT is lost, nobody is told anything before the winners have been looked
 //! for: under the same locks, so that a commit that is still under way has ended by then. They are
@@ -17,8 +17,8 @@
 mod known;
 mod mysql;
 mod postgres;
+mod take;
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,9 +35,10 @@ use crate::metrics::Metrics;
 use crate::server::{Address, DatabaseClock, Driver};
 use crate::{ClaimError, LedgerError, Limits, records};
 
-use known::{Guess, Known, KnownEvents};
+use known::KnownEvents;
 use mysql::MySqlClaims;
 use postgres::PostgresClaims;
+use take::{Asking, TakeOutcome, Taken, told_as_won};
 
 /// How long batches fail at once after a connection could not be made.
 const REST_AFTER_FAILURE: Duration = Duration::from_millis(100);
@@ -46,6 +47,9 @@ const REST_AFTER_FAILURE: Duration = Duration::from_millis(100);
 pub(crate) trait ClaimConnection: Sized + Send {
     /// How to connect.
     type Options: Send + Sync;
+
+    /// Whether [`take`](Self::take) does anything.
+    const TAKES: bool = false;
 
     async fn connect(options: &Self::Options, limits: &Limits) -> Result<Self, Error>;
 
@@ -57,9 +61,6 @@ pub(crate) trait ClaimConnection: Sized + Send {
     async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted>;
 
     async fn rollback(&mut self) -> Result<(), Error>;
-
-    /// Whether [`take`](Self::take) is to be asked.
-    const TAKES: bool = false;
 
     /// Decides claims on one event and commits, if the event is open and as it was known; none
     /// otherwise, and nothing was written.
@@ -75,28 +76,6 @@ pub(crate) trait ClaimConnection: Sized + Send {
 pub(crate) struct Asked<'a> {
     event_id: EventId,
     users: Vec<&'a UserId>,
-}
-
-/// Who claims of one event.
-pub(crate) struct Asking<'a> {
-    event_id: EventId,
-    known: Known,
-    /// The moment that decides; none for the database's own.
-    now: Option<Timestamp>,
-    /// What each user would get, in the order of the claims, every user once.
-    takers: Vec<(IssuedCouponId, &'a UserId)>,
-    /// Whether none of them is known to hold one.
-    all_new: bool,
-}
-
-/// What a statement that decides by itself has found, and what it did.
-pub(crate) struct Taken {
-    /// The event before.
-    event: LiveEvent,
-    now_micros: i64,
-    held: Vec<issued_coupon::Model>,
-    /// How many coupons it has issued.
-    wins: i64,
 }
 
 /// What a transaction begins with.
@@ -213,17 +192,6 @@ struct Decided {
     now: Timestamp,
 }
 
-/// What became of a batch that was to be taken.
-enum TakeOutcome {
-    Told(Vec<Decision>),
-    /// It was not taken: nothing of it was written.
-    Nothing,
-    /// The same, and another try would not do better.
-    Failed(LedgerError),
-    /// The answer was lost; how the event was before.
-    Unknown(Known),
-}
-
 /// Why a batch was not committed.
 enum Failure {
     /// Nothing was written. Whether another connection might do better.
@@ -283,73 +251,6 @@ impl<C: ClaimConnection> Claimer<C> {
             }
             tries_left -= 1;
         }
-    }
-
-    /// Takes a batch, if it is on one event that was open a batch ago.
-    async fn take(&self, batch: &[Claim]) -> TakeOutcome {
-        let Some(first) = batch.first().filter(|_| C::TAKES) else { return TakeOutcome::Nothing };
-        let event_id = first.event_id;
-        if batch.iter().any(|claim| claim.event_id != event_id) {
-            return TakeOutcome::Nothing;
-        }
-        let group = group(batch).remove(0);
-        let takers = group.takers();
-        let Some(Guess { known, all_new }) = self.known.guess(event_id, &takers) else {
-            return TakeOutcome::Nothing;
-        };
-        // Whoever looks first tells better why there is no connection.
-        let Ok(mut connected) = self.connection().await else { return TakeOutcome::Nothing };
-        let asking = Asking { event_id, known, now: self.clock.given(), takers, all_new };
-        let begun = Instant::now();
-        let taking = timeout(self.limits.statement_timeout, connected.connection.take(&asking));
-        let taken = match taking.await.unwrap_or(Err(NotCommitted::Unknown(LedgerError::Late))) {
-            Ok(taken) => taken,
-            Err(NotCommitted::Unknown(_)) => return TakeOutcome::Unknown(known),
-            Err(NotCommitted::Refused(error)) => {
-                if is_unique_violation(&error) {
-                    self.known.met_holders(event_id);
-                    return TakeOutcome::Nothing;
-                }
-                if is_stale(&error, connected.is_new) {
-                    return TakeOutcome::Nothing;
-                }
-                return TakeOutcome::Failed(error);
-            }
-        };
-        self.give_back(connected);
-        let Some(taken) = taken else {
-            self.known.was_wrong(event_id);
-            return TakeOutcome::Nothing;
-        };
-        match self.check(group, taken) {
-            Ok(decided) => {
-                if decided.wins().next().is_some() {
-                    self.metrics.commit.record(begun.elapsed());
-                }
-                let issued = decided.groups.first().map_or(0, |(_, it)| it.decided.rule.issued);
-                self.known.was_right(event_id, issued, decided.holders());
-                TakeOutcome::Told(self.answers(batch.len(), &decided))
-            }
-            Err(error) => {
-                tracing::error!(error.message = %error, "a batch is not as it should be");
-                TakeOutcome::Unknown(known)
-            }
-        }
-    }
-
-    /// The verdicts of the rule on what a statement has decided by itself, which must be the same.
-    fn check(&self, group: Group, taken: Taken) -> Result<Decided, LedgerError> {
-        let Taken { event, now_micros, held, wins } = taken;
-        let held = self.held(std::slice::from_ref(&event), held)?;
-        let now = self.clock.deciding(now_micros);
-        let group = group.decide(&event, &held, now);
-        if i64::try_from(group.wins.len()) != Ok(wins) || group.decided.rule.closed {
-            let told = group.wins.len();
-            return Err(LedgerError::Corrupt(format!(
-                "{wins} coupons were issued where the rule says {told}"
-            )));
-        }
-        Ok(Decided { groups: vec![(event, group)], held, now })
     }
 
     /// Keeps in mind how a batch has left its events.
@@ -538,28 +439,6 @@ impl Decided {
         });
         moved.collect()
     }
-}
-
-/// The decisions on a batch of which an earlier transaction with an unknown end may have won some:
-/// what is held from after the event was known has just been won, as far as a user's first claim
-/// goes.
-fn told_as_won(mut decisions: Vec<Decision>, batch: &[Claim], known: Known) -> Vec<Decision> {
-    let mut told = HashSet::new();
-    for (decision, claim) in decisions.iter_mut().zip(batch) {
-        if !told.insert(&claim.user_id) {
-            continue;
-        }
-        if let Decision::AlreadyClaimed(coupon) = decision
-            && coupon.sequence.get() > known.issued
-        {
-            *decision = Decision::Issued(coupon.clone());
-        }
-    }
-    decisions
-}
-
-fn is_unique_violation(error: &LedgerError) -> bool {
-    matches!(error, LedgerError::Driver(Error::Database(error)) if error.is_unique_violation())
 }
 
 /// Whether the fault is the connection's or the moment's, so that another try may do better: a

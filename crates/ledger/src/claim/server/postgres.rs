@@ -14,7 +14,8 @@ use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Either, Error, Executor, PgConnection, Row};
 
 use super::super::batch::LiveEvent;
-use super::{Asked, Asking, ClaimConnection, Move, NotCommitted, Seen, Taken};
+use super::take::{Asking, Taken};
+use super::{Asked, ClaimConnection, Move, NotCommitted, Seen};
 use crate::entity::issued_coupon;
 use crate::records::{EventColumns, signed_no};
 use crate::server::{POSTGRES_NOW, Session, postgres_session, refuse_postgres_replica};
