@@ -29,6 +29,9 @@ pub(crate) struct Product {
     coupon_id: String,
 }
 
+/// An audit of ten million winners takes longer than a server is usually given.
+const CONFIG: &str = "[server]\nanswer_timeout_seconds = 300\n";
+
 impl Product {
     /// Starts the product and creates a coupon. With an instrument, the product runs as its last
     /// arguments.
@@ -53,6 +56,9 @@ impl Product {
             // Not as an argument, which errors show: it may hold a password.
             command.env("FIRSTCOME_LEDGER_URL", &database.url);
         }
+        let config = home.data_dir.with_extension("toml");
+        std::fs::write(&config, CONFIG).with_context(|| format!("write {}", config.display()))?;
+        command.arg("--config").arg(&config);
         let served = Served::start(command, "/readyz", &home.data_dir.with_extension("log"))?;
         let mut token = token_command(&program, &home.data_dir, "bench-admin");
         let admin_token = capture(token.args(["--scope", "admin"]))?.trim().to_owned();
