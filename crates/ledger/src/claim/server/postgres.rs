@@ -69,6 +69,15 @@ const OPEN_EVENT: &str = "
               FOR NO KEY UPDATE OF e) AS locked) AS event
     WHERE (event.opened_early OR event.opens_at <= event.now) AND event.now < event.closes_at";
 
+/// Issues the next coupons of `event` to those that follow, as `new (id, user_id, nth)`.
+const ISSUE_TO: &str = "
+    INSERT INTO issued_coupons
+           (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
+    SELECT event.no, event.issued + new.nth, new.id, new.user_id, event.now,
+           COALESCE(event.valid_from, event.now),
+           COALESCE(event.valid_until, event.now + event.valid_days * 86400000000)
+    FROM event CROSS JOIN";
+
 /// The rule for users who hold nothing, with a coupon left for each: the next ones are theirs, in
 /// their order. Where one of them does hold one, the insert fails. No row where the event is not
 /// open as it was known, or has too few.
@@ -77,12 +86,7 @@ const TAKE_NEW: &str = "
     WITH event AS MATERIALIZED (
         {open_event} AND cardinality($5) <= event.quantity - event.issued),
     won AS (
-        INSERT INTO issued_coupons
-               (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
-        SELECT event.no, event.issued + new.nth, new.id, new.user_id, event.now,
-               COALESCE(event.valid_from, event.now),
-               COALESCE(event.valid_until, event.now + event.valid_days * 86400000000)
-        FROM event CROSS JOIN unnest($5, $6) WITH ORDINALITY AS new (id, user_id, nth)),
+        {issue_to} unnest($5, $6) WITH ORDINALITY AS new (id, user_id, nth)),
     moved AS (
         UPDATE events
         SET issued = event.issued + cardinality($5),
@@ -105,12 +109,7 @@ const TAKE: &str = "
                  WHERE event_no = event.no AND user_id BETWEEN it.user_id AND it.user_id
                  ORDER BY user_id LIMIT 1) AS held ON TRUE),
     won AS (
-        INSERT INTO issued_coupons
-               (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
-        SELECT event.no, event.issued + new.nth, new.id, new.user_id, event.now,
-               COALESCE(event.valid_from, event.now),
-               COALESCE(event.valid_until, event.now + event.valid_days * 86400000000)
-        FROM event CROSS JOIN (
+        {issue_to} (
                  SELECT id, user_id, row_number() OVER (ORDER BY place) AS nth
                  FROM asked WHERE sequence IS NULL) AS new
         WHERE new.nth <= event.quantity - event.issued),
@@ -149,8 +148,10 @@ impl ClaimConnection for PostgresClaims {
         let mut db = PgConnection::connect_with(options).await?;
         refuse_postgres_replica(&mut db).await?;
         for prepare in [LOCK, HELD, WRITE, TAKE_NEW, TAKE] {
-            let prepare =
-                prepare.replace("{open_event}", OPEN_EVENT).replace("{now}", POSTGRES_NOW);
+            let prepare = prepare
+                .replace("{open_event}", OPEN_EVENT)
+                .replace("{issue_to}", ISSUE_TO)
+                .replace("{now}", POSTGRES_NOW);
             db.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await?;
         }
         Ok(Self(db))
