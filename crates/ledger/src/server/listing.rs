@@ -83,14 +83,10 @@ impl Lister {
 
     /// Lists some winners of one event; whether there may be more to do.
     async fn step(&mut self) -> Result<bool, LedgerError> {
-        // Most looks find nothing, and need no transaction to see it. The count must be older than
-        // the look for rows.
-        let next = match self.unlisted_after(self.last).await? {
-            None if self.last > 0 => self.unlisted_after(0).await?,
-            next => next,
-        };
-        let Some(Unlisted { event_no, after, issued }) = next else { return Ok(false) };
-        self.last = event_no;
+        // Most looks find nothing, and need no transaction to see it.
+        if next_unlisted(&self.db, 0).await?.is_none() {
+            return Ok(false);
+        }
         let begun = Instant::now();
         let transaction = self.db.begin().await?;
         // Whoever lists holds this row, which never changes.
@@ -99,33 +95,44 @@ impl Lister {
         if turn.one(&transaction).await?.is_none() {
             return Ok(false);
         }
+        // The count must be older than the look for rows.
+        let next = match next_unlisted(&transaction, self.last).await? {
+            None => next_unlisted(&transaction, 0).await?,
+            next => next,
+        };
+        let Some(Unlisted { event_no, after, issued }) = next else { return Ok(false) };
+        self.last = event_no;
         let Chunk { upto, is_last } = chunk(&transaction, event_no, after).await?;
         transaction.execute_unprepared(&list(event_no, after, upto)).await?;
         // Where none was won since the count was read, these are all.
         let all = is_last.then_some(issued);
         let moved = transaction.execute_unprepared(&move_on(event_no, after, upto, all)).await?;
-        if moved.rows_affected() == 1 {
-            transaction.commit().await?;
-            self.metrics.settle.record(begun.elapsed());
+        if moved.rows_affected() != 1 {
+            let what = format!("the winners of event {event_no} were listed out of turn");
+            return Err(LedgerError::Corrupt(what));
         }
-        // Otherwise another process has listed these in between.
+        transaction.commit().await?;
+        self.metrics.settle.record(begun.elapsed());
         Ok(true)
     }
+}
 
-    /// The next event above this number that has winners who are not listed.
-    async fn unlisted_after(&self, event_no: i64) -> Result<Option<Unlisted>, LedgerError> {
-        let sql = format!(
-            "SELECT no, unlisted_after, issued FROM events \
-             WHERE unlisted_after IS NOT NULL AND no > {event_no} ORDER BY no LIMIT 1"
-        );
-        let select = Statement::from_string(self.db.get_database_backend(), sql);
-        let Some(row) = self.db.query_one_raw(select).await? else { return Ok(None) };
-        Ok(Some(Unlisted {
-            event_no: row.try_get("", "no")?,
-            after: row.try_get("", "unlisted_after")?,
-            issued: row.try_get("", "issued")?,
-        }))
-    }
+/// The next event above this number that has winners who are not listed.
+async fn next_unlisted(
+    db: &impl ConnectionTrait,
+    event_no: i64,
+) -> Result<Option<Unlisted>, LedgerError> {
+    let sql = format!(
+        "SELECT no, unlisted_after, issued FROM events \
+         WHERE unlisted_after IS NOT NULL AND no > {event_no} ORDER BY no LIMIT 1"
+    );
+    let select = Statement::from_string(db.get_database_backend(), sql);
+    let Some(row) = db.query_one_raw(select).await? else { return Ok(None) };
+    Ok(Some(Unlisted {
+        event_no: row.try_get("", "no")?,
+        after: row.try_get("", "unlisted_after")?,
+        issued: row.try_get("", "issued")?,
+    }))
 }
 
 /// The next winners of an event, as far as one transaction lists them.
