@@ -42,7 +42,7 @@ impl MigrationTrait for Migration {
         manager.create_index(index("events_unlisted", "events", &["unlisted_after"])).await?;
         manager.create_table(holders(backend)).await?;
         manager.get_connection().execute_unprepared(LIST_ALL).await?;
-        manager.create_index(index("holders_id", "holders", &["id"]).unique().take()).await?;
+        manager.get_connection().execute_unprepared(index_of_ids(backend)).await?;
         manager.get_connection().execute_unprepared(drop_reference(backend)).await?;
         drop_index(manager, ID).await?;
         drop_index(manager, USER).await
@@ -86,6 +86,22 @@ fn holders(backend: DbBackend) -> TableCreateStatement {
         table.engine("InnoDB").character_set("utf8mb4").collate("utf8mb4_bin");
     }
     table
+}
+
+/// The index that finds a coupon by its id alone, which few ever ask for. PostgreSQL has one that
+/// costs nothing to add to: [a Bloom filter for every 32 pages][1] of some 3,000 rows, 10 KB of
+/// reading for each 10,000 of them. It is brought up to date by `VACUUM`; what came since is read.
+///
+/// [1]: https://www.postgresql.org/docs/15/brin-builtin-opclasses.html
+const fn index_of_ids(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::MySql => "CREATE UNIQUE INDEX holders_id ON holders (id)",
+        _ => {
+            "CREATE INDEX holders_id ON holders USING brin \
+             (id uuid_bloom_ops(n_distinct_per_range = 4096, false_positive_rate = 0.001)) \
+             WITH (pages_per_range = 32)"
+        }
+    }
 }
 
 fn index(
