@@ -89,8 +89,8 @@ fn holders(backend: DbBackend) -> TableCreateStatement {
 }
 
 /// The index that finds a coupon by its id alone, which few ever ask for. PostgreSQL has one that
-/// costs nothing to add to: [a Bloom filter for every 32 pages][1] of some 3,000 rows, 10 KB of
-/// reading for each 10,000 of them. It is brought up to date by `VACUUM`; what came since is read.
+/// costs nothing to add to: [a Bloom filter for every 32 pages][1] of some 3,000 rows, 3 KB of
+/// reading for each 1,000 of them. It is brought up to date by `VACUUM`; what came since is read.
 ///
 /// [1]: https://www.postgresql.org/docs/15/brin-builtin-opclasses.html
 const fn index_of_ids(backend: DbBackend) -> &'static str {
