@@ -2,11 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::Response;
 use firstcome_core::CouponId;
-use firstcome_ledger::CouponRecord;
+use firstcome_ledger::{By, CouponRecord, Made, Once, OnceKey};
 use firstcome_web::{
-    AdminToken, Body, IfMatch, Listing, Page, PathId, Problem, ProblemView, Refused, etag,
+    AdminToken, Body, IfMatch, KeyedBody, Listing, Page, PathId, Problem, ProblemView, Refused,
+    RequestId, RequestKey, created, etag,
 };
 use uuid::Uuid;
 
@@ -30,13 +32,32 @@ type Coupon = ([(HeaderName, HeaderValue); 1], Json<CouponView>);
 )]
 pub async fn create(
     State(catalog): State<Catalog>,
-    _: AdminToken,
-    Body(body): Body<CouponBody>,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Coupon), CatalogError> {
-    let id = CouponId::from_uuid(Uuid::now_v7());
-    let made = catalog.ledger.create_coupon(id, body.parse()?).await?;
-    let location = [(header::LOCATION, format!("/v1/coupons/{id}"))];
-    Ok((StatusCode::CREATED, location, shown(made)))
+    admin: AdminToken,
+    request_id: RequestId,
+    KeyedBody { body, key }: KeyedBody<CouponBody>,
+) -> Result<Response, CatalogError> {
+    let (id, draft) = (CouponId::from_uuid(Uuid::now_v7()), body.parse()?);
+    let key = key.map(|RequestKey { name, request_hash }| OnceKey {
+        caller: admin.subject.clone(),
+        path: "/v1/coupons",
+        name,
+        request_hash,
+    });
+    let ledger = catalog.ledger.by(By::new(admin.subject, "create", request_id.as_str()));
+    match ledger.create_coupon_once(key, id, draft, made).await? {
+        Once::Made(Made { location, etag, body }) => Ok(created(location, etag, body)),
+        Once::Missing => Err(PathId::<CouponId>::not_found().into()),
+        Once::Mismatch => Err(RequestKey::mismatch().into()),
+        Once::InProgress => Err(RequestKey::in_progress().into()),
+    }
+}
+
+/// What is answered, and kept where there is a key.
+fn made(coupon: CouponRecord) -> Made {
+    let etag = etag(coupon.version).to_str().expect("digits in quotes").to_owned();
+    let location = format!("/v1/coupons/{}", coupon.id);
+    let body = serde_json::to_string(&CouponView::of(coupon)).expect("plain values serialize");
+    Made { location, etag, body }
 }
 
 /// Every coupon, newest first.
@@ -102,7 +123,8 @@ pub async fn read(
 )]
 pub async fn change(
     State(catalog): State<Catalog>,
-    _: AdminToken,
+    admin: AdminToken,
+    request_id: RequestId,
     PathId(id): PathId<CouponId>,
     if_match: Result<IfMatch, Problem>,
     Body(body): Body<CouponPatch>,
@@ -112,7 +134,8 @@ pub async fn change(
         if_match?.check(found.version)?;
         Ok::<_, Problem>(change.apply(&found.draft))
     };
-    let changed = catalog.ledger.change_coupon(id, change).await?;
+    let ledger = catalog.ledger.by(By::new(admin.subject, "change", request_id.as_str()));
+    let changed = ledger.change_coupon(id, change).await?;
     Ok(shown(changed.ok_or_else(PathId::<CouponId>::not_found)??))
 }
 

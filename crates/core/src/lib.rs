@@ -11,7 +11,7 @@
 //! - a [`Code`] belongs to exactly one (event number, sequence).
 //!
 //! Modules in reading order: [`limits`], [`invalid`], [`time`], [`id`], [`text`], [`number`],
-//! [`coupon`], [`event`], [`claim`], [`code`], [`redemption`].
+//! [`coupon`], [`event`], [`claim`], [`code`], [`pseudonym`], [`redemption`].
 
 pub mod claim;
 pub mod code;
@@ -21,6 +21,7 @@ pub mod id;
 pub mod invalid;
 pub mod limits;
 pub mod number;
+pub mod pseudonym;
 pub mod redemption;
 pub mod text;
 pub mod time;
@@ -32,6 +33,7 @@ pub use event::{Action, EventRule, EventState, Strategy, Window, WrongState};
 pub use id::{AccountId, CouponId, EventId, EventNo, IssuedCouponId, RedemptionId, UserId};
 pub use invalid::Invalid;
 pub use number::{Amount, Days, MinOrderAmount, Percent, Quantity, Sequence};
+pub use pseudonym::{PseudonymKey, is_pseudonym};
 pub use redemption::{
     Attempt, IssuedRule, IssuedState, NotRedeemed, Order, OrderItem, Redeemed, Redemption, Unmet,
     redeem,

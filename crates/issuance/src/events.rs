@@ -2,12 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use firstcome_core::{Action, EventId, WrongState};
-use firstcome_ledger::EventRecord;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::Response;
+use firstcome_core::{Action, EventId, Timestamp, WrongState};
+use firstcome_ledger::{By, EventRecord, Made, Once, OnceKey};
 use firstcome_web::{
-    AdminToken, Body, Code, EventView, IfMatch, OptionalBody, PathId, Problem, ProblemView,
-    Refused, etag,
+    AdminToken, Body, Code, EventView, IfMatch, KeyedBody, OptionalBody, PathId, Problem,
+    ProblemView, Refused, RequestId, RequestKey, created, etag,
 };
 
 use crate::draft::{EventBody, EventPatch, wrong_state};
@@ -32,14 +33,33 @@ type Event = ([(HeaderName, HeaderValue); 1], Json<EventView>);
 )]
 pub async fn create(
     State(state): State<IssuanceState>,
-    _: AdminToken,
-    Body(body): Body<EventBody>,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Event), IssuanceError> {
-    let made = state.ledger().create_event(body.parse()?).await?;
-    let made =
-        made.ok_or_else(|| Problem::new(Code::CouponNotFound, "There is no such coupon."))?;
-    let location = [(header::LOCATION, format!("/v1/events/{}", made.id))];
-    Ok((StatusCode::CREATED, location, shown(&state, made)))
+    admin: AdminToken,
+    request_id: RequestId,
+    KeyedBody { body, key }: KeyedBody<EventBody>,
+) -> Result<Response, IssuanceError> {
+    let (new, clock) = (body.parse()?, state.clock().clone());
+    let key = key.map(|RequestKey { name, request_hash }| OnceKey {
+        caller: admin.subject.clone(),
+        path: "/v1/events",
+        name,
+        request_hash,
+    });
+    let ledger = state.ledger().by(By::new(admin.subject, "create", request_id.as_str()));
+    let answer = move |event| made(event, clock.now());
+    match ledger.create_event_once(key, new, answer).await? {
+        Once::Made(Made { location, etag, body }) => Ok(created(location, etag, body)),
+        Once::Missing => Err(Problem::new(Code::CouponNotFound, "There is no such coupon.").into()),
+        Once::Mismatch => Err(RequestKey::mismatch().into()),
+        Once::InProgress => Err(RequestKey::in_progress().into()),
+    }
+}
+
+/// What is answered, and kept where there is a key.
+fn made(event: EventRecord, now: Timestamp) -> Made {
+    let etag = etag(event.version).to_str().expect("digits in quotes").to_owned();
+    let location = format!("/v1/events/{}", event.id);
+    let body = serde_json::to_string(&event_view(event, now)).expect("plain values serialize");
+    Made { location, etag, body }
 }
 
 /// Changes an event, also while it is live: what is given is replaced, what is not stays.
@@ -64,7 +84,8 @@ pub async fn create(
 )]
 pub async fn change(
     State(state): State<IssuanceState>,
-    _: AdminToken,
+    admin: AdminToken,
+    request_id: RequestId,
     PathId(id): PathId<EventId>,
     if_match: Result<IfMatch, Problem>,
     Body(body): Body<EventPatch>,
@@ -74,7 +95,7 @@ pub async fn change(
         if_match?.check(event.version)?;
         change.apply(event, clock.now())
     };
-    changed(&state, id, change).await
+    changed(&state, By::new(admin.subject, "change", request_id.as_str()), id, change).await
 }
 
 macro_rules! lifecycle {
@@ -96,11 +117,13 @@ macro_rules! lifecycle {
         )]
         pub async fn $call(
             State(state): State<IssuanceState>,
-            _: AdminToken,
+            admin: AdminToken,
+            request_id: RequestId,
             PathId(id): PathId<EventId>,
             _: OptionalBody,
         ) -> Result<Event, IssuanceError> {
-            act(&state, id, Action::$action).await
+            let by = By::new(admin.subject, stringify!($call), request_id.as_str());
+            act(&state, by, id, Action::$action).await
         }
     )+};
 }
@@ -141,7 +164,12 @@ pub async fn sync(
     Ok(shown(&state, event.ok_or_else(PathId::<EventId>::not_found)?))
 }
 
-async fn act(state: &IssuanceState, id: EventId, action: Action) -> Result<Event, IssuanceError> {
+async fn act(
+    state: &IssuanceState,
+    by: By,
+    id: EventId,
+    action: Action,
+) -> Result<Event, IssuanceError> {
     let clock = state.clock().clone();
     let act = move |mut event: EventRecord| {
         let acted = event.rule.apply(action, clock.now());
@@ -150,15 +178,16 @@ async fn act(state: &IssuanceState, id: EventId, action: Action) -> Result<Event
         })?;
         Ok(event)
     };
-    changed(state, id, act).await
+    changed(state, by, id, act).await
 }
 
 async fn changed(
     state: &IssuanceState,
+    by: By,
     id: EventId,
     change: impl FnOnce(EventRecord) -> Result<EventRecord, Problem> + Send + 'static,
 ) -> Result<Event, IssuanceError> {
-    let changed = state.issuance().change_event(id, change).await?;
+    let changed = state.issuance().change_event(by, id, change).await?;
     Ok(shown(state, changed.ok_or_else(PathId::<EventId>::not_found)??))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_core::{Clock, EventId};
-use firstcome_ledger::{Claim, Decision, EventRecord, Ledger, LedgerError};
+use firstcome_ledger::{By, Claim, Decision, EventRecord, Ledger, LedgerError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -120,13 +120,14 @@ impl IssuanceHandle {
         decided
     }
 
-    /// Changes an event as [`Ledger::change_event`] does, with its latch held open, to the end
-    /// even if the caller goes away.
+    /// Changes an event as [`Ledger::change_event`] does, told of this user, with its latch held
+    /// open, to the end even if the caller goes away.
     ///
     /// # Errors
     /// When the ledger does not answer.
     pub(crate) async fn change_event<F, E>(
         &self,
+        by: By,
         id: EventId,
         change: F,
     ) -> Result<Option<Result<EventRecord, E>>, LedgerError>
@@ -135,7 +136,7 @@ impl IssuanceHandle {
         E: Send + 'static,
     {
         let hold = self.inner.latches.hold(id);
-        let ledger = self.inner.ledger.clone();
+        let ledger = self.inner.ledger.by(by);
         let changed = tokio::spawn(async move {
             let changed = ledger.change_event(id, change).await;
             drop(hold);

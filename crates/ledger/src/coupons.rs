@@ -6,8 +6,10 @@ use sea_orm::{
     ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 
+use crate::changes::Changed;
 use crate::entity::coupon::{ActiveModel, Column, Entity};
-use crate::{CouponRecord, Ledger, LedgerError};
+use crate::write::Transaction;
+use crate::{CouponRecord, Ledger, LedgerError, Made, Once, OnceKey};
 
 impl Ledger {
     /// The coupon with this id.
@@ -48,18 +50,48 @@ impl Ledger {
         let ledger = self.clone();
         self.spawn(async move {
             let write = ledger.write().await?;
-            let now = ledger.inner.clock.now();
-            let made = CouponRecord { id, draft, version: 1, created_at: now, updated_at: now };
-            let row = ActiveModel {
-                id: Set(id.as_uuid()),
-                created_at: Set(now.as_micros()),
-                ..written(&made)
-            };
-            Entity::insert(row).exec_without_returning(write.connection()).await?;
+            let made = ledger.insert_coupon(write.connection(), id, draft).await?;
             write.commit().await?;
             Ok(made)
         })
         .await
+    }
+
+    /// Makes a coupon; for a key once, and keeps the answer.
+    ///
+    /// # Errors
+    /// When the ledger does not answer; nothing was made then, unless the commit itself failed: a
+    /// retry with the key finds out.
+    pub async fn create_coupon_once(
+        &self,
+        key: Option<OnceKey>,
+        id: CouponId,
+        draft: CouponDraft,
+        answer: impl FnOnce(CouponRecord) -> Made + Send + 'static,
+    ) -> Result<Once, LedgerError> {
+        self.once(key, move |ledger, db| {
+            let made = ledger.insert_coupon(db, id, draft);
+            Box::pin(async move { Ok(Some(answer(made.await?))) })
+        })
+        .await
+    }
+
+    async fn insert_coupon(
+        &self,
+        db: &Transaction,
+        id: CouponId,
+        draft: CouponDraft,
+    ) -> Result<CouponRecord, LedgerError> {
+        let now = self.inner.clock.now();
+        let made = CouponRecord { id, draft, version: 1, created_at: now, updated_at: now };
+        let row = ActiveModel {
+            id: Set(id.as_uuid()),
+            created_at: Set(now.as_micros()),
+            ..written(&made)
+        };
+        Entity::insert(row).exec_without_returning(db).await?;
+        self.tell(db, Changed::coupon(None, &made)).await?;
+        Ok(made)
     }
 
     /// Changes a coupon: `change` sees it as it is and answers what it shall be, or refuses.
@@ -91,12 +123,13 @@ impl Ledger {
             };
             let updated_at = ledger.inner.clock.now();
             let version = before.version + 1;
-            let after = CouponRecord { draft, version, updated_at, ..before };
+            let after = CouponRecord { draft, version, updated_at, ..before.clone() };
             Entity::update_many()
                 .set(written(&after))
                 .filter(Column::Id.eq(id.as_uuid()))
                 .exec(write.connection())
                 .await?;
+            ledger.tell(write.connection(), Changed::coupon(Some(&before), &after)).await?;
             // What decides claims keeps each coupon's validity beside its events.
             write.commit_all_events().await?;
             Ok(Some(Ok(after)))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firstcome_core::{Clock, CodeKey};
+use firstcome_core::Clock;
 use sea_orm::{
     DatabaseConnection, SqliteTransactionMode, SqlxSqliteConnector, TransactionOptions,
     TransactionTrait,
@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::claim::sqlite::{ClaimWriter, IssuedLive, blocking, checkpoint};
 use crate::in_time::InTime;
 use crate::open::bring_up;
+use crate::secrets::Keys;
 use crate::write::Write;
 use crate::{LedgerError, Purpose, secrets};
 
@@ -43,13 +44,13 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Opens the file, making and migrating it where the purpose allows; also the key of its codes.
+    /// Opens the file, making and migrating it where the purpose allows; also its keys.
     pub(crate) async fn open(
         path: &Path,
         purpose: Purpose,
         readers_max: u32,
         clock: Arc<dyn Clock>,
-    ) -> Result<(Arc<Self>, CodeKey), LedgerError> {
+    ) -> Result<(Arc<Self>, Keys), LedgerError> {
         let lock = match purpose {
             Purpose::Serve => Some(lock(path)?),
             Purpose::Visit => None,
@@ -65,12 +66,12 @@ impl Embedded {
         readers_max: u32,
         clock: Arc<dyn Clock>,
         lock: Option<File>,
-    ) -> Result<(Arc<Self>, CodeKey), LedgerError> {
+    ) -> Result<(Arc<Self>, Keys), LedgerError> {
         let writer = writer(path, purpose);
         bring_up(&writer, purpose).await?;
-        let code_key = CodeKey::new(secrets::code_key(&writer).await?);
-        let (file, key) = (path.to_owned(), code_key.clone());
-        let claims = blocking(move || ClaimWriter::open(&file, key, clock)).await?;
+        let keys = secrets::keys(&writer).await?;
+        let (file, of_claims) = (path.to_owned(), keys.clone());
+        let claims = blocking(move || ClaimWriter::open(&file, of_claims, clock)).await?;
         let embedded = Arc::new(Self {
             path: path.to_owned(),
             reader: InTime::unbounded(reader(path, readers_max)),
@@ -84,7 +85,7 @@ impl Embedded {
             let settler = embedded.start_settler().await?;
             *embedded.settler.lock().unwrap_or_else(PoisonError::into_inner) = Some(settler);
         }
-        Ok((embedded, code_key))
+        Ok((embedded, keys))
     }
 
     /// A connection of its own to look at what is there.

@@ -11,10 +11,12 @@ use sea_orm::{
 
 use uuid::Uuid;
 
+use crate::changes::Changed;
 use crate::claim::sqlite::IssuedCounts;
 use crate::entity::event::{ActiveModel, Column, Entity};
 use crate::records::sound;
-use crate::{Engine, EventRecord, Ledger, LedgerError};
+use crate::write::Transaction;
+use crate::{Engine, EventRecord, Ledger, LedgerError, Made, Once, OnceKey};
 
 /// Ids that are asked for at once.
 const IDS_MAX: usize = 1_000;
@@ -105,16 +107,47 @@ impl Ledger {
         let ledger = self.clone();
         self.spawn(async move {
             let write = ledger.write().await?;
-            let coupon = crate::entity::coupon::Entity::find_by_id(new.coupon_id.as_uuid());
-            if coupon.one(write.connection()).await?.is_none() {
+            let Some(made) = ledger.insert_event(write.connection(), new).await? else {
                 return Ok(None);
-            }
-            let row = row(&new, ledger.inner.clock.now());
-            let made = Entity::insert(row).exec_with_returning(write.connection()).await?;
-            write.commit_event(new.id).await?;
-            Ok(Some(made.try_into()?))
+            };
+            write.commit().await?;
+            Ok(Some(made))
         })
         .await
+    }
+
+    /// Makes an event; for a key once, and keeps the answer.
+    ///
+    /// # Errors
+    /// When the ledger does not answer; nothing was made then, unless the commit itself failed: a
+    /// retry with the key finds out.
+    pub async fn create_event_once(
+        &self,
+        key: Option<OnceKey>,
+        new: NewEvent,
+        answer: impl FnOnce(EventRecord) -> Made + Send + 'static,
+    ) -> Result<Once, LedgerError> {
+        self.once(key, move |ledger, db| {
+            let made = ledger.insert_event(db, new);
+            Box::pin(async move { Ok(made.await?.map(answer)) })
+        })
+        .await
+    }
+
+    async fn insert_event(
+        &self,
+        db: &Transaction,
+        new: NewEvent,
+    ) -> Result<Option<EventRecord>, LedgerError> {
+        let coupon = crate::entity::coupon::Entity::find_by_id(new.coupon_id.as_uuid());
+        if coupon.one(db).await?.is_none() {
+            return Ok(None);
+        }
+        let now = self.inner.clock.now();
+        let made = Entity::insert(row(&new, now)).exec_with_returning(db).await?;
+        let made = EventRecord::try_from(made)?;
+        self.tell(db, Changed::event(None, &made, now)).await?;
+        Ok(Some(made))
     }
 
     /// Changes an event: `change` sees it as it is, with everything issued so far, and answers
@@ -142,7 +175,7 @@ impl Ledger {
             let Some(row) = found.one(write.connection()).await? else { return Ok(None) };
             let before = live(row.try_into()?, &counts)?;
             let (version, issued) = (before.version, before.rule.issued);
-            let after = match change(before) {
+            let after = match change(before.clone()) {
                 Ok(after) => after,
                 Err(refusal) => return Ok(Some(Err(refusal))),
             };
@@ -155,6 +188,8 @@ impl Ledger {
                 .filter(Column::Id.eq(id.as_uuid()))
                 .exec(write.connection())
                 .await?;
+            let told = Changed::event(Some(&before), &after, updated_at);
+            ledger.tell(write.connection(), told).await?;
             write.commit_event(id).await?;
             Ok(Some(Ok(after)))
         })
@@ -199,6 +234,7 @@ fn row(new: &NewEvent, now: Timestamp) -> ActiveModel {
         strategy: Set(new.strategy.as_str().to_owned()),
         epoch: Set(0),
         version: Set(1),
+        erased: Set(0),
         created_at: Set(now.as_micros()),
         updated_at: Set(now.as_micros()),
     }

@@ -13,6 +13,7 @@ use sea_orm::{
     QueryOrder, QuerySelect, Select,
 };
 
+use crate::changes::Changed;
 use crate::coupons::signed;
 use crate::entity::issued_coupon::{ActiveModel, Column, Entity};
 use crate::holders::{Row, Wanted, wanted, with_event};
@@ -84,7 +85,7 @@ impl Ledger {
         &self,
         code: Code,
     ) -> Result<Option<IssuedCouponRecord>, LedgerError> {
-        let Some((event, sequence)) = self.inner.code_key.place(code) else { return Ok(None) };
+        let Some((event, sequence)) = self.inner.keys.codes.place(code) else { return Ok(None) };
         let place = with_event()
             .filter(Column::EventNo.eq(signed(event.get())))
             .filter(Column::Sequence.eq(sequence.get()));
@@ -198,6 +199,7 @@ impl Ledger {
                 ..<ActiveModel as ActiveModelTrait>::default()
             };
             locked.change_unused(db, revoked).await?;
+            ledger.tell(db, Changed::revoked(&locked.record, now, &reason)).await?;
             write.commit().await?;
             Ok(Some(Ok(IssuedCouponRecord { revoked_at: Some(now), ..locked.record })))
         })
@@ -241,7 +243,7 @@ impl Ledger {
     fn record(&self, row: &Row) -> Result<IssuedCouponRecord, LedgerError> {
         let event_id = EventId::from_uuid(row.event_id);
         let coupon_id = CouponId::from_uuid(row.coupon_id);
-        records::issued_coupon(&row.issued, event_id, coupon_id, &self.inner.code_key)
+        records::issued_coupon(&row.issued, event_id, coupon_id, &self.inner.keys.codes)
     }
 }
 

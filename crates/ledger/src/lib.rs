@@ -11,18 +11,23 @@
 //!
 //! Modules in reading order: `records` (what callers see), `open`, `embedded` and `server` (what
 //! keeps the rows), `write`, `claim` (the hot path), one module for each resource, `entity` and
-//! `migration`, `holders` (what is found over all events), `copy` (from one database to another).
+//! `migration`, `holders` (what is found over all events), `changes` (the trail of admins' changes),
+//! `idempotency` (calls that are made once), `erasure` (of a user), `copy` (from one database to
+//! another).
 
 mod accounts;
 mod audit;
+mod changes;
 mod claim;
 mod copy;
 mod coupons;
 mod embedded;
 mod entity;
+mod erasure;
 mod error;
 mod events;
 mod holders;
+mod idempotency;
 mod in_time;
 mod issued;
 mod metrics;
@@ -36,21 +41,25 @@ mod write;
 
 use std::sync::Arc;
 
-use firstcome_core::{Clock, CodeKey};
+use firstcome_core::Clock;
 use sea_orm::DatabaseConnection;
 
 use embedded::Embedded;
+use idempotency::KeysAtWork;
 use in_time::InTime;
+use secrets::Keys;
 use server::Server;
 
 pub use accounts::{
     AccountRecord, EmailTaken, NewAccount, NewSession, PasswordHash, SessionRecord,
 };
 pub use audit::{AuditCheck, AuditRecord};
+pub use changes::{By, ChangeQuery, ChangeRecord, Resource};
 pub use claim::{Claim, Decision};
 pub use copy::{CopiedTable, CopyProgress, CopyReport};
 pub use error::{ClaimError, LedgerError};
 pub use events::{EventQuery, NewEvent};
+pub use idempotency::{Made, Once, OnceKey};
 pub use issued::{IssuedPlace, IssuedQuery};
 pub use metrics::describe_metrics;
 pub use open::{LedgerOptions, Limits, Purpose, ServerClock};
@@ -60,13 +69,16 @@ pub use records::{CouponRecord, EventRecord, IssuedCouponRecord};
 #[derive(Clone)]
 pub struct Ledger {
     inner: Arc<Inner>,
+    /// Whose changes the trail tells.
+    by: Option<Arc<By>>,
 }
 
 struct Inner {
     engine: Engine,
-    code_key: CodeKey,
+    keys: Keys,
     /// The decider's clock, as this process knows it.
     clock: Arc<dyn Clock>,
+    keys_at_work: KeysAtWork,
 }
 
 /// What keeps the rows.

@@ -177,20 +177,21 @@ impl Ledger {
     /// # Errors
     /// Every [`LedgerError`] of opening; nothing was changed then.
     pub async fn open(options: LedgerOptions, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
-        let (engine, code_key, clock) = match &options.place {
+        let (engine, keys, clock) = match &options.place {
             Place::File(path) => {
                 let readers_max = options.limits.readers_max;
-                let (embedded, key) =
+                let (embedded, keys) =
                     Embedded::open(path, options.purpose, readers_max, Arc::clone(&clock)).await?;
-                (Engine::Embedded(embedded), key, clock)
+                (Engine::Embedded(embedded), keys, clock)
             }
             Place::Server(address) => {
-                let (server, key) = Server::open(address, &options, clock).await?;
+                let (server, keys) = Server::open(address, &options, clock).await?;
                 let clock = server.clock();
-                (Engine::Server(Box::new(server)), key, clock)
+                (Engine::Server(Box::new(server)), keys, clock)
             }
         };
-        Ok(Self { inner: Arc::new(Inner { engine, code_key, clock }) })
+        let inner = Inner { engine, keys, clock, keys_at_work: Default::default() };
+        Ok(Self { inner: Arc::new(inner), by: None })
     }
 
     /// The migrations that opening for [`Purpose::Serve`] would apply, in their order; changes

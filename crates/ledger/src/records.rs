@@ -112,6 +112,7 @@ pub(crate) struct EventColumns {
     pub(crate) valid_until: Option<i64>,
     pub(crate) valid_days: Option<i64>,
     pub(crate) version: i64,
+    pub(crate) erased: i64,
 }
 
 /// The number of an event as SQL has it.

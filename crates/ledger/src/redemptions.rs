@@ -9,6 +9,7 @@ use sea_orm::{
     QueryOrder,
 };
 
+use crate::changes::Changed;
 use crate::coupons::signed;
 use crate::entity::redemption::{ActiveModel, Column, Entity, Model};
 use crate::entity::{coupon, issued_coupon};
@@ -96,6 +97,7 @@ impl Ledger {
                 ..<issued_coupon::ActiveModel as ActiveModelTrait>::default()
             };
             locked.change_used(db, unused).await?;
+            ledger.tell(db, Changed::cancelled(&cancelled)).await?;
             write.commit().await?;
             Ok(Some(cancelled))
         })

@@ -1,19 +1,30 @@
 //! Keys that live in the ledger, because every process on it must use the same.
 
+use firstcome_core::{CodeKey, PseudonymKey};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait};
 
 use crate::entity::secret;
 use crate::{Engine, Ledger, LedgerError};
 
-/// The name of the key of codes.
+/// The name of the secret that [`Keys`] are made of.
 pub(crate) const CODE: &str = "code";
 
-/// The key that turns a coupon's place into its code.
-pub(crate) async fn code_key(db: &impl ConnectionTrait) -> Result<[u8; 16], LedgerError> {
+/// The keys of what a ledger's rows are shown as.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    /// Turns a coupon's place into its code.
+    pub(crate) codes: CodeKey,
+    /// Turns an erased user into a pseudonym.
+    pub(crate) pseudonyms: PseudonymKey,
+}
+
+/// The keys of this ledger.
+pub(crate) async fn keys(db: &impl ConnectionTrait) -> Result<Keys, LedgerError> {
     let secret = find_or_make(db, CODE).await?;
-    let (key, _) = secret.split_first_chunk().expect("32 bytes hold 16");
-    Ok(*key)
+    let (codes, rest) = secret.split_first_chunk().expect("32 bytes hold 16");
+    let pseudonyms = rest.first_chunk().expect("and 16 more");
+    Ok(Keys { codes: CodeKey::new(*codes), pseudonyms: PseudonymKey::new(pseudonyms) })
 }
 
 pub(crate) async fn find_or_make(

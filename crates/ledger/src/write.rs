@@ -8,12 +8,15 @@ use crate::claim::sqlite::ClaimWriter;
 use crate::in_time::InTime;
 use crate::{Engine, Ledger, LedgerError};
 
+/// Where the statements of a transaction run.
+pub(crate) type Transaction = InTime<DatabaseTransaction>;
+
 /// A transaction that writes. Dropped without [`Write::commit`], it changes nothing.
 ///
 /// In the embedded ledger it holds the writer's turn. On a server it stands beside others, at the
 /// isolation level READ COMMITTED: what it reads and then depends on it must lock first.
 pub(crate) struct Write {
-    transaction: InTime<DatabaseTransaction>,
+    transaction: Transaction,
     turn: Option<OwnedMutexGuard<ClaimWriter>>,
 }
 
@@ -27,12 +30,12 @@ impl Write {
     }
 
     /// A transaction beside others.
-    pub(crate) const fn beside(transaction: InTime<DatabaseTransaction>) -> Self {
+    pub(crate) const fn beside(transaction: Transaction) -> Self {
         Self { transaction, turn: None }
     }
 
     /// Where to run the statements.
-    pub(crate) const fn connection(&self) -> &InTime<DatabaseTransaction> {
+    pub(crate) const fn connection(&self) -> &Transaction {
         &self.transaction
     }
 

@@ -131,6 +131,14 @@ impl TestDatabase {
         self.sql.execute(sql).await;
     }
 
+    /// What the server says to a statement that it refuses.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn refused(&self, sql: &str) -> String {
+        self.sql.refused(sql).await
+    }
+
     /// The one value of a query, as text.
     ///
     /// # Panics

@@ -43,6 +43,15 @@ impl Sql {
         self.idle.lock().expect("no panic while held").push(connection);
     }
 
+    /// Why a statement fails.
+    pub(crate) async fn refused(&self, sql: &str) -> String {
+        let mut connection = self.connection().await;
+        match connection.execute(sql).await {
+            Ok(()) => panic!("{} on {sql}: not refused", self.engine),
+            Err(error) => error.to_string(),
+        }
+    }
+
     /// The one value of a query, as text.
     pub(crate) async fn text(&self, sql: &str) -> String {
         let mut connection = self.connection().await;

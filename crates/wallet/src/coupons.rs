@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use firstcome_core::{IssuedCouponId, IssuedState, Label, Timestamp};
-use firstcome_ledger::{IssuedCouponRecord, IssuedPlace, IssuedQuery};
+use firstcome_ledger::{By, IssuedCouponRecord, IssuedPlace, IssuedQuery};
 use firstcome_web::{
     AdminToken, Body, Checks, Code, IssuedView, Listing, Page, PathId, Problem, ProblemView,
-    Refused, UserToken,
+    Refused, RequestId, UserToken,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -95,11 +95,13 @@ pub struct Revocation {
 )]
 pub async fn revoke(
     State(wallet): State<Wallet>,
-    _: AdminToken,
+    admin: AdminToken,
+    request_id: RequestId,
     PathId(id): PathId<IssuedCouponId>,
     Body(body): Body<Revocation>,
 ) -> Result<Json<IssuedView>, WalletError> {
-    let outcome = wallet.ledger.revoke(id, body.parse()?).await?;
+    let ledger = wallet.ledger.by(By::new(admin.subject, "revoke", request_id.as_str()));
+    let outcome = ledger.revoke(id, body.parse()?).await?;
     let outcome = outcome.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
     let revoked = outcome.map_err(|redemption| {
         let detail = "It is used for an order; cancel the redemption first.";

@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use firstcome_core::{Attempt, IssuedCouponId, NotRedeemed, Order, Redeemed, RedemptionId};
-use firstcome_ledger::IssuedCouponRecord;
+use firstcome_ledger::{By, IssuedCouponRecord};
 use firstcome_web::{
-    Body, Code, OptionalBody, PathId, Problem, ProblemView, RedeemToken, Refused, StaffToken,
-    UserToken,
+    Body, Code, OptionalBody, PathId, Problem, ProblemView, RedeemToken, Refused, RequestId,
+    Scopes, StaffToken, UserToken,
 };
 use uuid::Uuid;
 
@@ -95,11 +95,18 @@ pub async fn redeem_by_code(
 )]
 pub async fn cancel(
     State(wallet): State<Wallet>,
-    _: StaffToken,
+    staff: StaffToken,
+    request_id: RequestId,
     PathId(id): PathId<RedemptionId>,
     _: OptionalBody,
 ) -> Result<Json<RedemptionView>, WalletError> {
-    let cancelled = wallet.ledger.cancel_redemption(id).await?;
+    // What a checkout service cancels is its business as usual.
+    let ledger = if staff.scope.has_any(Scopes::ADMIN) {
+        wallet.ledger.by(By::new(staff.subject, "cancel", request_id.as_str()))
+    } else {
+        wallet.ledger.clone()
+    };
+    let cancelled = ledger.cancel_redemption(id).await?;
     let cancelled = cancelled.ok_or_else(PathId::<RedemptionId>::not_found)?;
     Ok(Json(RedemptionView::of(cancelled)))
 }

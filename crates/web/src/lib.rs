@@ -7,12 +7,14 @@
 //!   without an unknown or a repeated member;
 //! - who asks is known from the token alone; no header names a user.
 //!
-//! Modules in reading order: [`problem`], [`json`], [`path`], [`listing`], [`mod@etag`], [`auth`],
+//! Modules in reading order: [`problem`], [`json`], [`path`], [`listing`], [`mod@etag`],
+//! [`idempotency`], [`auth`],
 //! [`clock`], [`middleware`], [`thread`], [`mod@serve`], [`views`], [`openapi`].
 
 pub mod auth;
 pub mod clock;
 pub mod etag;
+pub mod idempotency;
 pub mod json;
 pub mod listing;
 pub mod middleware;
@@ -29,6 +31,7 @@ pub use auth::{
 };
 pub use clock::SystemClock;
 pub use etag::{IfMatch, etag};
+pub use idempotency::{KeyedBody, RequestKey, created};
 pub use json::{Body, Checks, ClaimBody, FieldError, Integer, OptionalBody, RawBody, present};
 pub use listing::{CursorKey, Listing, Page};
 pub use middleware::{EdgeOptions, Front, Fronted, RequestId, edge};

@@ -2,7 +2,7 @@
 //! is left to luck.
 
 use firstcome_core::{Action, CouponId, Name, Quantity, Strategy as Decider, UserId};
-use firstcome_ledger::{LedgerOptions, NewEvent, Purpose};
+use firstcome_ledger::{By, LedgerOptions, NewEvent, Purpose};
 use firstcome_testkit::{ManualClock, draft};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -72,7 +72,8 @@ impl Test {
 
     async fn change(&self, change: Change) {
         let now = self.clock.now();
-        let changed = self.handle.change_event(self.event, move |mut record| {
+        let by = By::new(UserId::parse("admin").expect("a user id"), "change", "r-1");
+        let changed = self.handle.change_event(by, self.event, move |mut record| {
             match change {
                 Change::Quantity(quantity) => {
                     record.rule.quantity = Quantity::parse(quantity).expect("a quantity");

@@ -3,7 +3,7 @@
 mod server;
 mod sqlite;
 
-use firstcome_core::{EventId, EventNo, IssuedCouponId, UserId};
+use firstcome_core::{EventId, EventNo, IssuedCouponId, UserId, is_pseudonym};
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
@@ -92,6 +92,10 @@ struct Counts {
     sequences_in_place: u64,
     /// Rows whose id is the one that their event and user derive.
     ids_right: u64,
+    /// Rows under a pseudonym, whose ids are still of who it was.
+    pseudonyms: u64,
+    /// How many of these the event knows of.
+    erased: u64,
     /// Winners that are found by who they are, where a table of its own lists them.
     found_by_holder: Option<u64>,
     /// Rows that are used without exactly one redemption, or redeemed without being used.
@@ -112,9 +116,12 @@ impl Counts {
         let sequence = u64::try_from(winner.sequence).unwrap_or(0);
         self.max_sequence = self.max_sequence.max(sequence);
         self.sequences_in_place += u64::from(sequence == self.rows);
-        let derived = UserId::parse(&winner.user_id)
-            .is_ok_and(|user| IssuedCouponId::derive(event_id, &user).as_uuid() == winner.id);
+        let user = UserId::parse(&winner.user_id);
+        let derived = user
+            .as_ref()
+            .is_ok_and(|user| IssuedCouponId::derive(event_id, user).as_uuid() == winner.id);
         self.ids_right += u64::from(derived);
+        self.pseudonyms += u64::from(!derived && user.as_ref().is_ok_and(is_pseudonym));
     }
 
     fn judged(&self, event_id: EventId, settled: bool) -> AuditRecord {
@@ -124,7 +131,7 @@ impl Counts {
             AuditCheck::equal("rows_equal_issued", self.issued, rows),
             AuditCheck::equal("distinct_users_equal_rows", rows, self.distinct_users),
             AuditCheck::equal("sequences_without_holes", rows, self.sequences_in_place),
-            AuditCheck::equal("ids_match", rows, self.ids_right),
+            AuditCheck::equal("ids_match", rows, self.ids_right + self.pseudonyms.min(self.erased)),
             AuditCheck::equal("used_coupons_have_one_redemption", 0, self.uses_wrong),
         ];
         if let Some(found) = self.found_by_holder {

@@ -37,6 +37,7 @@ async fn count_within(
     let mut counts = Counts {
         quantity: sound(u64::try_from(row.quantity), "events.quantity")?,
         issued: sound(u64::try_from(row.issued), "events.issued")?,
+        erased: sound(u64::try_from(row.erased), "events.erased")?,
         distinct_users: number(db, &distinct_users(event)).await?,
         uses_wrong: number(db, &uses_wrong(event)).await?,
         found_by_holder: Some(number(db, &found_by_holder(event)).await?),

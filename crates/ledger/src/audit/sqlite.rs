@@ -13,6 +13,7 @@ use crate::records::{self, signed_no, sound};
 
 const QUANTITY: &str = "SELECT quantity FROM events WHERE no = ?1";
 const ISSUED: &str = "SELECT issued FROM events WHERE no = ?1";
+const ERASED: &str = "SELECT erased FROM events WHERE no = ?1";
 const DISTINCT_USERS: &str =
     "SELECT count(DISTINCT user_id) FROM issued_coupons WHERE event_no = ?1";
 const IS_SETTLED: &str = "SELECT 1 FROM issued_coupons WHERE event_no = ?1 AND sequence = ?2";
@@ -37,6 +38,7 @@ pub(super) fn count(
     let settled_users = number(db, DISTINCT_USERS, event)?;
     let mut counts = Counts {
         quantity: number(db, QUANTITY, event)?,
+        erased: number(db, ERASED, event)?,
         pending: pending.len() as u64,
         distinct_users: settled_users + new_users(db, event, &pending)?,
         uses_wrong: number(db, USES_WRONG, event)?,

@@ -21,6 +21,8 @@ pub(crate) struct LiveEvent {
     pub(super) validity: Validity,
     /// Grows with every change of the event that is no claim.
     pub(super) version: u64,
+    /// Whether some of its winners stand there under a pseudonym.
+    pub(super) has_erased: bool,
 }
 
 impl TryFrom<EventColumns> for LiveEvent {
@@ -42,6 +44,7 @@ impl TryFrom<EventColumns> for LiveEvent {
             },
             validity: records::validity(row.valid_from, row.valid_until, row.valid_days)?,
             version: sound(u64::try_from(row.version), "events.version")?,
+            has_erased: row.erased > 0,
         })
     }
 }

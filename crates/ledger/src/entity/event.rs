@@ -23,6 +23,8 @@ pub struct Model {
     pub strategy: String,
     pub epoch: i64,
     pub version: i64,
+    /// How many of its winners stand there under a pseudonym.
+    pub erased: i64,
     pub created_at: i64,
     pub updated_at: i64,
 }

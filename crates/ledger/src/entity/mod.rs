@@ -3,8 +3,10 @@
 #![expect(unreachable_pub, reason = "sea-orm derives public items; this module is the crate's own")]
 
 pub(crate) mod account;
+pub(crate) mod change;
 pub(crate) mod coupon;
 pub(crate) mod event;
+pub(crate) mod idempotency_key;
 pub(crate) mod issued_coupon;
 pub(crate) mod redemption;
 pub(crate) mod secret;

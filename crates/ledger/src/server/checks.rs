@@ -34,8 +34,10 @@ const CHANGED: [(&str, &str); 8] = [
     ("secrets", "secret"),
 ];
 
-/// What a serving process removes: sessions that have ended.
-const DELETED: &str = "DELETE FROM sessions WHERE 1 = 0";
+/// Tables that a serving process only adds to.
+const ADDED_TO: [&str; 2] = ["changes", "idempotency_keys"];
+/// Tables from which it removes rows: those of erased users, and what has had its time.
+const DELETED: [&str; 3] = ["accounts", "sessions", "idempotency_keys"];
 /// Whether a new event can be numbered on PostgreSQL.
 const MAY_NUMBER: &str = "SELECT has_sequence_privilege(\
                           pg_get_serial_sequence('events', 'no'), 'USAGE') AS may";
@@ -70,11 +72,14 @@ impl Address {
     /// Refuses a user that could not do a server's work: changes nothing in each table.
     pub(crate) async fn check_rights(&self, limits: &Limits) -> Result<(), LedgerError> {
         let db = self.pool(Session::Write, 1, limits, &crate::in_time::Trouble::default());
-        let mut statements = vec![DELETED.to_owned()];
-        for (table, column) in CHANGED {
-            statements.push(format!("INSERT INTO {table} SELECT * FROM {table} WHERE 1 = 0"));
-            statements.push(format!("UPDATE {table} SET {column} = {column} WHERE 1 = 0"));
-        }
+        let changed = CHANGED.map(|(table, _)| table);
+        let insert = changed.into_iter().chain(ADDED_TO);
+        let insert =
+            insert.map(|table| format!("INSERT INTO {table} SELECT * FROM {table} WHERE 1 = 0"));
+        let update = CHANGED
+            .map(|(table, column)| format!("UPDATE {table} SET {column} = {column} WHERE 1 = 0"));
+        let delete = DELETED.map(|table| format!("DELETE FROM {table} WHERE 1 = 0"));
+        let statements: Vec<_> = insert.chain(update).chain(delete).collect();
         for statement in statements {
             let done = db.execute_unprepared(&statement).await;
             done.map_err(|error| self.unusable(LedgerError::Database(error)))?;

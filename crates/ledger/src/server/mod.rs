@@ -18,7 +18,7 @@ mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-use firstcome_core::{Clock, CodeKey};
+use firstcome_core::Clock;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 use sea_orm_migration::{MigratorTrait, SchemaManager};
 use tokio::task::JoinHandle;
@@ -34,6 +34,7 @@ use crate::claim::server::Claims;
 use crate::in_time::{InTime, Limit, Trouble};
 use crate::migration::Migrator;
 use crate::open::{bring_up, missing_migrations};
+use crate::secrets::Keys;
 use crate::write::Write;
 use crate::{LedgerError, LedgerOptions, Limits, Purpose, ServerClock, secrets};
 use checks::FIRST_CONNECT;
@@ -59,13 +60,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Connects, checks the database, and migrates it where the purpose allows; also the key of
-    /// the ledger's codes.
+    /// Connects, checks the database, and migrates it where the purpose allows; also the ledger's
+    /// keys.
     pub(crate) async fn open(
         address: &Address,
         options: &LedgerOptions,
         process: Arc<dyn Clock>,
-    ) -> Result<(Self, CodeKey), LedgerError> {
+    ) -> Result<(Self, Keys), LedgerError> {
         let limits = options.limits;
         // A start may wait for connections longer than a call: many processes start together.
         let patient =
@@ -85,16 +86,15 @@ impl Server {
         let clock = Arc::new(DatabaseClock::new(process, given));
         let unusable = |error| address.unusable(error);
         patiently(|| look_at_clock(&reader, &clock)).await.map_err(unusable)?;
-        let code_key = patiently(|| secrets::code_key(&writer)).await.map_err(unusable)?;
-        let code_key = CodeKey::new(code_key);
-        let claims = Claims::new(address, limits, code_key.clone(), Arc::clone(&clock));
+        let keys = patiently(|| secrets::keys(&writer)).await.map_err(unusable)?;
+        let claims = Claims::new(address, limits, keys.clone(), Arc::clone(&clock));
         let keeper = InTime::within(address.pool(Session::Read, 1, &limits, &trouble), limit);
         let mut keepers = vec![tokio::spawn(keep_clock(keeper, Arc::clone(&clock)))];
         if options.purpose == Purpose::Serve {
             keepers.push(tokio::spawn(keep_listing(writer.clone(), claims.decided())));
         }
         let address = address.clone();
-        Ok((Self { address, limits, reader, writer, claims, clock, keepers }, code_key))
+        Ok((Self { address, limits, reader, writer, claims, clock, keepers }, keys))
     }
 
     pub(crate) const fn reader(&self) -> &InTime<DatabaseConnection> {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use firstcome_core::{
-    AccountId, Amount, Attempt, Benefit, Clock, Conditions, CouponDraft, Currency, Email, Label,
-    MinOrderAmount, Name, Order, OrderId, Percent, Redeemed, Redemption, RedemptionId, Timestamp,
-    UserId, Validity, Window,
+    AccountId, Amount, Attempt, Benefit, Clock, Conditions, CouponDraft, CouponId, Currency, Email,
+    Label, MinOrderAmount, Name, Order, OrderId, Percent, Redeemed, Redemption, RedemptionId,
+    Timestamp, UserId, Validity, Window,
 };
 use firstcome_ledger::{
-    AccountRecord, CopyProgress, CopyReport, CouponRecord, Decision, EventQuery, EventRecord,
-    IssuedCouponRecord, Ledger, LedgerError, NewAccount, NewSession, PasswordHash, Purpose,
-    SessionRecord,
+    AccountRecord, By, ChangeQuery, ChangeRecord, CopyProgress, CopyReport, CouponRecord, Decision,
+    EventQuery, EventRecord, IssuedCouponRecord, Ledger, LedgerError, Made, NewAccount, NewSession,
+    Once, OnceKey, PasswordHash, Purpose, SessionRecord,
 };
 use futures_util::TryStreamExt;
 use uuid::Uuid;
@@ -40,6 +40,7 @@ struct Everything {
     coupons: Vec<CouponRecord>,
     events: Vec<EventRecord>,
     issued: Vec<IssuedCouponRecord>,
+    changes: Vec<ChangeRecord>,
     account: Option<(AccountRecord, String)>,
     sessions: Vec<Option<SessionRecord>>,
     secret: [u8; 32],
@@ -158,6 +159,25 @@ async fn fill_events(test: &TestLedger, coupon: &CouponRecord) {
     won(test.claim(&sold_out, &["kim", "lee"]).await);
 }
 
+/// A change that is told, and an answer that is kept.
+async fn fill_trail(test: &TestLedger) {
+    let by = By { actor: user("admin"), action: "create", request_id: "r-1".to_owned() };
+    let key = OnceKey {
+        caller: by.actor.clone(),
+        path: "/v1/coupons",
+        name: "key".to_owned(),
+        request_hash: [7; 32],
+    };
+    let answer = |made: CouponRecord| Made {
+        location: format!("/v1/coupons/{}", made.id),
+        etag: "\"1\"".to_owned(),
+        body: "{\"name\":\"쿠폰 🎁\"}".to_owned(),
+    };
+    let id = CouponId::from_uuid(Uuid::now_v7());
+    let made = test.ledger.by(by).create_coupon_once(Some(key), id, draft(), answer).await;
+    assert!(matches!(made.expect("the ledger answers"), Once::Made(_)));
+}
+
 async fn fill(store: Store) -> Filled {
     let test = TestLedger::new(store).await;
     test.ledger.secret("cursor").await.expect("the ledger answers");
@@ -166,6 +186,7 @@ async fn fill(store: Store) -> Filled {
     for draft in coupon_drafts() {
         coupons.push(test.coupon(draft).await);
     }
+    fill_trail(&test).await;
     fill_events(&test, &coupons[0]).await;
 
     let many = test.event_of(&coupons[3], 10_000).await;
@@ -203,10 +224,12 @@ async fn everything(ledger: &Ledger, account: &AccountRecord) -> Everything {
         sessions.push(ledger.session_by_refresh_hash(&hash).await.expect("the ledger answers"));
     }
     let account = ledger.account_by_email(&account.email).await.expect("the ledger answers");
+    let changes = ChangeQuery { limit: 100, ..ChangeQuery::default() };
     Everything {
         coupons: ledger.coupons(None, 100).await.expect("the ledger answers"),
         events,
         issued,
+        changes: ledger.changes(&changes).await.expect("the ledger answers"),
         account: account.map(|(account, hash)| (account, hash.expose().to_owned())),
         sessions,
         secret: ledger.secret("cursor").await.expect("the ledger answers"),

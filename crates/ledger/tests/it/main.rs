@@ -2,12 +2,15 @@
 
 mod accounts;
 mod audit;
+mod changes;
 mod claims;
 mod clock;
 mod copy;
 mod coupons;
+mod erasure;
 mod events;
 mod faults;
+mod idempotency;
 mod issued;
 mod listing;
 mod opening;

@@ -61,7 +61,9 @@ impl Roles {
     }
 
     async fn grant_delete(&self) {
-        self.database().execute(&format!("GRANT DELETE ON sessions TO {}", self.app)).await;
+        for table in ["accounts", "sessions", "idempotency_keys"] {
+            self.database().execute(&format!("GRANT DELETE ON {table} TO {}", self.app)).await;
+        }
     }
 
     fn database(&self) -> &TestDatabase {
@@ -120,7 +122,7 @@ async fn a_right_that_is_missing_is_named_before_anybody_claims(store: Store) {
     let roles = Roles::new(store).await;
     check_refused(&roles, &["denied", "the user lacks rights", "migrate as the owner"]).await;
     roles.migrate_as_owner().await;
-    check_refused(&roles, &["sessions", "the user lacks rights"]).await;
+    check_refused(&roles, &["accounts", "the user lacks rights"]).await;
     roles.grant_delete().await;
     if store == Store::Postgres {
         let revoke = format!("REVOKE USAGE ON SEQUENCE events_no_seq FROM {}", roles.app);

@@ -28,6 +28,13 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        Self::with_bytes(request).await.map(|(body, _)| Self(body))
+    }
+}
+
+impl<T: DeserializeOwned> Body<T> {
+    /// The body beside the bytes that were sent.
+    pub(crate) async fn with_bytes(request: Request) -> Result<(T, Bytes), Problem> {
         if request.body().is_end_stream() {
             return Err(malformed("The body is missing."));
         }
@@ -36,7 +43,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
         }
         let bytes = read(request, BODY_BYTES_MAX).await?;
         let node = strict::parse(&bytes).map_err(malformed)?;
-        decode::decode(node).map(Self)
+        Ok((decode::decode(node)?, bytes))
     }
 }
 

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firstcome_core::{CodeKey, EventId, EventNo, EventState, IssuedCouponId, Timestamp, UserId};
+use firstcome_core::{EventId, EventNo, EventState, IssuedCouponId, Timestamp, UserId};
 use sqlx::Error;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -32,6 +32,7 @@ use super::batch::{DecidedGroup, Group, Held, LiveEvent, Win, group};
 use super::{Claim, Decision};
 use crate::entity::issued_coupon;
 use crate::metrics::Metrics;
+use crate::secrets::Keys;
 use crate::server::{Address, DatabaseClock, Driver};
 use crate::{ClaimError, LedgerError, Limits, records};
 
@@ -56,6 +57,12 @@ pub(crate) trait ClaimConnection: Sized + Send {
     /// Begins a transaction, locks those of the events that there are, in this order, and reads
     /// what the users hold and the clock.
     async fn look(&mut self, asked: &[Asked<'_>]) -> Result<Seen, LedgerError>;
+
+    /// What these users hold of these events, whose locks are had.
+    async fn held(
+        &mut self,
+        holders: &[(EventNo, UserId)],
+    ) -> Result<Vec<issued_coupon::Model>, LedgerError>;
 
     /// Inserts the winners, moves the counters, and commits.
     async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted>;
@@ -128,17 +135,17 @@ impl Claims {
     pub(crate) fn new(
         address: &Address,
         limits: Limits,
-        key: CodeKey,
+        keys: Keys,
         clock: Arc<DatabaseClock>,
     ) -> Self {
         let claimer = match &address.driver {
             Driver::Postgres(options) => {
                 let options = PostgresClaims::options(options, &limits);
-                ByProtocol::Postgres(Claimer::new(options, limits, key, clock))
+                ByProtocol::Postgres(Claimer::new(options, limits, keys, clock))
             }
             Driver::MySql(options) => {
                 let options = MySqlClaims::options(options);
-                ByProtocol::MySql(Claimer::new(options, limits, key, clock))
+                ByProtocol::MySql(Claimer::new(options, limits, keys, clock))
             }
         };
         Self { claimer, decided: Arc::default() }
@@ -164,7 +171,7 @@ impl Claims {
 pub(crate) struct Claimer<C: ClaimConnection> {
     options: C::Options,
     limits: Limits,
-    key: CodeKey,
+    keys: Keys,
     clock: Arc<DatabaseClock>,
     /// Connections that wait for a batch.
     idle: Mutex<Vec<Connected<C>>>,
@@ -201,11 +208,11 @@ enum Failure {
 }
 
 impl<C: ClaimConnection> Claimer<C> {
-    fn new(options: C::Options, limits: Limits, key: CodeKey, clock: Arc<DatabaseClock>) -> Self {
+    fn new(options: C::Options, limits: Limits, keys: Keys, clock: Arc<DatabaseClock>) -> Self {
         Self {
             options,
             limits,
-            key,
+            keys,
             clock,
             idle: Mutex::default(),
             room: Semaphore::new(limits.claimers_max as usize),
@@ -324,9 +331,24 @@ impl<C: ClaimConnection> Claimer<C> {
         mut asked: Vec<Asked<'_>>,
     ) -> Result<(Vec<LiveEvent>, Held, Timestamp), LedgerError> {
         asked.sort_unstable_by_key(|asked| asked.event_id.as_uuid());
-        let seen = connection.look(&asked).await?;
+        let mut seen = connection.look(&asked).await?;
+        if seen.events.iter().any(|event| event.has_erased) {
+            let pseudonyms = self.pseudonyms(&seen.events, &asked);
+            seen.held.extend(connection.held(&pseudonyms).await?);
+        }
         let held = self.held(&seen.events, seen.held)?;
         Ok((seen.events, held, self.clock.deciding(seen.now_micros)))
+    }
+
+    /// What these users would stand under, had they been erased since they won.
+    fn pseudonyms(&self, events: &[LiveEvent], asked: &[Asked<'_>]) -> Vec<(EventNo, UserId)> {
+        let mut pseudonyms = Vec::new();
+        for event in events.iter().filter(|event| event.has_erased) {
+            let users = asked.iter().filter(|asked| asked.event_id == event.id);
+            let users = users.flat_map(|asked| &asked.users);
+            pseudonyms.extend(users.map(|user| (event.no, self.keys.pseudonyms.of(user))));
+        }
+        pseudonyms
     }
 
     /// The records of what is held of these events.
@@ -339,7 +361,7 @@ impl<C: ClaimConnection> Claimer<C> {
             let no = records::event_no(row.event_no)?;
             let event = events.iter().find(|event| event.no == no);
             let event = event.expect("only what is held of these events is read");
-            let record = records::issued_coupon(&row, event.id, event.coupon_id, &self.key)?;
+            let record = records::issued_coupon(&row, event.id, event.coupon_id, &self.keys.codes)?;
             Ok((record.id, record))
         };
         rows.into_iter().map(record).collect()
@@ -371,7 +393,7 @@ impl<C: ClaimConnection> Claimer<C> {
     fn answers(&self, claims: usize, decided: &Decided) -> Vec<Decision> {
         let mut answers = vec![Decision::EventNotFound; claims];
         for (event, group) in &decided.groups {
-            group.answer(event, &decided.held, &self.key, &mut answers);
+            group.answer(event, &decided.held, &self.keys.codes, &mut answers);
         }
         answers
     }

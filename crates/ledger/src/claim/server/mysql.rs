@@ -1,6 +1,7 @@
 //! The claim transaction's statements for MySQL and MariaDB, prepared at their first use. A list is
 //! one argument, as JSON.
 
+use firstcome_core::{EventNo, UserId};
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{Connection, Error, Executor, MySqlConnection, Row};
 use uuid::Uuid;
@@ -18,7 +19,7 @@ const LOCK: &str = "
            e.paused, e.closed,
            (SELECT c.valid_from FROM coupons AS c WHERE c.id = e.coupon_id),
            (SELECT c.valid_until FROM coupons AS c WHERE c.id = e.coupon_id),
-           (SELECT c.valid_days FROM coupons AS c WHERE c.id = e.coupon_id), e.version
+           (SELECT c.valid_days FROM coupons AS c WHERE c.id = e.coupon_id), e.version, e.erased
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS asked
          STRAIGHT_JOIN events AS e ON e.id = UNHEX(asked.id)
     FOR UPDATE";
@@ -66,6 +67,17 @@ impl MySqlClaims {
 }
 
 impl MySqlClaims {
+    /// The database's clock, and what these users hold of these events.
+    async fn clock_and_held(
+        &mut self,
+        users: &[(i64, &str)],
+    ) -> Result<(i64, Vec<issued_coupon::Model>), LedgerError> {
+        let rows = sqlx::query(HELD).bind(json(users)).fetch_all(&mut self.0).await?;
+        let clock = rows.first().ok_or(Error::RowNotFound)?;
+        let held = rows.iter().filter_map(|row| issued_row(row).transpose());
+        Ok((clock.try_get(0)?, held.collect::<Result<_, _>>()?))
+    }
+
     async fn insert_and_move(&mut self, moves: &[Move<'_>]) -> Result<(), Error> {
         let rows = moves.iter().flat_map(|moved| moved.wins).map(|win| {
             (
@@ -112,11 +124,17 @@ impl ClaimConnection for MySqlClaims {
             .filter_map(|asked| Some((no(asked.event_id)?, &asked.users)))
             .flat_map(|(no, users)| users.iter().map(move |user| (signed_no(no), user.as_str())))
             .collect();
-        let rows = sqlx::query(HELD).bind(json(&users)).fetch_all(&mut self.0).await?;
-        let clock = rows.first().ok_or(Error::RowNotFound)?;
-        let now_micros = clock.try_get(0)?;
-        let held = rows.iter().filter_map(|row| issued_row(row).transpose());
-        Ok(Seen { events, now_micros, held: held.collect::<Result<_, _>>()? })
+        let (now_micros, held) = self.clock_and_held(&users).await?;
+        Ok(Seen { events, now_micros, held })
+    }
+
+    async fn held(
+        &mut self,
+        holders: &[(EventNo, UserId)],
+    ) -> Result<Vec<issued_coupon::Model>, LedgerError> {
+        let users = holders.iter().map(|(no, user)| (signed_no(*no), user.as_str()));
+        let (_, held) = self.clock_and_held(&users.collect::<Vec<_>>()).await?;
+        Ok(held)
     }
 
     async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted> {
@@ -154,6 +172,7 @@ fn live_event(row: &MySqlRow) -> Result<LiveEvent, LedgerError> {
         valid_until: row.try_get(11)?,
         valid_days: row.try_get::<Option<i32>, _>(12)?.map(i64::from),
         version: row.try_get(13)?,
+        erased: row.try_get(14)?,
     }
     .try_into()
 }

@@ -8,7 +8,7 @@
 
 mod literal;
 
-use firstcome_core::{EventId, Timestamp};
+use firstcome_core::{EventId, EventNo, Timestamp, UserId};
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Either, Error, Executor, PgConnection, Row};
@@ -27,7 +27,7 @@ use literal::array;
 const LOCK: &str = "
     PREPARE claim_lock (uuid[]) AS
     SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at, e.opened_early,
-           e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days, e.version
+           e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days, e.version, e.erased
     FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
     WHERE e.id = ANY($1) ORDER BY e.id FOR NO KEY UPDATE OF e";
 
@@ -43,6 +43,11 @@ const HELD: &str = "
               AND user_id BETWEEN asked.user_id AND asked.user_id
         ORDER BY user_id LIMIT 1) AS c";
 
+/// The same of one user; few events have erased winners.
+const HELD_OF_EVENT: &str = "
+    SELECT event_no, sequence, id, user_id, issued_at, valid_from, expires_at, used_at, revoked_at
+    FROM issued_coupons WHERE event_no = $1 AND user_id = $2";
+
 /// The winners of one event follow each other, and were all issued at one moment; they are yet to
 /// be listed by their holders.
 const WRITE: &str = "
@@ -56,16 +61,17 @@ const WRITE: &str = "
     SET issued = $2, closed = $3, unlisted_after = COALESCE(unlisted_after, $2 - cardinality($7))
     WHERE no = $1";
 
-/// An event that is open and as it was known, with its lock, and the moment after that was had.
+/// An event that is open and as it was known, with its lock, and the moment after that was had. One
+/// with winners under pseudonyms takes more looking.
 const OPEN_EVENT: &str = "
     SELECT event.* FROM (
         SELECT locked.*, COALESCE($4, {now}) AS now
         FROM (SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at,
                      e.opened_early, e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days,
-                     e.version
+                     e.version, e.erased
               FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
               WHERE e.id = $1 AND e.version = $2 AND e.issued = $3 AND NOT e.paused
-                    AND NOT e.closed
+                    AND NOT e.closed AND e.erased = 0
               FOR NO KEY UPDATE OF e) AS locked) AS event
     WHERE (event.opened_early OR event.opens_at <= event.now) AND event.now < event.closes_at";
 
@@ -126,7 +132,7 @@ const TAKE: &str = "
            asked.issued_at, asked.valid_from, asked.expires_at, asked.used_at, asked.revoked_at
     FROM event CROSS JOIN counted LEFT JOIN asked ON asked.sequence IS NOT NULL";
 /// Where the columns of what was held begin.
-const HELD_AT: usize = 16;
+const HELD_AT: usize = 17;
 
 const NEVER: [Timestamp; 3] = [Timestamp::from_micros(0); 3];
 
@@ -178,6 +184,20 @@ impl ClaimConnection for PostgresClaims {
             }
         }
         Ok(seen)
+    }
+
+    async fn held(
+        &mut self,
+        holders: &[(EventNo, UserId)],
+    ) -> Result<Vec<issued_coupon::Model>, LedgerError> {
+        let mut held = Vec::new();
+        for (event, user) in holders {
+            let select = sqlx::query(HELD_OF_EVENT).bind(signed_no(*event)).bind(user.as_str());
+            if let Some(row) = select.fetch_optional(&mut self.0).await? {
+                held.push(issued_row(&row, 0)?);
+            }
+        }
+        Ok(held)
     }
 
     async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted> {
@@ -262,6 +282,7 @@ fn live_event(row: &PgRow) -> Result<LiveEvent, LedgerError> {
         valid_until: row.try_get(11)?,
         valid_days: row.try_get::<Option<i32>, _>(12)?.map(i64::from),
         version: row.try_get(13)?,
+        erased: row.try_get(14)?,
     }
     .try_into()
 }
@@ -269,8 +290,8 @@ fn live_event(row: &PgRow) -> Result<LiveEvent, LedgerError> {
 /// Takes in a row: the event in each, and of [`TAKE`] what one of the users held, if anyone did.
 fn add_taken(taken: &mut Option<Taken>, row: &PgRow) -> Result<(), LedgerError> {
     if taken.is_none() {
-        let (event, now_micros) = (live_event(row)?, row.try_get(14)?);
-        *taken = Some(Taken { event, now_micros, wins: row.try_get(15)?, held: Vec::new() });
+        let (event, now_micros) = (live_event(row)?, row.try_get(15)?);
+        *taken = Some(Taken { event, now_micros, wins: row.try_get(16)?, held: Vec::new() });
     }
     if let Some(taken) = taken
         && row.len() > HELD_AT

@@ -1,5 +1,6 @@
 //! Events in memory, and what the tables say of holders.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -66,7 +67,7 @@ impl ClaimWriter {
         let mut select = self.db.prepare_cached(
             "SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at,
                     e.opened_early, e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days,
-                    e.version
+                    e.version, e.erased
              FROM json_each(?1) AS asked
              JOIN events AS e ON e.id = unhex(asked.value)
              JOIN coupons AS c ON c.id = e.coupon_id",
@@ -96,7 +97,7 @@ pub(super) fn close_events(db: &Transaction<'_>, ids: &[EventId]) -> rusqlite::R
 /// The issued coupons in the table that these users hold, in one statement.
 pub(super) fn settled_coupons(
     db: &Connection,
-    holders: &[(&LiveEvent, &UserId)],
+    holders: &[(&LiveEvent, Cow<'_, UserId>)],
     key: &CodeKey,
 ) -> Result<Vec<IssuedCouponRecord>, LedgerError> {
     if holders.is_empty() {
@@ -151,6 +152,7 @@ fn live_event(row: &Row<'_>) -> Result<LiveEvent, LedgerError> {
         valid_until: row.get(11)?,
         valid_days: row.get(12)?,
         version: row.get(13)?,
+        erased: row.get(14)?,
     }
     .try_into()
 }

@@ -18,17 +18,19 @@ mod settle;
 mod settler;
 mod winners;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use firstcome_core::{Clock, CodeKey, EventId, Timestamp};
+use firstcome_core::{Clock, EventId, Timestamp};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::time::Instant;
 
 use super::batch::{DecidedGroup, Group, Held, LiveEvent, group};
 use super::{Claim, Decision};
 use crate::metrics::{Metrics, as_gauge};
+use crate::secrets::Keys;
 use crate::{ClaimError, LedgerError};
 
 pub(crate) use checkpoint::checkpoint;
@@ -40,7 +42,7 @@ pub(crate) use winners::{each_journalled, read_only};
 /// The one writer of claims, and its memory.
 pub(crate) struct ClaimWriter {
     db: Connection,
-    key: CodeKey,
+    keys: Keys,
     clock: Arc<dyn Clock>,
     events: HashMap<EventId, LiveEvent>,
     tail: Tail,
@@ -57,13 +59,13 @@ impl ClaimWriter {
     /// Opens the writer's connection and reads what the journal still holds.
     pub(crate) fn open(
         path: &Path,
-        key: CodeKey,
+        keys: Keys,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, LedgerError> {
         let db = checkpoint::connect(path)?;
         let mut writer = Self {
             db,
-            key,
+            keys,
             clock,
             events: HashMap::new(),
             tail: Tail::new(),
@@ -139,13 +141,16 @@ impl ClaimWriter {
             let settled_rows = event.rule.issued > self.tail.pending(event.no);
             for (user, &id) in group.users.iter().zip(&group.ids) {
                 if let Some(record) = self.tail.get(id) {
-                    held.insert(id, record.issued_coupon(event, user, id, &self.key));
+                    held.insert(id, record.issued_coupon(event, user, id, &self.keys.codes));
                 } else if settled_rows {
-                    to_look_up.push((event, user));
+                    to_look_up.push((event, Cow::Borrowed(user)));
+                    if event.has_erased {
+                        to_look_up.push((event, Cow::Owned(self.keys.pseudonyms.of(user))));
+                    }
                 }
             }
         }
-        let found = live::settled_coupons(&self.db, &to_look_up, &self.key)?;
+        let found = live::settled_coupons(&self.db, &to_look_up, &self.keys.codes)?;
         held.extend(found.into_iter().map(|record| (record.id, record)));
         Ok(held)
     }
@@ -201,7 +206,7 @@ impl ClaimWriter {
             if !group.wins.is_empty() {
                 self.issued_live.set(event.no, event.rule.issued);
             }
-            group.answer(event, held, &self.key, &mut answers);
+            group.answer(event, held, &self.keys.codes, &mut answers);
             self.tail.insert(&group.wins);
         }
         self.metrics.unsettled.set(as_gauge(self.tail.len()));
