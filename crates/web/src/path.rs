@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use firstcome_core::{AccountId, CouponId, EventId, IssuedCouponId, RedemptionId};
+use firstcome_core::{CouponId, EventId, IssuedCouponId, RedemptionId, UserId};
 
 use crate::problem::{Code, Problem};
 
@@ -32,14 +32,21 @@ path_keys! {
     EventId EventNotFound
     IssuedCouponId IssuedCouponNotFound
     RedemptionId RedemptionNotFound
-    AccountId UserNotFound
+}
+
+impl PathKey for UserId {
+    const NOT_FOUND: Code = Code::UserNotFound;
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::parse(text).ok()
+    }
 }
 
 /// The id in a path with one parameter.
 ///
 /// A malformed id answers like an unknown one, so that neither tells which ids exist. That answer
 /// comes when the extractor runs: list the token first, or strangers learn it before 401.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PathId<T>(pub T);
 
 impl<T: PathKey> PathId<T> {

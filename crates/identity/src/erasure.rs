@@ -1,0 +1,60 @@
+//! Erasing a person, by themselves or by an admin.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use firstcome_core::UserId;
+use firstcome_ledger::{By, Ledger};
+use firstcome_web::{AdminToken, PathId, ProblemView, Refused, RequestId, UserToken};
+
+use crate::{Identity, IdentityError};
+
+/// Erases the caller: account, address, password and sessions; a pseudonym takes the place of the
+/// user id in issued coupons.
+///
+/// The access token goes on until it ends, and is no use any more for what was erased.
+#[utoipa::path(
+    delete, path = "/v1/me", operation_id = "erase_me", tag = "identity",
+    security(("bearer" = ["user"])),
+    responses(
+        (status = 204, description = "Nothing is left."),
+        (status = 404, description = "`user_not_found`: nothing was there.", body = ProblemView,
+            content_type = "application/problem+json"),
+        Refused<401>, Refused<403>, Refused<503>,
+    )
+)]
+pub async fn erase_me(
+    State(identity): State<Identity>,
+    token: UserToken,
+) -> Result<StatusCode, IdentityError> {
+    erase(&identity.ledger, token.subject).await
+}
+
+/// Erases a user: account, address, password and sessions; a pseudonym takes the place of the user
+/// id in issued coupons.
+#[utoipa::path(
+    delete, path = "/v1/users/{id}", operation_id = "erase_user", tag = "identity",
+    params(("id" = String, Path, description = "The `sub` of the user's tokens")),
+    security(("bearer" = ["admin"])),
+    responses(
+        (status = 204, description = "Nothing is left."),
+        (status = 404, description = "`user_not_found`: nothing was there.", body = ProblemView,
+            content_type = "application/problem+json"),
+        Refused<401>, Refused<403>, Refused<503>,
+    )
+)]
+pub async fn erase_user(
+    State(identity): State<Identity>,
+    admin: AdminToken,
+    request_id: RequestId,
+    PathId(id): PathId<UserId>,
+) -> Result<StatusCode, IdentityError> {
+    let by = By::new(admin.subject, "erase", request_id.as_str());
+    erase(&identity.ledger.by(by), id).await
+}
+
+async fn erase(ledger: &Ledger, user: UserId) -> Result<StatusCode, IdentityError> {
+    if ledger.erase_user(user).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(PathId::<UserId>::not_found().into())
+}
