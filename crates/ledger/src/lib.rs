@@ -16,6 +16,7 @@
 mod accounts;
 mod audit;
 mod claim;
+mod clients;
 mod copy;
 mod coupons;
 mod embedded;
@@ -32,6 +33,7 @@ mod records;
 mod redemptions;
 mod secrets;
 mod server;
+mod sessions;
 mod write;
 
 use std::sync::Arc;
@@ -43,11 +45,10 @@ use embedded::Embedded;
 use in_time::InTime;
 use server::Server;
 
-pub use accounts::{
-    AccountRecord, EmailTaken, NewAccount, NewSession, PasswordHash, SessionRecord,
-};
+pub use accounts::{AccountRecord, EmailTaken, NewAccount, PasswordHash};
 pub use audit::{AuditCheck, AuditRecord};
 pub use claim::{Claim, Decision};
+pub use clients::{ClientRecord, NewClient};
 pub use copy::{CopiedTable, CopyProgress, CopyReport};
 pub use error::{ClaimError, LedgerError};
 pub use events::{EventQuery, NewEvent};
@@ -55,6 +56,7 @@ pub use issued::{IssuedPlace, IssuedQuery};
 pub use metrics::describe_metrics;
 pub use open::{LedgerOptions, Limits, Purpose, ServerClock};
 pub use records::{CouponRecord, EventRecord, IssuedCouponRecord};
+pub use sessions::{NewSession, Rotation, SessionRecord, ShownToken};
 
 /// A handle of the ledger; cheap to clone.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use firstcome_core::{AccountId, CouponId, EventId, IssuedCouponId, RedemptionId};
+use firstcome_core::{AccountId, ClientId, CouponId, EventId, IssuedCouponId, RedemptionId};
 
 use crate::problem::{Code, Problem};
 
@@ -33,6 +33,7 @@ path_keys! {
     IssuedCouponId IssuedCouponNotFound
     RedemptionId RedemptionNotFound
     AccountId UserNotFound
+    ClientId ClientNotFound
 }
 
 /// The id in a path with one parameter.

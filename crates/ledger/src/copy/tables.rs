@@ -11,7 +11,7 @@ use sea_orm::{
 use super::Tell;
 use super::ends::End;
 use crate::LedgerError;
-use crate::entity::{account, coupon, event, issued_coupon, redemption, secret, session};
+use crate::entity::{account, client, coupon, event, issued_coupon, redemption, secret, session};
 
 /// Rows in a chunk. Also 32,766 values are what SQLite takes in a statement.
 const CHUNK_ROWS: u64 = 1_000;
@@ -20,7 +20,7 @@ const CHUNK_COUPONS: u64 = 100;
 
 /// Every table, each after those that it refers to. The secrets come first: a process that starts
 /// to serve from the target waits for them instead of making its own.
-pub(super) const TABLES: [&dyn Table; 7] = [
+pub(super) const TABLES: [&dyn Table; 8] = [
     &Rows::<secret::Entity>::by(CHUNK_ROWS),
     &Rows::<account::Entity>::by(CHUNK_ROWS),
     &Rows::<session::Entity>::by(CHUNK_ROWS),
@@ -28,6 +28,7 @@ pub(super) const TABLES: [&dyn Table; 7] = [
     &Rows::<event::Entity>::by(CHUNK_ROWS),
     &Rows::<issued_coupon::Entity>::by(CHUNK_ROWS),
     &Rows::<redemption::Entity>::by(CHUNK_ROWS),
+    &Rows::<client::Entity>::by(CHUNK_ROWS),
 ];
 
 /// A table.

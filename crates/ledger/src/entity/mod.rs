@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "sea-orm derives public items; this module is the crate's own")]
 
 pub(crate) mod account;
+pub(crate) mod client;
 pub(crate) mod coupon;
 pub(crate) mod event;
 pub(crate) mod issued_coupon;

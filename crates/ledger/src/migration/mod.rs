@@ -2,6 +2,7 @@
 
 mod m0001_first_tables;
 mod m0002_holders;
+mod m0003_clients;
 
 use sea_orm_migration::prelude::*;
 
@@ -13,6 +14,10 @@ pub(crate) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first_tables::Migration), Box::new(m0002_holders::Migration)]
+        vec![
+            Box::new(m0001_first_tables::Migration),
+            Box::new(m0002_holders::Migration),
+            Box::new(m0003_clients::Migration),
+        ]
     }
 }

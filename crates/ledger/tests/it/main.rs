@@ -3,6 +3,7 @@
 mod accounts;
 mod audit;
 mod claims;
+mod clients;
 mod clock;
 mod copy;
 mod coupons;
@@ -13,5 +14,6 @@ mod listing;
 mod opening;
 mod redemptions;
 mod roles;
+mod sessions;
 mod support;
 mod together;
