@@ -60,6 +60,8 @@ uuid_ids! {
     RedemptionId
     /// An account that signed up here; its text is the `sub` of the account's tokens.
     AccountId
+    /// A client that an admin made, as a checkout service; its text is the `sub` of its tokens.
+    ClientId
 }
 
 impl IssuedCouponId {
@@ -118,6 +120,12 @@ impl UserId {
 impl From<AccountId> for UserId {
     fn from(account: AccountId) -> Self {
         Self(Arc::from(account.to_string()))
+    }
+}
+
+impl From<ClientId> for UserId {
+    fn from(client: ClientId) -> Self {
+        Self(Arc::from(client.to_string()))
     }
 }
 

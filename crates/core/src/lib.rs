@@ -30,7 +30,9 @@ pub use claim::{Decided, Verdict, decide};
 pub use code::{Code, CodeKey};
 pub use coupon::{Benefit, Conditions, CouponDraft, Validity};
 pub use event::{Action, EventRule, EventState, Strategy, Window, WrongState};
-pub use id::{AccountId, CouponId, EventId, EventNo, IssuedCouponId, RedemptionId, UserId};
+pub use id::{
+    AccountId, ClientId, CouponId, EventId, EventNo, IssuedCouponId, RedemptionId, UserId,
+};
 pub use invalid::Invalid;
 pub use number::{Amount, Days, MinOrderAmount, Percent, Quantity, Sequence};
 pub use pseudonym::{PseudonymKey, is_pseudonym};

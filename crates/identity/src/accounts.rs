@@ -126,9 +126,13 @@ impl Identity {
 
     /// The account that a token was issued for, where it was issued for one.
     async fn account_of(&self, subject: &UserId) -> Result<Option<AccountRecord>, IdentityError> {
-        // A user id in upper case is another user, although it reads as the same UUID.
-        let id = AccountId::parse(subject.as_str()).filter(|id| UserId::from(*id) == *subject);
-        let Some(id) = id else { return Ok(None) };
+        let Some(id) = account_id(subject) else { return Ok(None) };
         Ok(self.ledger.account(id).await?)
     }
+}
+
+/// The id of the account that a token may have been issued for.
+pub(crate) fn account_id(subject: &UserId) -> Option<AccountId> {
+    // A user id in upper case is another user, although it reads as the same UUID.
+    AccountId::parse(subject.as_str()).filter(|id| UserId::from(*id) == *subject)
 }

@@ -14,7 +14,7 @@ const HASHES_PARALLEL_MAX: usize = 64;
 const HASHES_WAITING_MAX: usize = 10_000;
 /// Longest life of an access token, which nothing takes back: a day.
 const ACCESS_SECONDS_MAX: u32 = 86_400;
-/// Longest life of a refresh token: a year.
+/// Longest life of a session: a year.
 const REFRESH_SECONDS_MAX: u32 = 366 * 86_400;
 
 /// How passwords are hashed and tokens signed. Every key may be left out.
@@ -27,7 +27,7 @@ pub struct IdentityConfig {
     pub audience: String,
     /// How long an access token is good, in seconds.
     pub access_token_lifetime_seconds: u32,
-    /// How long a refresh token is good, in seconds.
+    /// How long a session can be refreshed, from its log-in on, in seconds.
     pub refresh_token_lifetime_seconds: u32,
     /// Passwords hashed at once, at 19 MiB of memory each; 0: as many as there are cores.
     pub hashes_parallel_max: usize,

@@ -1,20 +1,26 @@
-//! Identity: who a shopper or an admin is. Accounts are made here, passwords checked, and access
-//! tokens signed.
+//! Identity: who a shopper, an admin or a client is. Accounts are made here, passwords checked, and
+//! access tokens signed.
 //!
 //! Invariants:
-//! - a password is kept as its argon2id hash only, a refresh token as its SHA-256 only;
+//! - a password is kept as its argon2id hash only, a refresh token and the secret of a client as
+//!   their SHA-256 only;
+//! - a refresh token buys once; one that comes again ends its session;
 //! - a log-in does the same work whether or not the e-mail address has an account;
 //! - hashing is bounded: so many at once, so many waiting, the rest refused;
 //! - nobody becomes an admin without having shown the account's own password;
 //! - no secret is in a `Debug`, a log line or an error.
 //!
 //! Modules in reading order: [`config`], [`keys`] (the signing key's file), [`mint`] (access
-//! tokens), [`passwords`], [`accounts`] (sign-up, `/v1/me`), [`sessions`] (log-in), [`oauth`] (the
-//! token endpoint, the published keys), [`admins`], `error`, `metrics`.
+//! tokens), [`passwords`], [`accounts`] (sign-up, `/v1/me`), [`sessions`] (log-in, log-out),
+//! [`erasure`], [`clients`],
+//! [`oauth`] (the token endpoint, the published keys), [`admins`], [`changes`] (the trail of theirs), `error`, `metrics`.
 
 pub mod accounts;
 pub mod admins;
+pub mod changes;
+pub mod clients;
 pub mod config;
+pub mod erasure;
 mod error;
 pub mod keys;
 mod metrics;
@@ -27,7 +33,8 @@ use std::sync::Arc;
 
 use firstcome_core::Clock;
 use firstcome_ledger::Ledger;
-use firstcome_web::{HasVerifier, TokenKey, Verifier};
+use firstcome_web::{CursorKey, HasVerifier, TokenKey, Verifier};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -40,6 +47,9 @@ pub use mint::{Grant, Mint};
 
 use passwords::Passwords;
 
+/// Refreshes that write at once: in the embedded ledger, a batch of claims waits behind no more.
+const REFRESHES_AT_ONCE: usize = 4;
+
 /// The service; cheap to clone.
 #[derive(Clone)]
 pub struct Identity {
@@ -48,6 +58,8 @@ pub struct Identity {
     verifier: Arc<Verifier>,
     mint: Arc<Mint>,
     passwords: Arc<Passwords>,
+    refreshes: Turns,
+    cursors: CursorKey,
     access_token_lifetime_seconds: u32,
     refresh_token_lifetime_seconds: u32,
 }
@@ -67,9 +79,33 @@ impl Identity {
             clock,
             mint: Arc::new(Mint::new(key, config)),
             passwords: Arc::new(Passwords::new(config)),
+            refreshes: Turns::new(REFRESHES_AT_ONCE),
+            cursors: CursorKey::new(&rand::random()),
             access_token_lifetime_seconds: config.access_token_lifetime_seconds,
             refresh_token_lifetime_seconds: config.refresh_token_lifetime_seconds,
         }
+    }
+
+    /// With cursors that are good at other processes too; otherwise they are this one's own.
+    #[must_use]
+    pub fn with_cursors(self, cursors: CursorKey) -> Self {
+        Self { cursors, ..self }
+    }
+}
+
+/// Turns for work of which so much at once is enough.
+#[derive(Clone)]
+struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    fn new(at_once: usize) -> Self {
+        Self(Arc::new(Semaphore::new(at_once)))
+    }
+
+    /// Waits for a turn, which lasts until it is dropped.
+    async fn acquire(&self) -> OwnedSemaphorePermit {
+        let turn = Arc::clone(&self.0).acquire_owned().await;
+        turn.expect("the semaphore of turns is never closed")
     }
 }
 
@@ -83,8 +119,13 @@ impl HasVerifier for Identity {
 pub fn calls() -> OpenApiRouter<Identity> {
     OpenApiRouter::new()
         .routes(routes!(accounts::sign_up))
-        .routes(routes!(accounts::me))
+        .routes(routes!(accounts::me, erasure::erase_me))
+        .routes(routes!(erasure::erase_user))
         .routes(routes!(sessions::log_in))
+        .routes(routes!(sessions::log_out))
+        .routes(routes!(clients::create, clients::list))
+        .routes(routes!(clients::delete))
+        .routes(routes!(changes::list))
         .routes(routes!(oauth::token))
         .routes(routes!(oauth::jwks))
 }

@@ -1,6 +1,6 @@
-//! Access tokens: made for a session, and for load tests from the command line.
+//! Access tokens: made for a session, for a client, and for load tests from the command line.
 
-use firstcome_core::{Invalid, Timestamp, UserId};
+use firstcome_core::{ClientId, Invalid, Timestamp, UserId};
 use firstcome_web::{AccessClaims, Scopes, TokenKey};
 use uuid::Uuid;
 
@@ -46,8 +46,32 @@ impl Mint {
         now: Timestamp,
         lifetime_seconds: u32,
     ) -> String {
+        self.key.sign(&self.claims(grant, id, now, lifetime_seconds))
+    }
+
+    /// A new access token of a client, for its own sake.
+    pub(crate) fn client_token(
+        &self,
+        client: ClientId,
+        scope: Scopes,
+        now: Timestamp,
+        lifetime_seconds: u32,
+    ) -> String {
+        let (subject, id) = (UserId::from(client), Uuid::now_v7().to_string());
+        let grant = Grant { subject, scope, session: None };
+        let claims = self.claims(grant, &id, now, lifetime_seconds);
+        self.key.sign(&AccessClaims { client_id: Some(client), ..claims })
+    }
+
+    fn claims(
+        &self,
+        grant: Grant,
+        id: &str,
+        now: Timestamp,
+        lifetime_seconds: u32,
+    ) -> AccessClaims {
         let iat = now.as_micros() / 1_000_000;
-        self.key.sign(&AccessClaims {
+        AccessClaims {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),
             sub: grant.subject,
@@ -56,7 +80,8 @@ impl Mint {
             jti: id.to_owned(),
             scope: grant.scope,
             sid: grant.session.map(|id| id.to_string()),
-        })
+            client_id: None,
+        }
     }
 
     /// Tokens for a load test: one for `name`, or with a count one for each of `name-1` to

@@ -1,15 +1,20 @@
 //! The token endpoint (RFC 6749, section 3.2) and the published keys (RFC 7517).
 //!
-//! There are no clients yet: the one grant is `refresh_token`, for the sessions of
-//! [`crate::sessions`]. A refresh token stays the same until its session ends.
+//! Two grants: `refresh_token` continues a session of [`crate::sessions`], which is no client's;
+//! `client_credentials` is for the clients of [`crate::clients`]. In reading order: this file,
+//! `form` (what was sent), `proof` (which client sent it).
+
+mod form;
+mod proof;
 
 use std::borrow::Cow;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE};
+use axum::http::header::{CACHE_CONTROL, PRAGMA, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use firstcome_ledger::{AccountRecord, ClientRecord, Rotation};
 use firstcome_web::{RawBody, Refused, Scopes};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,19 +23,22 @@ use crate::mint::parse_scope;
 use crate::sessions::{RefreshToken, TokensView};
 use crate::{Identity, IdentityError};
 
+use form::{GrantAsked, TokenForm};
+use proof::Proof;
+
 /// Why the token endpoint refuses (RFC 6749, section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Denial {
-    /// The form lacks a parameter, repeats one, or is none.
+    /// The form lacks a parameter, repeats one, or is none; or a client proves itself twice.
     InvalidRequest,
-    /// There is no such client.
+    /// No client has this id and secret, or the client's proof is missing.
     InvalidClient,
-    /// The refresh token is none, has expired, or was revoked.
+    /// The refresh token is none, was used before, has expired, or was revoked.
     InvalidGrant,
     /// The grant type is none that is offered.
     UnsupportedGrantType,
-    /// The scope is more than was granted.
+    /// The scope is more than can be granted.
     InvalidScope,
 }
 
@@ -65,27 +73,97 @@ impl IntoResponse for Denied {
 /// What is asked of the token endpoint.
 #[derive(ToSchema)]
 #[schema(as = TokenRequest)]
-pub struct TokenForm {
-    /// `refresh_token`.
-    #[schema(example = "refresh_token")]
-    grant_type: String,
-    /// What `/v1/sessions` gave.
-    refresh_token: Option<String>,
-    /// Fewer words than were granted; all of them when it is left out.
-    scope: Option<String>,
-    /// Who the sender says to be, by `client_id` or `client_secret`.
-    #[schema(ignore)]
-    client: Option<String>,
+#[serde(untagged)]
+pub enum TokenRequest {
+    /// The next tokens of a session.
+    Session(RefreshRequest),
+    /// An access token of a client.
+    Client(ClientRequest),
 }
 
-/// Refreshes an access token.
+/// The next tokens of a session. No client proves itself here.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a schema; the form is read by hand")]
+pub struct RefreshRequest {
+    // Without a description: it would be a second type.
+    #[schema(inline)]
+    grant_type: RefreshGrant,
+    /// The last one that the session was given. It buys once.
+    refresh_token: String,
+    /// Fewer words than were granted; all of them when it is left out.
+    #[schema(nullable = false, example = "user")]
+    scope: Option<String>,
+}
+
+/// An access token of a client, which proves itself by HTTP Basic or by `client_id` and
+/// `client_secret` here, never both.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a schema; the form is read by hand")]
+pub struct ClientRequest {
+    #[schema(inline)]
+    grant_type: ClientGrant,
+    /// The client's id.
+    #[schema(nullable = false)]
+    client_id: Option<String>,
+    /// Its secret.
+    #[schema(nullable = false)]
+    client_secret: Option<String>,
+    /// Fewer words than the client has; all of them when it is left out.
+    #[schema(nullable = false, example = "redeem")]
+    scope: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "a schema; the form is read by hand")]
+enum RefreshGrant {
+    RefreshToken,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "a schema; the form is read by hand")]
+enum ClientGrant {
+    ClientCredentials,
+}
+
+/// Gives tokens: the next ones of a session, or one to a client.
+///
+/// A refresh token buys once; the answer has the next one. One that was used before ends its
+/// session, for two have it.
 #[utoipa::path(
-    post, path = "/oauth/token", operation_id = "refresh_token", tag = "identity",
-    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    post, path = "/oauth/token", operation_id = "get_token", tag = "identity",
+    request_body(
+        content = TokenRequest, content_type = "application/x-www-form-urlencoded",
+        examples(
+            ("refresh_token" = (summary = "The next tokens of a session.", value = json!({
+                "grant_type": "refresh_token",
+                "refresh_token": "x0pmBhUgTBXu2FJ6mRkCQYCmQ9W1Bf0eGqE4iVwTzVY"
+            }))),
+            ("client_credentials" = (summary = "A client's access token.", value = json!({
+                "grant_type": "client_credentials",
+                "client_id": "0199a8e2-7c1b-7d3e-8f00-0123456789ab",
+                "client_secret": "k2Rz7VtO1o3cYQbqX8dLr5uNfEwG0sJmHhTiPaCvBxU",
+                "scope": "redeem"
+            })))
+        )
+    ),
+    security((), ("client" = [])),
     responses(
-        (status = 200, description = "A new access token.", body = TokensView),
-        (status = 400, description = "Refused, as RFC 6749 has it.", body = Denied),
-        (status = 401, description = "`invalid_client`: there is no such client.", body = Denied),
+        (status = 200, description = "Tokens.", body = TokensView,
+            headers(("Cache-Control" = String, description = "`no-store`"),
+                ("Pragma" = String, description = "`no-cache`"))),
+        (status = 400, description = "Refused, as RFC 6749 has it.", body = Denied,
+            headers(("Cache-Control" = String, description = "`no-store`"),
+                ("Pragma" = String, description = "`no-cache`")),
+            example = json!({"error": "invalid_grant",
+                "error_description": "The refresh token is not in force."})),
+        (status = 401, description = "`invalid_client`: the client is not proven.", body = Denied,
+            headers(("Cache-Control" = String, description = "`no-store`"),
+                ("Pragma" = String, description = "`no-cache`"),
+                ("WWW-Authenticate" = String, description = "`Basic`")),
+            example = json!({"error": "invalid_client",
+                "error_description": "No client has this id and secret."})),
         Refused<413>, Refused<503>,
     )
 )]
@@ -94,73 +172,69 @@ pub async fn token(
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<TokensView, IdentityError> {
-    let form = TokenForm::parse(&headers, &body)?;
-    form.check_client(&headers)?;
-    match (form.grant_type.as_str(), form.refresh_token) {
-        ("refresh_token", Some(token)) => identity.refresh(token, form.scope.as_deref()).await,
-        ("refresh_token", None) => {
-            Err(Denied::new(Denial::InvalidRequest, "refresh_token is missing.").into())
+    let mut form = TokenForm::parse(&headers, &body)?;
+    let client = match Proof::of(&headers, &mut form)? {
+        Some(proof) => Some(identity.proven(proof).await?),
+        None => None,
+    };
+    match (form.grant, client) {
+        (GrantAsked::RefreshToken(token), None) => identity.refresh(token, form.scope).await,
+        (GrantAsked::RefreshToken(_), Some(_)) => {
+            let description = "No refresh token is a client's: send it without a client.";
+            Err(Denied::new(Denial::InvalidGrant, description).into())
         }
-        _ => Err(Denied::new(Denial::UnsupportedGrantType, "Use refresh_token.").into()),
-    }
-}
-
-impl TokenForm {
-    /// Reads the form. A parameter without a value counts as absent, an unknown one is ignored, a
-    /// repeated one is refused (RFC 6749, section 3.2).
-    fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Denied> {
-        let refuse = |description: &'static str| Denied::new(Denial::InvalidRequest, description);
-        if !is_form(headers) {
-            return Err(refuse("Send application/x-www-form-urlencoded."));
+        (GrantAsked::ClientCredentials, Some(client)) => {
+            identity.grant_to(&client, form.scope.as_deref()).map_err(IdentityError::from)
         }
-        let mut seen = Vec::new();
-        let (mut grant_type, mut refresh_token, mut scope) = (None, None, None);
-        let (mut client_id, mut client_secret) = (None, None);
-        for (name, value) in form_urlencoded::parse(body) {
-            let parameter = match &*name {
-                "grant_type" => &mut grant_type,
-                "refresh_token" => &mut refresh_token,
-                "scope" => &mut scope,
-                "client_id" => &mut client_id,
-                "client_secret" => &mut client_secret,
-                _ => continue,
-            };
-            if seen.contains(&name) {
-                return Err(refuse("A parameter is sent twice."));
-            }
-            *parameter = Some(value.into_owned()).filter(|value| !value.is_empty());
-            seen.push(name);
+        (GrantAsked::ClientCredentials, None) => {
+            let description = "client_credentials needs the client's id and secret.";
+            Err(Denied::new(Denial::InvalidClient, description).into())
         }
-        let grant_type = grant_type.ok_or_else(|| refuse("grant_type is missing."))?;
-        Ok(Self { grant_type, refresh_token, scope, client: client_id.or(client_secret) })
-    }
-
-    /// There are no clients: whoever says to be one is none.
-    fn check_client(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        if self.client.is_none() && !headers.contains_key(AUTHORIZATION) {
-            return Ok(());
-        }
-        let description = "There is no such client; a session needs none to refresh.";
-        Err(Denied::new(Denial::InvalidClient, description))
     }
 }
 
 impl Identity {
-    /// The next access token of a session, with what its account may do now, or as much of it as
-    /// is asked for.
+    /// The next tokens of a session, with what its account may do now, or as much of it as is
+    /// asked for. The refresh token that was shown is used up by it.
     async fn refresh(
         &self,
-        token: String,
-        scope: Option<&str>,
+        token: Option<RefreshToken>,
+        scope: Option<String>,
     ) -> Result<TokensView, IdentityError> {
         let refused = || Denied::new(Denial::InvalidGrant, "The refresh token is not in force.");
-        let token = RefreshToken::sent(token);
-        let session = self.ledger.session_by_refresh_hash(&token.hash()).await?;
-        let live = session.filter(|session| session.is_live(self.clock.now()));
-        let session = live.ok_or_else(refused)?;
-        let account = self.ledger.account(session.account_id).await?.ok_or_else(refused)?;
-        let granted = narrowed(Scopes::parse(&account.scope), scope)?;
-        Ok(self.tokens(&account, granted, session.id, token))
+        let token = token.ok_or_else(refused)?;
+        let shown = token.shown();
+        // Most of what is refused is refused here, without a turn and without a write.
+        let session = self.ledger.session_by_refresh_hash(&shown.first_hash).await?;
+        session.filter(|session| session.is_live(self.clock.now())).ok_or_else(refused)?;
+
+        let turn = self.refreshes.acquire().await;
+        let next = token.next()?;
+        let permit = move |account: &AccountRecord| {
+            let granted = narrowed(Scopes::parse(&account.scope), scope.as_deref())?;
+            // The turn goes with the write: a client that goes away does not free it earlier.
+            Ok::<_, Denied>((granted, turn))
+        };
+        match self.ledger.rotate_session(shown, next.shown().hash, permit).await? {
+            Rotation::Rotated(session, (granted, _)) => Ok(self.tokens(&session, granted, next)),
+            Rotation::Refused(denied) => Err(denied.into()),
+            Rotation::Reused(session) => {
+                let session = session.id;
+                tracing::warn!(%session, "a used refresh token came again: its session is ended");
+                Err(refused().into())
+            }
+            Rotation::Ended => Err(refused().into()),
+        }
+    }
+
+    /// An access token for a client's own sake. It comes without a refresh token, which would be
+    /// no more than the secret is (RFC 6749, section 4.4.3).
+    fn grant_to(&self, client: &ClientRecord, scope: Option<&str>) -> Result<TokensView, Denied> {
+        let scope = narrowed(Scopes::parse(&client.scope), scope)?;
+        let expires_in = self.access_token_lifetime_seconds;
+        let now = self.clock.now();
+        let access_token = self.mint.client_token(client.id, scope, now, expires_in);
+        Ok(TokensView::new(access_token, expires_in, None, scope))
     }
 }
 
@@ -170,14 +244,6 @@ fn narrowed(granted: Scopes, asked: Option<&str>) -> Result<Scopes, Denied> {
     let within = parse_scope(asked).ok().filter(|asked| granted.and(*asked) == granted);
     within.ok_or_else(|| {
         Denied::new(Denial::InvalidScope, format!("At most {granted} can be granted."))
-    })
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    media_type.is_some_and(|media_type| {
-        let essence = media_type.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
     })
 }
 

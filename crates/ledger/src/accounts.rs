@@ -1,14 +1,11 @@
-//! Accounts of people who signed up here, and their sessions.
+//! Accounts of people who signed up here.
 
 use std::fmt;
 
 use firstcome_core::{AccountId, Email, Timestamp};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, sea_query::Expr,
-};
-use uuid::Uuid;
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 
-use crate::entity::{account, session};
+use crate::entity::account;
 use crate::records::sound;
 use crate::{Ledger, LedgerError};
 
@@ -69,42 +66,6 @@ pub struct NewAccount {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the e-mail address has an account already")]
 pub struct EmailTaken;
-
-/// What a refresh token stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionRecord {
-    /// Its id.
-    pub id: Uuid,
-    /// Who signed in.
-    pub account_id: AccountId,
-    /// When.
-    pub created_at: Timestamp,
-    /// The first moment at which it refreshes no more.
-    pub expires_at: Timestamp,
-    /// When it was revoked, if it is.
-    pub revoked_at: Option<Timestamp>,
-}
-
-impl SessionRecord {
-    /// Whether its refresh token still refreshes.
-    #[must_use]
-    pub fn is_live(&self, now: Timestamp) -> bool {
-        self.revoked_at.is_none() && now < self.expires_at
-    }
-}
-
-/// A session to be made.
-#[derive(Debug, Clone)]
-pub struct NewSession {
-    /// Its id.
-    pub id: Uuid,
-    /// Who signed in; the account must exist.
-    pub account_id: AccountId,
-    /// The SHA-256 of the refresh token, which is stored nowhere.
-    pub refresh_hash: [u8; 32],
-    /// The first moment at which it refreshes no more.
-    pub expires_at: Timestamp,
-}
 
 impl Ledger {
     /// Makes an account, unless its address has one.
@@ -187,65 +148,6 @@ impl Ledger {
         })
         .await
     }
-
-    /// Begins a session, and forgets the account's sessions that have ended.
-    ///
-    /// # Errors
-    /// When the ledger does not answer, or has no such account.
-    pub async fn create_session(&self, new: NewSession) -> Result<SessionRecord, LedgerError> {
-        let ledger = self.clone();
-        self.spawn(async move {
-            let write = ledger.write().await?;
-            let now = ledger.inner.clock.now();
-            let ended = Condition::any()
-                .add(session::Column::ExpiresAt.lte(now.as_micros()))
-                .add(session::Column::RevokedAt.is_not_null());
-            session::Entity::delete_many()
-                .filter(session::Column::AccountId.eq(new.account_id.as_uuid()))
-                .filter(ended)
-                .exec(write.connection())
-                .await?;
-            let row = session_row(&new, now);
-            let inserted = session::Entity::insert(row).exec_with_returning(write.connection());
-            let made = inserted.await?;
-            write.commit().await?;
-            Ok(made.into())
-        })
-        .await
-    }
-
-    /// The session whose refresh token has this SHA-256, ended or not.
-    ///
-    /// # Errors
-    /// When the ledger does not answer.
-    pub async fn session_by_refresh_hash(
-        &self,
-        refresh_hash: &[u8; 32],
-    ) -> Result<Option<SessionRecord>, LedgerError> {
-        let hash = refresh_hash.to_vec();
-        let row = session::Entity::find().filter(session::Column::RefreshHash.eq(hash));
-        Ok(row.one(self.reader()).await?.map(SessionRecord::from))
-    }
-
-    /// Ends a session; an ended or unknown one stays as it is.
-    ///
-    /// # Errors
-    /// When the ledger does not answer.
-    pub async fn revoke_session(&self, id: Uuid) -> Result<(), LedgerError> {
-        let ledger = self.clone();
-        self.spawn(async move {
-            let write = ledger.write().await?;
-            let now = ledger.inner.clock.now().as_micros();
-            session::Entity::update_many()
-                .col_expr(session::Column::RevokedAt, Expr::value(now))
-                .filter(session::Column::Id.eq(id))
-                .filter(session::Column::RevokedAt.is_null())
-                .exec(write.connection())
-                .await?;
-            write.commit().await
-        })
-        .await
-    }
 }
 
 fn account_row(new: &NewAccount, now: Timestamp) -> account::ActiveModel {
@@ -255,17 +157,6 @@ fn account_row(new: &NewAccount, now: Timestamp) -> account::ActiveModel {
         password_hash: Set(new.password_hash.expose().to_owned()),
         scope: Set(new.scope.clone()),
         created_at: Set(now.as_micros()),
-    }
-}
-
-fn session_row(new: &NewSession, now: Timestamp) -> session::ActiveModel {
-    session::ActiveModel {
-        id: Set(new.id),
-        account_id: Set(new.account_id.as_uuid()),
-        refresh_hash: Set(new.refresh_hash.to_vec()),
-        created_at: Set(now.as_micros()),
-        expires_at: Set(new.expires_at.as_micros()),
-        revoked_at: Set(None),
     }
 }
 
@@ -279,17 +170,5 @@ impl TryFrom<account::Model> for AccountRecord {
             scope: row.scope,
             created_at: Timestamp::from_micros(row.created_at),
         })
-    }
-}
-
-impl From<session::Model> for SessionRecord {
-    fn from(row: session::Model) -> Self {
-        Self {
-            id: row.id,
-            account_id: AccountId::from_uuid(row.account_id),
-            created_at: Timestamp::from_micros(row.created_at),
-            expires_at: Timestamp::from_micros(row.expires_at),
-            revoked_at: row.revoked_at.map(Timestamp::from_micros),
-        }
     }
 }

@@ -5,7 +5,8 @@
 //! not its holder.
 
 use firstcome_core::{
-    Benefit, CouponDraft, EventState, IssuedState, Label, Redemption, Timestamp, UserId, Validity,
+    Benefit, ClientId, CouponDraft, EventState, IssuedState, Label, Redemption, Timestamp, UserId,
+    Validity,
 };
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
@@ -16,7 +17,7 @@ use uuid::Uuid;
 
 use crate::entity::change::{ActiveModel, Column, Entity, Model};
 use crate::records::sound;
-use crate::{CouponRecord, EventRecord, IssuedCouponRecord, Ledger, LedgerError};
+use crate::{ClientRecord, CouponRecord, EventRecord, IssuedCouponRecord, Ledger, LedgerError};
 
 /// Who changes something, and by which call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +144,21 @@ impl Changed {
             resource_id: after.id.to_string(),
             before: before.map(|before| of_event(before, now)),
             after: Some(of_event(after, now)),
+        }
+    }
+
+    /// A client was made, or deleted.
+    pub(crate) fn client(
+        before: Option<&ClientRecord>,
+        after: Option<&ClientRecord>,
+        id: ClientId,
+    ) -> Self {
+        let of = |client: &ClientRecord| json!({"name": client.name, "scope": client.scope});
+        Self {
+            resource: Resource::Client,
+            resource_id: id.to_string(),
+            before: before.map(of),
+            after: after.map(of),
         }
     }
 

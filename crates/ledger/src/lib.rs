@@ -19,6 +19,7 @@ mod accounts;
 mod audit;
 mod changes;
 mod claim;
+mod clients;
 mod copy;
 mod coupons;
 mod embedded;
@@ -37,6 +38,7 @@ mod records;
 mod redemptions;
 mod secrets;
 mod server;
+mod sessions;
 mod write;
 
 use std::sync::Arc;
@@ -50,12 +52,11 @@ use in_time::InTime;
 use secrets::Keys;
 use server::Server;
 
-pub use accounts::{
-    AccountRecord, EmailTaken, NewAccount, NewSession, PasswordHash, SessionRecord,
-};
+pub use accounts::{AccountRecord, EmailTaken, NewAccount, PasswordHash};
 pub use audit::{AuditCheck, AuditRecord};
 pub use changes::{By, ChangeQuery, ChangeRecord, Resource};
 pub use claim::{Claim, Decision};
+pub use clients::{ClientRecord, NewClient};
 pub use copy::{CopiedTable, CopyProgress, CopyReport};
 pub use error::{ClaimError, LedgerError};
 pub use events::{EventQuery, NewEvent};
@@ -64,6 +65,7 @@ pub use issued::{IssuedPlace, IssuedQuery};
 pub use metrics::describe_metrics;
 pub use open::{LedgerOptions, Limits, Purpose, ServerClock};
 pub use records::{CouponRecord, EventRecord, IssuedCouponRecord};
+pub use sessions::{NewSession, Rotation, SessionRecord, ShownToken};
 
 /// A handle of the ledger; cheap to clone.
 #[derive(Clone)]

@@ -41,13 +41,9 @@ const TAGS: [(&str, &str); 6] = [
 
 /// The document of the calls that these roles serve.
 pub(crate) fn document(roles: &[Role]) -> OpenApi {
-    let bearer = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .bearer_format("JWT")
-        .description(Some("An access token of `POST /v1/sessions`. Scopes: user, admin, redeem."))
-        .build();
-    let components =
-        ComponentsBuilder::new().security_scheme("bearer", SecurityScheme::Http(bearer));
+    let components = ComponentsBuilder::new()
+        .security_scheme("bearer", bearer())
+        .security_scheme("client", client());
     let license = LicenseBuilder::new()
         .name("MIT OR Apache-2.0")
         .identifier(Some("MIT OR Apache-2.0"))
@@ -71,6 +67,21 @@ pub(crate) fn document(roles: &[Role]) -> OpenApi {
     }
     document.merge(operations::calls().into_openapi());
     document
+}
+
+/// How most calls know who asks.
+fn bearer() -> SecurityScheme {
+    let about = "An access token of `POST /v1/sessions`, or of `POST /oauth/token` for a client. \
+                 Scopes: user, admin, redeem.";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
+    SecurityScheme::Http(scheme.description(Some(about)).build())
+}
+
+/// How a client proves itself to get one.
+fn client() -> SecurityScheme {
+    let about = "The id and the secret of `POST /v1/clients`, each encoded as in a form.";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Basic).description(Some(about));
+    SecurityScheme::Http(scheme.build())
 }
 
 /// The document as it is served and printed.

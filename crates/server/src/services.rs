@@ -55,12 +55,13 @@ impl Services {
     ) -> anyhow::Result<Self> {
         let secret = ledger.secret(CURSOR_SECRET).await.context("cannot read the ledger")?;
         let verifier = Arc::new(settings.identity.verifier(&key, Arc::clone(&clock)));
-        let identity = Identity::new(ledger.clone(), key, &settings.identity, clock);
+        let cursors = CursorKey::new(&secret);
+        let identity = Identity::new(ledger.clone(), key, &settings.identity, clock)
+            .with_cursors(cursors.clone());
         let clock = ledger.clock();
         let (running, issuance) =
             Issuance::start(ledger.clone(), &settings.issuance, Arc::clone(&clock))
                 .context("cannot start the lanes")?;
-        let cursors = CursorKey::new(&secret);
         Ok(Self { ledger, clock, cursors, verifier, identity, issuance, running })
     }
 

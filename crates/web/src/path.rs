@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use firstcome_core::{CouponId, EventId, IssuedCouponId, RedemptionId, UserId};
+use firstcome_core::{ClientId, CouponId, EventId, IssuedCouponId, RedemptionId, UserId};
 
 use crate::problem::{Code, Problem};
 
@@ -32,6 +32,7 @@ path_keys! {
     EventId EventNotFound
     IssuedCouponId IssuedCouponNotFound
     RedemptionId RedemptionNotFound
+    ClientId ClientNotFound
 }
 
 impl PathKey for UserId {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::TestIdentity;
 
@@ -34,8 +34,11 @@ async fn every_call_is_described_and_every_reference_leads_somewhere() {
     let expected = [
         ("/.well-known/jwks.json", vec!["get"]),
         ("/oauth/token", vec!["post"]),
+        ("/v1/clients", vec!["get", "post"]),
+        ("/v1/clients/{client_id}", vec!["delete"]),
         ("/v1/me", vec!["get"]),
         ("/v1/sessions", vec!["post"]),
+        ("/v1/sessions/current", vec!["delete"]),
         ("/v1/users", vec!["post"]),
     ];
     assert_eq!(calls, expected);
@@ -52,10 +55,30 @@ async fn every_call_is_described_and_every_reference_leads_somewhere() {
 async fn the_token_endpoint_is_described_as_it_is() {
     let test = TestIdentity::new().await;
     let schemas = &test.document["components"]["schemas"];
-    assert_eq!(
-        names(&schemas["TokenRequest"]["properties"]),
-        ["grant_type", "refresh_token", "scope"]
-    );
+    let forms = schemas["TokenRequest"]["oneOf"].as_array().expect("two forms");
+    let named = |form: &Value| form["$ref"].as_str().map(str::to_owned);
+    let forms: Vec<_> = forms.iter().filter_map(named).collect();
+    let path = |name: &str| format!("#/components/schemas/{name}");
+    assert_eq!(forms, [path("RefreshRequest"), path("ClientRequest")]);
+    for (form, grant, members, required) in [
+        (
+            "RefreshRequest",
+            "refresh_token",
+            vec!["grant_type", "refresh_token", "scope"],
+            json!(["grant_type", "refresh_token"]),
+        ),
+        (
+            "ClientRequest",
+            "client_credentials",
+            vec!["client_id", "client_secret", "grant_type", "scope"],
+            json!(["grant_type"]),
+        ),
+    ] {
+        let form = &schemas[form];
+        assert_eq!(names(&form["properties"]), members);
+        assert_eq!(form["required"], required);
+        assert_eq!(form["properties"]["grant_type"]["enum"], json!([grant]), "{form:#}");
+    }
     assert_eq!(names(&schemas["OAuthError"]["properties"]), ["error", "error_description"]);
     let tokens = ["access_token", "expires_in", "refresh_token", "scope", "token_type"];
     assert_eq!(names(&schemas["Tokens"]["properties"]), tokens);
@@ -63,4 +86,10 @@ async fn the_token_endpoint_is_described_as_it_is() {
         names(&test.document["paths"]["/oauth/token"]["post"]["requestBody"]["content"]),
         ["application/x-www-form-urlencoded"]
     );
+    let call = &test.document["paths"]["/oauth/token"]["post"];
+    assert_eq!(call["security"], json!([{}, {"client": []}]));
+    let headers = |status: &str| names(&call["responses"][status]["headers"]);
+    assert_eq!(headers("200"), ["Cache-Control", "Pragma"]);
+    assert_eq!(headers("400"), ["Cache-Control", "Pragma"]);
+    assert_eq!(headers("401"), ["Cache-Control", "Pragma", "WWW-Authenticate"]);
 }

@@ -81,6 +81,12 @@ impl TestIdentity {
         self.send(request.body(Body::empty()).expect("a request")).await
     }
 
+    pub(crate) async fn call(&self, method: &str, path: &str, token: &str) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        self.send(request.body(Body::empty()).expect("a request")).await
+    }
+
     pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
         self.post_as(path, "application/json", body).await
     }
@@ -107,6 +113,28 @@ impl TestIdentity {
     pub(crate) async fn signed_in(&self) -> Value {
         let _ = self.sign_up(EMAIL, PASSWORD).await.expect(201);
         self.log_in(EMAIL, PASSWORD).await.expect(200).json()
+    }
+
+    /// The access token of a new admin.
+    pub(crate) async fn admin(&self) -> String {
+        let (address, secret) = ("admin@example.com", "an admin's");
+        self.identity.add_admin(email(address), password(secret)).await.expect("an admin");
+        self.log_in(address, secret).await.expect(200).member_text("/access_token")
+    }
+
+    /// Asks for a client.
+    pub(crate) async fn make_client(&self, admin: &str, body: &Value) -> Answer {
+        let request = Request::post("/v1/clients").header(CONTENT_TYPE, "application/json");
+        let request = request.header(AUTHORIZATION, format!("Bearer {admin}"));
+        self.send(request.body(Body::from(body.to_string())).expect("a request")).await
+    }
+
+    /// The id and the secret of a new client.
+    pub(crate) async fn client(&self, scope: &str) -> (String, String) {
+        let admin = self.admin().await;
+        let made = self.make_client(&admin, &json!({"name": "checkout", "scope": scope})).await;
+        let made = made.expect(201);
+        (made.member_text("/client_id"), made.member_text("/client_secret"))
     }
 
     /// What the token permits, by the word of `/v1/me`.

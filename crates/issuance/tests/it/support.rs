@@ -161,6 +161,7 @@ impl TestIssuance {
             jti: Uuid::now_v7().to_string(),
             scope: Scopes::parse(scope),
             sid: None,
+            client_id: None,
         })
     }
 }

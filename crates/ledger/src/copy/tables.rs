@@ -12,7 +12,8 @@ use super::Tell;
 use super::ends::End;
 use crate::LedgerError;
 use crate::entity::{
-    account, change, coupon, event, idempotency_key, issued_coupon, redemption, secret, session,
+    account, change, client, coupon, event, idempotency_key, issued_coupon, redemption, secret,
+    session,
 };
 
 /// Rows in a chunk. Also 32,766 values are what SQLite takes in a statement.
@@ -22,7 +23,7 @@ const CHUNK_COUPONS: u64 = 100;
 
 /// Every table, each after those that it refers to. The secrets come first: a process that starts
 /// to serve from the target waits for them instead of making its own.
-pub(super) const TABLES: [&dyn Table; 9] = [
+pub(super) const TABLES: [&dyn Table; 10] = [
     &Rows::<secret::Entity>::by(CHUNK_ROWS),
     &Rows::<account::Entity>::by(CHUNK_ROWS),
     &Rows::<session::Entity>::by(CHUNK_ROWS),
@@ -32,6 +33,7 @@ pub(super) const TABLES: [&dyn Table; 9] = [
     &Rows::<redemption::Entity>::by(CHUNK_ROWS),
     &Rows::<change::Entity>::by(CHUNK_COUPONS),
     &Rows::<idempotency_key::Entity>::by(CHUNK_COUPONS),
+    &Rows::<client::Entity>::by(CHUNK_ROWS),
 ];
 
 /// A table.

@@ -4,6 +4,7 @@
 
 pub(crate) mod account;
 pub(crate) mod change;
+pub(crate) mod client;
 pub(crate) mod coupon;
 pub(crate) mod event;
 pub(crate) mod idempotency_key;

@@ -2,6 +2,7 @@
 
 mod m0001_first_tables;
 mod m0002_holders;
+mod m0003_clients;
 mod m0004_trail;
 
 use sea_orm_migration::prelude::*;
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m0001_first_tables::Migration),
             Box::new(m0002_holders::Migration),
+            Box::new(m0003_clients::Migration),
             Box::new(m0004_trail::Migration),
         ]
     }

@@ -23,7 +23,7 @@ const MARIADB_MIN: (u32, u32) = (10, 6);
 const MYSQL_MIN: (u32, u32) = (8, 0);
 
 /// Tables that a serving process changes, each with a column for a change that changes nothing.
-const CHANGED: [(&str, &str); 8] = [
+const CHANGED: [(&str, &str); 9] = [
     ("accounts", "scope"),
     ("sessions", "revoked_at"),
     ("coupons", "version"),
@@ -32,6 +32,7 @@ const CHANGED: [(&str, &str); 8] = [
     ("holders", "sequence"),
     ("redemptions", "cancelled_at"),
     ("secrets", "secret"),
+    ("clients", "deleted_at"),
 ];
 
 /// Tables that a serving process only adds to.

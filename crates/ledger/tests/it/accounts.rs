@@ -1,18 +1,15 @@
-//! Accounts and sessions.
+//! Accounts.
 
 use firstcome_core::{AccountId, Email, Timestamp};
-use firstcome_ledger::{AccountRecord, EmailTaken, NewAccount, NewSession, PasswordHash};
+use firstcome_ledger::{AccountRecord, EmailTaken, NewAccount, PasswordHash};
 use uuid::Uuid;
 
-use crate::support::{HOUR, OPENS_AT, Store, TestLedger, on_every_store};
+use crate::support::{OPENS_AT, Store, TestLedger, on_every_store};
 
 on_every_store! {
     an_account_is_found_by_id_and_by_address,
     an_address_has_one_account,
     a_scope_is_set_and_an_admin_found,
-    a_session_lives_until_it_expires_or_is_revoked,
-    a_new_session_sweeps_out_the_ended_ones_of_its_account_alone,
-    a_session_of_no_account_is_not_made,
 }
 
 const HASH: &str = "$argon2id$secret";
@@ -26,12 +23,7 @@ fn new_account(email: &str) -> NewAccount {
     }
 }
 
-fn new_session(account_id: AccountId, secret: u8) -> NewSession {
-    let expires_at = Timestamp::from_micros(OPENS_AT + HOUR);
-    NewSession { id: Uuid::now_v7(), account_id, refresh_hash: [secret; 32], expires_at }
-}
-
-async fn account(test: &TestLedger, email: &str) -> AccountRecord {
+pub(crate) async fn account(test: &TestLedger, email: &str) -> AccountRecord {
     let made = test.ledger.create_account(new_account(email)).await.expect("the ledger answers");
     made.expect("the address is free")
 }
@@ -69,55 +61,6 @@ async fn a_scope_is_set_and_an_admin_found(store: Store) {
     assert!(test.ledger.any_admin().await.expect("an answer"));
     let nobody = AccountId::from_uuid(Uuid::now_v7());
     assert_eq!(test.ledger.set_scope(nobody, "user".to_owned()).await.expect("an answer"), None);
-}
-
-async fn a_session_lives_until_it_expires_or_is_revoked(store: Store) {
-    let test = TestLedger::new(store).await;
-    let account = account(&test, "kim@example.com").await;
-    let made = test.ledger.create_session(new_session(account.id, 1)).await.expect("an answer");
-    let found =
-        || async { test.ledger.session_by_refresh_hash(&[1; 32]).await.expect("an answer") };
-    assert_eq!(found().await, Some(made.clone()));
-    assert_eq!(test.ledger.session_by_refresh_hash(&[2; 32]).await.expect("an answer"), None);
-    assert!(made.is_live(Timestamp::from_micros(OPENS_AT + HOUR - 1)));
-    assert!(!made.is_live(made.expires_at));
-
-    test.clock.set(OPENS_AT + 1);
-    test.ledger.revoke_session(made.id).await.expect("an answer");
-    test.clock.set(OPENS_AT + 2);
-    test.ledger.revoke_session(made.id).await.expect("the second time changes nothing");
-    let revoked = found().await.expect("the session");
-    assert_eq!(revoked.revoked_at, Some(Timestamp::from_micros(OPENS_AT + 1)));
-    assert!(!revoked.is_live(Timestamp::from_micros(OPENS_AT)));
-}
-
-async fn a_new_session_sweeps_out_the_ended_ones_of_its_account_alone(store: Store) {
-    let test = TestLedger::new(store).await;
-    let (kim, lee) = (account(&test, "kim@a.example").await, account(&test, "lee@a.example").await);
-    for (holder, secret) in [(&kim, 1), (&kim, 2), (&lee, 3)] {
-        let made = test.ledger.create_session(new_session(holder.id, secret)).await;
-        let made = made.expect("an answer");
-        if secret == 1 {
-            test.ledger.revoke_session(made.id).await.expect("an answer");
-        }
-    }
-    let kept = async |secret| {
-        let found = test.ledger.session_by_refresh_hash(&[secret; 32]).await;
-        found.expect("an answer").is_some()
-    };
-    assert!(!kept(1).await && kept(2).await && kept(3).await);
-    test.clock.set(OPENS_AT + HOUR);
-    let expires_at = Timestamp::from_micros(OPENS_AT + 2 * HOUR);
-    let next = NewSession { expires_at, ..new_session(kim.id, 4) };
-    test.ledger.create_session(next).await.expect("an answer");
-    assert!(!kept(2).await && kept(3).await && kept(4).await);
-}
-
-async fn a_session_of_no_account_is_not_made(store: Store) {
-    let test = TestLedger::new(store).await;
-    let nobody = AccountId::from_uuid(Uuid::now_v7());
-    assert!(test.ledger.create_session(new_session(nobody, 1)).await.is_err());
-    assert_eq!(test.ledger.session_by_refresh_hash(&[1; 32]).await.expect("an answer"), None);
 }
 
 #[test]

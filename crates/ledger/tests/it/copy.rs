@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use firstcome_core::{
-    AccountId, Amount, Attempt, Benefit, Clock, Conditions, CouponDraft, CouponId, Currency, Email,
-    Label, MinOrderAmount, Name, Order, OrderId, Percent, Redeemed, Redemption, RedemptionId,
-    Timestamp, UserId, Validity, Window,
+    AccountId, Amount, Attempt, Benefit, ClientId, Clock, Conditions, CouponDraft, CouponId,
+    Currency, Email, Label, MinOrderAmount, Name, Order, OrderId, Percent, Redeemed, Redemption,
+    RedemptionId, Timestamp, UserId, Validity, Window,
 };
 use firstcome_ledger::{
-    AccountRecord, By, ChangeQuery, ChangeRecord, CopyProgress, CopyReport, CouponRecord, Decision,
-    EventQuery, EventRecord, IssuedCouponRecord, Ledger, LedgerError, Made, NewAccount, NewSession,
-    Once, OnceKey, PasswordHash, Purpose, SessionRecord,
+    AccountRecord, By, ChangeQuery, ChangeRecord, ClientRecord, CopyProgress, CopyReport,
+    CouponRecord, Decision, EventQuery, EventRecord, IssuedCouponRecord, Ledger, LedgerError, Made,
+    NewAccount, NewClient, NewSession, Once, OnceKey, PasswordHash, Purpose, Rotation,
+    SessionRecord, ShownToken,
 };
 use futures_util::TryStreamExt;
 use uuid::Uuid;
@@ -43,6 +44,7 @@ struct Everything {
     changes: Vec<ChangeRecord>,
     account: Option<(AccountRecord, String)>,
     sessions: Vec<Option<SessionRecord>>,
+    clients: Vec<ClientRecord>,
     secret: [u8; 32],
 }
 
@@ -136,8 +138,28 @@ async fn fill_accounts(test: &TestLedger) -> AccountRecord {
         test.ledger.create_session(new).await.expect("the ledger answers");
         last = Some(id);
     }
-    test.ledger.revoke_session(last.expect("a session")).await.expect("the ledger answers");
+    let last = last.expect("a session");
+    test.ledger.revoke_session(last, account.id).await.expect("the ledger answers");
+    let shown = ShownToken { first_hash: REFRESH[0], hash: REFRESH[0] };
+    let rotated = test.ledger.rotate_session(shown, [3; 32], |_| Ok::<_, ()>(()));
+    let rotated = rotated.await.expect("the ledger answers");
+    assert!(matches!(rotated, Rotation::Rotated(..)), "{rotated:?}");
     account
+}
+
+/// A client, and one that was deleted.
+async fn fill_clients(test: &TestLedger) {
+    let mut made = Vec::new();
+    for name in ["체크아웃", "gone"] {
+        let new = NewClient {
+            id: ClientId::from_uuid(Uuid::now_v7()),
+            name: Name::parse(name).expect("a name"),
+            scope: "redeem".to_owned(),
+            secret_hash: [9; 32],
+        };
+        made.push(test.ledger.create_client(new).await.expect("the ledger answers"));
+    }
+    assert!(test.ledger.delete_client(made[1].id).await.expect("the ledger answers"));
 }
 
 /// An event of each state but open.
@@ -182,6 +204,7 @@ async fn fill(store: Store) -> Filled {
     let test = TestLedger::new(store).await;
     test.ledger.secret("cursor").await.expect("the ledger answers");
     let account = fill_accounts(&test).await;
+    fill_clients(&test).await;
     let mut coupons = Vec::new();
     for draft in coupon_drafts() {
         coupons.push(test.coupon(draft).await);
@@ -232,6 +255,7 @@ async fn everything(ledger: &Ledger, account: &AccountRecord) -> Everything {
         changes: ledger.changes(&changes).await.expect("the ledger answers"),
         account: account.map(|(account, hash)| (account, hash.expose().to_owned())),
         sessions,
+        clients: ledger.clients(None, 100).await.expect("the ledger answers"),
         secret: ledger.secret("cursor").await.expect("the ledger answers"),
     }
 }
@@ -289,6 +313,11 @@ async fn check_goes_on(filled: &Filled) {
     let kims = kims.expect("kim has one");
     assert_eq!(redeem(test, &kims, "A-1").await, Redeemed::Same(used.clone()));
     assert_eq!(cancel(&test.ledger, cancelled.id).await, *cancelled);
+
+    let shown = ShownToken { first_hash: REFRESH[0], hash: [3; 32] };
+    let rotated = test.ledger.rotate_session(shown, [4; 32], |_| Ok::<_, ()>(())).await;
+    let rotated = rotated.expect("the ledger answers");
+    assert!(matches!(rotated, Rotation::Rotated(..)), "{rotated:?}");
 
     let mut numbers = test.ledger.events(&query).await.expect("the ledger answers");
     numbers.sort_unstable_by_key(|event| event.no);

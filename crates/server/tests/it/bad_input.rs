@@ -17,6 +17,7 @@ async fn everything(shop: &Shop, owner: &str, event: &str) -> Vec<Value> {
     for (path, token) in [
         ("/v1/coupons".to_owned(), ""),
         ("/v1/events".to_owned(), ""),
+        ("/v1/clients".to_owned(), shop.admin.as_str()),
         (format!("/v1/events/{event}/issued-coupons"), shop.admin.as_str()),
         ("/v1/me/coupons".to_owned(), owner),
     ] {

@@ -8,6 +8,7 @@ mod logins;
 mod outages;
 mod processes;
 mod refusals;
+mod rotation;
 mod starts;
 
 /// A test for each engine of each of these functions, so that a failure names both.

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod chance;
+mod clients;
 mod contract;
 mod databases;
 mod durability;
@@ -11,6 +12,7 @@ mod full_disk;
 mod ledger_copy;
 mod lifecycle;
 mod live_changes;
+mod oauth;
 mod redemption;
 mod scenario;
 mod shop;

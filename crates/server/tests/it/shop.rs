@@ -13,7 +13,7 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_firstcome");
 /// How often a test looks again at what it waits for.
 const POLL: Duration = Duration::from_millis(20);
 /// Longest that a test waits for something that comes by itself.
-const WAIT_MAX: Duration = Duration::from_secs(20);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
 
 pub(crate) struct Shop {
     pub(crate) server: Server,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::http::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use firstcome_core::{Clock, UserId};
+use firstcome_core::{ClientId, Clock, UserId};
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::de::value::SeqAccessDeserializer;
@@ -47,6 +47,10 @@ pub struct AccessClaims {
     /// The session that it was issued in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
+    /// The client that asked for it (RFC 9068, section 2.2); a session is no client's. It is for
+    /// whoever reads the token: no rule here looks at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<ClientId>,
 }
 
 /// The secret that signs and checks tokens.

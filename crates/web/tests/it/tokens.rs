@@ -109,6 +109,7 @@ async fn our_own_tokens_are_good() {
         jti: "token-1".to_owned(),
         scope: Scopes::USER.and(Scopes::ADMIN),
         sid: Some("session-1".to_owned()),
+        client_id: None,
     });
     let answer = call("/any", &[&format!("Bearer {token}")]).await;
     assert_eq!(answer.text, "shopper-1 user admin token-1 Some(\"session-1\")");

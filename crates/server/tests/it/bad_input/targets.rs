@@ -76,6 +76,7 @@ const ASCII: Kind = Kind::Text(&["", " ", "a b", "주문-1", "😀", "a\u{7}", "
 const CURRENCY: Kind = Kind::Text(&["", "krw", "WON", "원", "💰", "KRW\u{0}"]);
 const EMAIL: Kind = Kind::Text(&["", "x", "@", "a b@c.d", "a@b\u{7}", "😀"]);
 const PASSWORD: Kind = Kind::Text(&["", "1234567", "비밀번호일곱자", "😀😀"]);
+const SCOPE: Kind = Kind::Text(&["", " ", "user", "root", "redeem,admin", "redeem ", "쿠폰"]);
 const POSITIVE: Kind = Kind::Integer { min: 1 };
 
 const fn required(pointer: &'static str, kind: Kind) -> Member {
@@ -184,6 +185,8 @@ pub(super) fn targets(shop: &Shop, world: &World) -> Vec<Target> {
     };
     let credentials: Body = json!({"email": "a@example.com", "password": "a long password"}).into();
     let account = || vec![required("/email", EMAIL), required("/password", PASSWORD)];
+    let client: Body = json!({"name": "checkout", "scope": "redeem"}).into();
+    let client_members = vec![required("/name", NAME), required("/scope", SCOPE)];
     let event = event_body(&world.coupon).with("/strategy", "ledger");
     let patch = json!({
         "name": "x", "quantity": 20,
@@ -202,6 +205,7 @@ pub(super) fn targets(shop: &Shop, world: &World) -> Vec<Target> {
     vec![
         call("POST", "/v1/users", "", credentials.clone(), account()),
         call("POST", "/v1/sessions", "", credentials, account()),
+        call("POST", "/v1/clients", &shop.admin, client, client_members),
         call("POST", "/v1/coupons", &shop.admin, coupon(), coupon_members()),
         call("POST", "/v1/coupons", &shop.admin, other_coupon(), other_coupon_members()),
         change(&coupon_path, coupon(), coupon_members()),

@@ -7,8 +7,12 @@ use super::NOWHERE;
 use crate::shop::Shop;
 
 /// `(method, path, scopes that may)` of every call that needs a token; `{}` stands for an id.
-const GUARDED: [(&str, &str, &[&str]); 20] = [
+const GUARDED: [(&str, &str, &[&str]); 24] = [
     ("GET", "/v1/me", &["user", "admin", "redeem"]),
+    ("DELETE", "/v1/sessions/current", &["user", "admin", "redeem"]),
+    ("GET", "/v1/clients", &["admin"]),
+    ("POST", "/v1/clients", &["admin"]),
+    ("DELETE", "/v1/clients/{}", &["admin"]),
     ("POST", "/v1/coupons", &["admin"]),
     ("PATCH", "/v1/coupons/{}", &["admin"]),
     ("POST", "/v1/events", &["admin"]),
