@@ -86,7 +86,7 @@ pub struct TokenForm {
         (status = 200, description = "A new access token.", body = TokensView),
         (status = 400, description = "Refused, as RFC 6749 has it.", body = Denied),
         (status = 401, description = "`invalid_client`: there is no such client.", body = Denied),
-        Refused<413>, Refused<503>,
+        Refused<413>, Refused<429>, Refused<503>,
     )
 )]
 pub async fn token(
