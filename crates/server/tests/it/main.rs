@@ -4,16 +4,19 @@
 
 mod bad_input;
 mod chance;
+mod connections;
 mod contract;
 mod databases;
 mod durability;
 mod full_disk;
 mod ledger_copy;
 mod lifecycle;
+mod limits;
 mod live_changes;
 mod redemption;
 mod scenario;
 mod shop;
 mod shutdown;
+mod slow_clients;
 mod startup;
 mod tokens;

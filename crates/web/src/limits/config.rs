@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn the_defaults_are_within_their_bounds() {
         assert_eq!(LimitsConfig::default().check(), Ok(()));
-        let off = Kind::ALL.into_iter().filter(|kind| LimitsConfig::default().quota(*kind).is_none());
+        let off =
+            Kind::ALL.into_iter().filter(|kind| LimitsConfig::default().quota(*kind).is_none());
         let off: Vec<_> = off.collect();
         assert_eq!(off, [Kind::ClaimAddress, Kind::OtherAddress], "loads come from one address");
     }

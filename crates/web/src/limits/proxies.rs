@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_named() {
-        for text in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.1/8", "10.0.0.0/+8", "10.0.0.0/", "/8"]
+        for text in
+            ["", "x", "10.0.0.0/33", "::/129", "10.0.0.1/8", "10.0.0.0/+8", "10.0.0.0/", "/8"]
         {
             let refused = TrustedProxies::parse(&[text.to_owned()]).expect_err(text).to_string();
             assert!(refused.starts_with("limits.trusted_proxies has "), "{refused}");

@@ -121,11 +121,8 @@ async fn an_address_has_its_burst() {
 
 #[tokio::test]
 async fn after_the_time_that_a_refusal_tells_one_more_may_come() {
-    let config = LimitsConfig {
-        token_address_burst: 1,
-        token_address_per_minute: 60,
-        ..Default::default()
-    };
+    let config =
+        LimitsConfig { token_address_burst: 1, token_address_per_minute: 60, ..Default::default() };
     let app = app(&config);
     let ask = async || Answer::of(&app, request("POST", "/oauth/token", HOME)).await;
     let began = Instant::now();
@@ -213,11 +210,8 @@ async fn a_user_is_limited_wherever_the_requests_come_from() {
 
 #[tokio::test]
 async fn a_bad_token_spends_of_nobody() {
-    let app = app(&LimitsConfig {
-        other_user_burst: 1,
-        other_user_per_minute: 1,
-        ..Default::default()
-    });
+    let app =
+        app(&LimitsConfig { other_user_burst: 1, other_user_per_minute: 1, ..Default::default() });
     for _ in 0..5 {
         let forged = request("GET", "/v1/me/coupons", HOME);
         let forged = with_token_of(&[8; 32], forged, "kim", "user");

@@ -7,7 +7,7 @@ use super::NOWHERE;
 use crate::shop::Shop;
 
 /// `(method, path, scopes that may)` of every call that needs a token; `{}` stands for an id.
-const GUARDED: [(&str, &str, &[&str]); 20] = [
+pub(crate) const GUARDED: [(&str, &str, &[&str]); 20] = [
     ("GET", "/v1/me", &["user", "admin", "redeem"]),
     ("POST", "/v1/coupons", &["admin"]),
     ("PATCH", "/v1/coupons/{}", &["admin"]),
