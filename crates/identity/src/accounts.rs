@@ -71,7 +71,7 @@ pub struct MeView {
         (status = 201, description = "The account.", body = AccountView),
         (status = 409, description = "`email_taken`", body = ProblemView,
             content_type = "application/problem+json"),
-        Refused<400>, Refused<413>, Refused<415>, Refused<422>, Refused<503>,
+        Refused<400>, Refused<413>, Refused<415>, Refused<422>, Refused<429>, Refused<503>,
     )
 )]
 pub async fn sign_up(

@@ -164,7 +164,7 @@ enum ClientGrant {
                 ("WWW-Authenticate" = String, description = "`Basic`")),
             example = json!({"error": "invalid_client",
                 "error_description": "No client has this id and secret."})),
-        Refused<413>, Refused<503>,
+        Refused<413>, Refused<429>, Refused<503>,
     )
 )]
 pub async fn token(

@@ -9,7 +9,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use firstcome_core::{Email, Password, Timestamp, UserId};
 use firstcome_ledger::{AccountRecord, NewSession, SessionRecord, ShownToken};
-use firstcome_web::{AnyToken, Body, Code, Problem, ProblemView, Refused, Scopes};
+use firstcome_web::{
+    AnyToken, Body, Code, LogInAttempts, Problem, ProblemView, Refused, Scopes,
+};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use serde::Serialize;
@@ -120,15 +122,19 @@ fn random() -> Result<String, IdentityError> {
         (status = 200, description = "Tokens of a new session.", body = TokensView),
         (status = 401, description = "`invalid_credentials`", body = ProblemView,
             content_type = "application/problem+json"),
-        Refused<400>, Refused<413>, Refused<415>, Refused<422>, Refused<503>,
+        Refused<400>, Refused<413>, Refused<415>, Refused<422>, Refused<429>, Refused<503>,
     )
 )]
 pub async fn log_in(
     State(identity): State<Identity>,
+    attempts: LogInAttempts,
     Body(credentials): Body<Credentials>,
 ) -> Result<TokensView, IdentityError> {
     let (email, password) = credentials.parse()?;
-    let account = identity.authenticate(&email, password).await?.ok_or_else(|| {
+    let attempt = attempts.begin(&email)?;
+    let account = identity.authenticate(&email, password).await?;
+    attempt.end(account.is_some());
+    let account = account.ok_or_else(|| {
         Problem::new(Code::InvalidCredentials, "No account has this e-mail and password.")
     })?;
     identity.begin_session(&account).await

@@ -2,13 +2,14 @@
 //! has no rules of its own.
 //!
 //! Modules in reading order: `cli`, `config`, `serve` with `services`, `operations`, `document`,
-//! `banner` and `stop`, `commands`, `logs`, `measures`.
+//! `banner`, `files` and `stop`, `commands`, `logs`, `measures`.
 
 mod banner;
 mod cli;
 mod commands;
 mod config;
 mod document;
+mod files;
 mod logs;
 mod measures;
 mod operations;

@@ -40,6 +40,7 @@ impl Measures {
         let process = Collector::default();
         process.describe();
         firstcome_web::middleware::describe_metrics();
+        firstcome_web::limits::describe_metrics();
         firstcome_web::thread::describe_metrics();
         firstcome_ledger::describe_metrics();
         firstcome_identity::describe_metrics();

@@ -13,7 +13,7 @@ use firstcome_core::Clock;
 use firstcome_identity::keys;
 use firstcome_issuance::ClaimCall;
 use firstcome_ledger::{Ledger, Purpose};
-use firstcome_web::{ConnectionThreads, Drained, Fronted, SystemClock, edge};
+use firstcome_web::{ConnectionThreads, Drained, Fronted, Limits, SystemClock, limited_edge};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ use crate::config::{AdminConfig, Settings};
 use crate::measures::Measures;
 use crate::operations::Operations;
 use crate::services::Services;
-use crate::{document, logs, operations, stop};
+use crate::{document, files, logs, operations, stop};
 
 /// What the lanes and the ledger still get when the connections took the whole deadline.
 const LAST_DRAIN: Duration = Duration::from_secs(1);
@@ -35,6 +35,7 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
     logs::init(&settings.telemetry)?;
     let stopping = stop::on_signal()?;
     let measures = Measures::install()?;
+    files::raise_limit(settings.server.connections_max());
     let listener = bind(&settings.server.listen).await?;
     let threads = ConnectionThreads::start().context("cannot start the connections' threads")?;
     let (ledger, services) = start(&settings).await?;
@@ -42,7 +43,8 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
 
     let keeping_up = measures.keep_up();
     let operations = Operations::new(ledger.clone(), measures);
-    let app = || app(&settings, &services, operations.clone());
+    let limits = Arc::new(Limits::new(&settings.limits)?);
+    let app = || app(&settings, &services, operations.clone(), &limits);
     let server = &settings.server;
     let drain_deadline = OnceLock::new();
     let shutdown = async {
@@ -94,13 +96,19 @@ fn time_until(moment: &Instant) -> Duration {
     moment.saturating_duration_since(Instant::now())
 }
 
-/// Every route, within the edge.
-fn app(settings: &Settings, services: &Services, operations: Operations) -> Fronted<ClaimCall> {
+/// Every route, within the edge and the limits.
+fn app(
+    settings: &Settings,
+    services: &Services,
+    operations: Operations,
+    limits: &Arc<Limits>,
+) -> Fronted<ClaimCall> {
     let roles = settings.server.roles();
     let operations: Router = operations::calls().with_state(operations).into();
     let routes = services.router(&roles).merge(operations).merge(document::router(&roles));
     let options = settings.server.edge_options();
-    Fronted::new(services.front(&roles), edge(routes, options), options)
+    let routes = limited_edge(routes, options, limits);
+    Fronted::new(services.front(&roles), routes, options).limited(limits)
 }
 
 async fn bind(address: &str) -> anyhow::Result<TcpListener> {

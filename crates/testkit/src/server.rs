@@ -122,6 +122,22 @@ impl Server {
         self.process.child.id()
     }
 
+    /// The memory that it holds, in bytes, and the most that it has held.
+    ///
+    /// # Panics
+    /// When the kernel does not tell.
+    #[must_use]
+    pub fn memory_bytes(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("a running process has a status");
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            kibibytes.map(|kibibytes: u64| kibibytes * 1024).expect("memory in KiB")
+        };
+        (bytes("VmRSS:"), bytes("VmHWM:"))
+    }
+
     /// All that it said until now.
     #[must_use]
     pub fn said(&self) -> String {

@@ -1,7 +1,7 @@
 //! Who asks: access tokens, and the extractors that a handler names to require one.
 //!
-//! Every extractor first asks for a valid token (401), then for its scope (403). The user is the
-//! token's `sub`; nothing else in a request names one.
+//! Every extractor first asks for a valid token (401), then whether its user sends too much (429),
+//! then for its scope (403). The user is the token's `sub`; nothing else in a request names one.
 
 mod token;
 
@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer};
 
 pub use token::{AccessClaims, TokenKey, Verified, Verifier};
 
+use crate::limits;
 use crate::problem::{Code, Problem};
 
 /// What a token permits: a set of `user`, `admin` and `redeem`.
@@ -102,7 +103,7 @@ macro_rules! token_extractors {
             type Rejection = Problem;
 
             async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-                let Verified { subject, scope, .. } = state.verifier().check(&parts.headers)?;
+                let Verified { subject, scope, .. } = admit(parts, state)?;
                 if !scope.has_any($need) {
                     let problem = Problem::new(Code::Forbidden, $refusal);
                     return Err(problem.challenge($challenge));
@@ -152,9 +153,16 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Verified { subject, scope, jti, session } = state.verifier().check(&parts.headers)?;
+        let Verified { subject, scope, jti, session } = admit(parts, state)?;
         Ok(Self { subject, scope, jti, session })
     }
+}
+
+/// The request's token, checked, and counted against its user's limit.
+fn admit(parts: &Parts, state: &impl HasVerifier) -> Result<Verified, Problem> {
+    let verified = state.verifier().check(&parts.headers)?;
+    limits::caller::spend_of_user(&verified.subject, verified.scope)?;
+    Ok(verified)
 }
 
 /// The one bearer token of a request (RFC 6750, section 2.1).

@@ -8,14 +8,15 @@
 //! - who asks is known from the token alone; no header names a user.
 //!
 //! Modules in reading order: [`problem`], [`json`], [`path`], [`listing`], [`mod@etag`],
-//! [`idempotency`], [`auth`],
-//! [`clock`], [`middleware`], [`thread`], [`mod@serve`], [`views`], [`openapi`].
+//! [`idempotency`], [`auth`], [`clock`], [`limits`], [`middleware`], [`thread`], [`mod@serve`],
+//! [`views`], [`openapi`].
 
 pub mod auth;
 pub mod clock;
 pub mod etag;
 pub mod idempotency;
 pub mod json;
+pub mod limits;
 pub mod listing;
 pub mod middleware;
 pub mod openapi;
@@ -33,8 +34,9 @@ pub use clock::SystemClock;
 pub use etag::{IfMatch, etag};
 pub use idempotency::{KeyedBody, RequestKey, created};
 pub use json::{Body, Checks, ClaimBody, FieldError, Integer, OptionalBody, RawBody, present};
+pub use limits::{Limits, LimitsConfig, LogInAttempts};
 pub use listing::{CursorKey, Listing, Page};
-pub use middleware::{EdgeOptions, Front, Fronted, RequestId, edge};
+pub use middleware::{EdgeOptions, Front, Fronted, RequestId, edge, limited_edge};
 pub use openapi::{ProblemView, Refused};
 pub use path::PathId;
 pub use problem::{Code, Problem, error_pages};

@@ -27,6 +27,8 @@ pub use front::{Front, Fronted};
 pub use metrics::describe_metrics;
 pub use request_id::RequestId;
 
+use crate::limits::caller::{self, Caller, Gate};
+use crate::limits::{LimitFields, Limits};
 use crate::problem::{Code, Problem};
 use metrics::{Measured, RouteMetrics};
 
@@ -50,17 +52,27 @@ impl Default for EdgeOptions {
 /// Call it last: routes that are added afterwards have no edge. The state is already in the router
 /// then, so that its layers are made once for each route and not for each request.
 pub fn edge(router: Router, options: EdgeOptions) -> Router {
-    router.with_state(()).layer(EdgeLayer(options))
+    router.with_state(()).layer(EdgeLayer { options, gate: None })
 }
 
-#[derive(Debug, Clone, Copy)]
-struct EdgeLayer(EdgeOptions);
+/// The same, with requests counted against these limits.
+pub fn limited_edge(router: Router, options: EdgeOptions, limits: &Arc<Limits>) -> Router {
+    let gate = Some(Gate::new(limits, None));
+    router.with_state(()).layer(EdgeLayer { options, gate })
+}
+
+#[derive(Debug, Clone)]
+struct EdgeLayer {
+    options: EdgeOptions,
+    gate: Option<Gate>,
+}
 
 impl<S> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, inner: S) -> Edge<S> {
-        Edge { inner, options: self.0, metrics: Arc::new(RouteMetrics::default()) }
+        let Self { options, gate } = self.clone();
+        Edge { inner, options, gate, metrics: Arc::new(RouteMetrics::default()) }
     }
 }
 
@@ -69,6 +81,8 @@ impl<S> Layer<S> for EdgeLayer {
 struct Edge<S> {
     inner: S,
     options: EdgeOptions,
+    /// None where nothing is limited.
+    gate: Option<Gate>,
     metrics: Arc<RouteMetrics>,
 }
 
@@ -84,22 +98,43 @@ where
         self.inner.poll_ready(context)
     }
 
-    /// From the outside in: measured, named by its id, logged, its head bounded; the rest is
-    /// [`Answering`]'s.
+    /// From the outside in: measured, named by its id, logged, its head bounded, its address
+    /// limited; the rest is [`Answering`]'s.
     fn call(&mut self, request: Request) -> Self::Future {
         let EdgeOptions { answer_timeout, head_bytes_max } = self.options;
-        let told = Told {
+        let mut told = Told {
             measured: RouteMetrics::start(&self.metrics, &request),
             id: RequestId::take_or_make(request.headers()),
             line: LogLine::of(&request),
             personal: request.headers().contains_key(header::AUTHORIZATION),
+            caller: None,
+            limit: None,
         };
-        let handled = if head_bytes(&request) <= head_bytes_max {
-            Handled::Inside { answer: self.inner.call(request) }
-        } else {
-            Handled::TooLarge { head_bytes_max }
+        let handled = match self.admit(&request, head_bytes_max, &mut told) {
+            Ok(()) => Handled::Inside { answer: self.inner.call(request) },
+            Err(problem) => Handled::Refused { problem: Some(problem) },
         };
         Answering { handled, timer: None, answer_timeout, told: Some(told) }
+    }
+}
+
+impl<S> Edge<S> {
+    /// Lets a request in, or says why not.
+    fn admit(
+        &self,
+        request: &Request,
+        head_bytes_max: usize,
+        told: &mut Told,
+    ) -> Result<(), Box<Problem>> {
+        if head_bytes(request) > head_bytes_max {
+            return Err(Box::new(head_too_large(head_bytes_max)));
+        }
+        if let Some(gate) = &self.gate {
+            let (caller, limit) = gate.admit(request, told.measured.began())?;
+            told.caller = Some(caller);
+            told.limit = limit.map(Box::new);
+        }
+        Ok(())
     }
 }
 
@@ -121,7 +156,8 @@ pin_project! {
 pin_project! {
     #[project = HandledProjection]
     enum Handled<F> {
-        TooLarge { head_bytes_max: usize },
+        // Until it is told.
+        Refused { problem: Option<Box<Problem>> },
         Inside { #[pin] answer: F },
     }
 }
@@ -132,6 +168,9 @@ struct Told {
     id: RequestId,
     line: LogLine,
     personal: bool,
+    caller: Option<Caller>,
+    /// What the answer says of the limit of its address.
+    limit: Option<Box<LimitFields>>,
 }
 
 impl<F: Future<Output = Result<Response, Infallible>>> Future for Answering<F> {
@@ -139,13 +178,16 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Answering<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let told = this.told.as_ref().expect("a future is not polled after its end");
-        let response = request_id::scope(&told.id, || {
-            let bound = (told.measured.began(), *this.answer_timeout);
-            bounded(this.handled, this.timer, bound, context)
+        let told = this.told.as_mut().expect("a future is not polled after its end");
+        let bound = (told.measured.began(), *this.answer_timeout);
+        let response = caller::scope(&mut told.caller, || {
+            request_id::scope(&told.id, || bounded(this.handled, this.timer, bound, context))
         });
-        let response = ready!(response);
-        let Told { measured, id, line, personal } = this.told.take().expect("as above");
+        let mut response = ready!(response);
+        let Told { measured, id, line, personal, limit, .. } = this.told.take().expect("as above");
+        if let Some(fields) = limit {
+            fields.append_to(response.headers_mut());
+        }
         let response = dress(response, &id, personal);
         line.write(&id, response.status());
         measured.answered(response.status());
@@ -162,8 +204,9 @@ fn bounded<F: Future<Output = Result<Response, Infallible>>>(
 ) -> Poll<Response> {
     let answer = match handled.project() {
         HandledProjection::Inside { answer } => answer,
-        HandledProjection::TooLarge { head_bytes_max } => {
-            return Poll::Ready(head_too_large(*head_bytes_max).into_response());
+        HandledProjection::Refused { problem } => {
+            let problem = problem.take().expect("a future is not polled after its end");
+            return Poll::Ready(problem.into_response());
         }
     };
     match catch_unwind(AssertUnwindSafe(|| answer.poll(context))) {

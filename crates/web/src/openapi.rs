@@ -55,6 +55,7 @@ impl<const STATUS: u16> Refused<STATUS> {
             415 => "`unsupported_media_type`: the body is not announced as JSON.",
             422 => "`invalid`, with `errors: [{pointer, detail}]`.",
             428 => "`precondition_required`: there is no `If-Match`.",
+            429 => "`rate_limited`: too many requests; go on after `Retry-After`.",
             503 => "`unavailable`: nothing was decided; send the same request again.",
             _ => panic!("a refusal that no two calls share is described where it is"),
         }

@@ -19,6 +19,7 @@ pub use code::Code;
 pub use pages::error_pages;
 
 use crate::json::FieldError;
+use crate::limits::LimitFields;
 use crate::middleware::request_id;
 
 /// The media type of a problem.
@@ -41,6 +42,8 @@ pub struct Problem {
     retry_after_seconds: Option<u32>,
     /// The `WWW-Authenticate` of a 401 or 403, where it says more than `Bearer`.
     challenge: Option<&'static str>,
+    /// The limit that was met, of a 429.
+    limit: Option<Box<LimitFields>>,
 }
 
 impl Problem {
@@ -52,6 +55,7 @@ impl Problem {
             extensions: Vec::new(),
             retry_after_seconds: None,
             challenge: None,
+            limit: None,
         }
     }
 
@@ -91,6 +95,13 @@ impl Problem {
     #[must_use]
     pub(crate) const fn challenge(mut self, challenge: &'static str) -> Self {
         self.challenge = Some(challenge);
+        self
+    }
+
+    /// Says which limit was met (`RateLimit`, `RateLimit-Policy`).
+    #[must_use]
+    pub(crate) fn limited(mut self, fields: LimitFields) -> Self {
+        self.limit = Some(Box::new(fields));
         self
     }
 
@@ -197,6 +208,9 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.extend(self.headers());
+        if let Some(fields) = self.limit {
+            fields.append_to(headers);
+        }
         response
     }
 }

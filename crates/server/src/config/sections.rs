@@ -7,7 +7,7 @@ use firstcome_core::{Email, Password};
 use firstcome_identity::IdentityConfig;
 use firstcome_issuance::IssuanceConfig;
 use firstcome_ledger::{LedgerError, LedgerOptions, Limits, Purpose};
-use firstcome_web::{EdgeOptions, ServeOptions};
+use firstcome_web::{EdgeOptions, LimitsConfig, ServeOptions};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -30,6 +30,7 @@ pub(crate) struct Settings {
     claims: ClaimsConfig,
     pub(crate) identity: IdentityConfig,
     pub(crate) issuance: IssuanceConfig,
+    pub(crate) limits: LimitsConfig,
     pub(crate) telemetry: TelemetryConfig,
     redis: RedisConfig,
     kafka: KafkaConfig,
@@ -181,6 +182,11 @@ impl ServerConfig {
         Role::SERVED.into_iter().filter(|role| self.roles.contains(role)).collect()
     }
 
+    /// Connections open at once.
+    pub(crate) fn connections_max(&self) -> usize {
+        self.connections_max
+    }
+
     /// The bounds of connections.
     pub(crate) fn serve_options(&self) -> ServeOptions {
         ServeOptions {
@@ -253,7 +259,7 @@ impl Settings {
                 refuse(key, format!("must be from {min} to {max}"));
             }
         }
-        for checked in [self.identity.check(), self.issuance.check()] {
+        for checked in [self.identity.check(), self.issuance.check(), self.limits.check()] {
             faults.extend(checked.err().map(|invalid| by_key(&invalid.to_string())));
         }
         let mut refuse = |key: &str, sentence| faults.push((key.to_owned(), sentence));

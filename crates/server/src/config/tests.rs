@@ -44,6 +44,7 @@ fn the_defaults_alone_are_a_configuration() {
     let options = configuration.settings.server.serve_options();
     assert_eq!(options.connections_max, firstcome_web::ServeOptions::default().connections_max);
     assert_eq!(configuration.settings.issuance, firstcome_issuance::IssuanceConfig::default());
+    assert_eq!(configuration.settings.limits, firstcome_web::LimitsConfig::default());
     assert!(configuration.layers.in_order().iter().all(|(_, it)| it.origin == Origin::Default));
 }
 
@@ -132,6 +133,15 @@ fn a_mistake_is_named_with_its_place() {
         (
             "server.connections_max = 0",
             "firstcome.toml:1: server.connections_max must be from 1 to 1000000",
+        ),
+        (
+            "limits.sign_up_address_burst = 1000001",
+            "firstcome.toml:1: limits.sign_up_address_burst is 1000001; it must be from 0 to 1000000",
+        ),
+        (
+            "limits.trusted_proxies = [\"10.0.0.1/8\"]",
+            "firstcome.toml:1: limits.trusted_proxies has \"10.0.0.1/8\"; it must be an address or a \
+             network, as 10.0.0.0/8, whose bits beyond the prefix are zero",
         ),
         (
             "server.listen = \"8080\"",

@@ -2,7 +2,7 @@
 
 mod accounts;
 mod claims;
-mod conventions;
+pub(crate) mod conventions;
 mod coupons;
 mod events;
 mod lists;

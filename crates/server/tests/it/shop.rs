@@ -38,6 +38,15 @@ impl Shop {
         Self::open_as(|launch| launch.environment("FIRSTCOME_LEDGER_URL", ledger_url)).await
     }
 
+    /// A shop with these keys in its configuration file.
+    pub(crate) async fn open_configured(toml: &str) -> Self {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), toml).expect("a file");
+        let path = file.path().to_str().expect("a path in UTF-8");
+        // It is read at the start, and then goes.
+        Self::open_as(|launch| launch.arguments(&["--config", path])).await
+    }
+
     /// The same, on a machine that may be too busy for the usual time-outs.
     pub(crate) async fn open_patiently_on(ledger_url: &str) -> Self {
         Self::open_as(|launch| patient(launch.environment("FIRSTCOME_LEDGER_URL", ledger_url)))

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -14,6 +15,8 @@ use tower::Service;
 
 use super::metrics::RouteMetrics;
 use super::{Answering, Edge, EdgeOptions};
+use crate::limits::caller::Gate;
+use crate::limits::{Class, Limits};
 
 /// A call that is asked before the router: the one that a drop consists of, which without its way
 /// through the router takes 8 % less time. The router has the call too, with the same answers, and
@@ -46,9 +49,19 @@ impl<S> Fronted<S> {
     pub fn new(front: Option<Front<S>>, router: Router, options: EdgeOptions) -> Self {
         let before = |Front { route, takes, call }| {
             let metrics = RouteMetrics::of(route).into();
-            Before { takes, call: Edge { inner: call, options, metrics } }
+            Before { takes, call: Edge { inner: call, options, gate: None, metrics } }
         };
         Self { front: front.map(before), router: router.with_state(()) }
+    }
+
+    /// With the requests that the call takes, which are claims, counted against these limits. Those
+    /// of the router are by its own [`limited_edge`](super::limited_edge).
+    #[must_use]
+    pub fn limited(mut self, limits: &Arc<Limits>) -> Self {
+        if let Some(before) = &mut self.front {
+            before.call.gate = Some(Gate::new(limits, Some(Class::Claim)));
+        }
+        self
     }
 }
 

@@ -5,6 +5,7 @@
 mod bodies;
 mod edge;
 mod front;
+mod limits;
 mod metrics;
 mod serving;
 mod tokens;

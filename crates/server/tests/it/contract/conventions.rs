@@ -7,8 +7,11 @@ use super::NOWHERE;
 use crate::shop::Shop;
 
 /// `(method, path, scopes that may)` of every call that needs a token; `{}` stands for an id.
-const GUARDED: [(&str, &str, &[&str]); 24] = [
+pub(crate) const GUARDED: [(&str, &str, &[&str]); 27] = [
     ("GET", "/v1/me", &["user", "admin", "redeem"]),
+    ("DELETE", "/v1/me", &["user"]),
+    ("DELETE", "/v1/users/{}", &["admin"]),
+    ("GET", "/v1/admin/changes", &["admin"]),
     ("DELETE", "/v1/sessions/current", &["user", "admin", "redeem"]),
     ("GET", "/v1/clients", &["admin"]),
     ("POST", "/v1/clients", &["admin"]),

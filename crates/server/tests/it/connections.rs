@@ -1,0 +1,120 @@
+//! Many connections at once.
+
+use std::future::IntoFuture;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use firstcome_testkit::Wire;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinSet;
+
+use crate::shop::{Shop, eventually};
+
+/// Files that the other tests of this process may open meanwhile.
+const OTHERS: usize = 1_000;
+const GET: &str = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+
+/// The turn of a test that opens many files: only one at a time does.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Waits for the turn to open so many files in this process, and sees to it that they may be opened.
+pub(crate) async fn many_files(count: usize) -> MutexGuard<'static, ()> {
+    let turn = TURN.lock().await;
+    let allowed = files_allowed();
+    assert!(
+        allowed >= count + OTHERS,
+        "this test opens {count} files, its neighbours up to {OTHERS}, and the hard limit of open \
+         files is {allowed}: raise it (`ulimit -Hn`)"
+    );
+    turn
+}
+
+/// Files that a process here may open, once its limit is as high as it can be.
+fn files_allowed() -> usize {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    raised.expect("a process may raise its limit to the hard one");
+    maximum.map_or(usize::MAX, |maximum| usize::try_from(maximum).unwrap_or(usize::MAX))
+}
+
+/// Opens an idle connection that has had an answer, from an address of its own for each 2,000: one
+/// address has too few ports.
+async fn idle(server: SocketAddr, number: usize) -> TcpStream {
+    let host = u8::try_from(2 + number / 2_000).expect("few addresses");
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let from = IpAddr::V4(Ipv4Addr::new(127, 0, 0, host));
+    socket.bind(SocketAddr::new(from, 0)).expect("an address of the loopback");
+    let mut stream = socket.connect(server).await.expect("the server accepts");
+    stream.write_all(GET.as_bytes()).await.expect("the server reads");
+    let mut answer = [0; 1024];
+    let read = stream.read(&mut answer).await.expect("an answer");
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    stream
+}
+
+/// 20,000 connections that are kept and do nothing take less than 400 MiB. Where a process may not
+/// open that many files, as many as it may, at least 19,000, and the memory in proportion.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_take_little_memory() {
+    const CONNECTIONS: usize = 20_000;
+    const CONNECTIONS_MIN: usize = 19_000;
+    const BYTES_MAX: u64 = 400 << 20;
+    let _turn = many_files(CONNECTIONS_MIN).await;
+    let connections = CONNECTIONS.min(files_allowed() - OTHERS);
+    let shop = Shop::open_configured("[server]\nconnections_max = 20100\n").await;
+    let server = shop.server.authority().parse().expect("an address");
+    let (before, _) = shop.server.memory_bytes();
+    let mut held = Vec::with_capacity(connections);
+    let mut opening = JoinSet::new();
+    for number in 0..connections {
+        opening.spawn(idle(server, number));
+        if opening.len() >= 64 {
+            held.push(opening.join_next().await.expect("some").expect("no panic"));
+        }
+    }
+    held.extend(opening.join_all().await);
+    let (after, _) = shop.server.memory_bytes();
+    let grown = (after - before) * CONNECTIONS as u64 / connections as u64;
+    let needed = before + grown;
+    println!(
+        "{connections} idle connections: {} MiB before, {} MiB with 20,000",
+        before >> 20,
+        needed >> 20
+    );
+    assert!(needed < BYTES_MAX, "{CONNECTIONS} connections take {} MiB", needed >> 20);
+    // The oldest of them is still good.
+    let first = &mut held[0];
+    first.write_all(GET.as_bytes()).await.expect("the server reads");
+    assert_ne!(first.read(&mut [0; 1024]).await.expect("an answer"), 0);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_refused_and_not_hung() {
+    let shop = Shop::open_configured("[server]\nconnections_max = 10\n").await;
+    let authority = shop.server.authority().to_owned();
+    let connect = async || Wire::connect(&authority).await.expect("it is accepted or refused");
+    let mut seated = Vec::new();
+    // The last connections of the start may not be closed yet.
+    while seated.len() < 10 {
+        let mut wire = connect().await;
+        let _refused = wire.send(GET).await;
+        if wire.answer().await.is_ok_and(|answer| answer.status == 200) {
+            seated.push(wire);
+        }
+    }
+    for _ in 0..5 {
+        let answer = String::from_utf8_lossy(&connect().await.until_closed().await).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("retry-after: 1\r\n") && answer.contains("\"unavailable\""));
+    }
+    seated.truncate(9);
+    let again = eventually(
+        "a place is free again",
+        || shop.api.get("/livez").into_future(),
+        |it| it.status == 200,
+    );
+    let _ = again.await;
+}
