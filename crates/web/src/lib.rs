@@ -8,7 +8,7 @@
 //! - who asks is known from the token alone; no header names a user.
 //!
 //! Modules in reading order: [`problem`], [`json`], [`path`], [`listing`], [`mod@etag`], [`auth`],
-//! [`clock`], [`middleware`], [`thread`], [`mod@serve`], [`views`], [`openapi`].
+//! [`clock`], [`trace`], [`middleware`], [`thread`], [`mod@serve`], [`views`], [`openapi`].
 
 pub mod auth;
 pub mod clock;
@@ -21,6 +21,7 @@ pub mod path;
 pub mod problem;
 pub mod serve;
 pub mod thread;
+pub mod trace;
 pub mod views;
 
 pub use auth::{
@@ -31,10 +32,11 @@ pub use clock::SystemClock;
 pub use etag::{IfMatch, etag};
 pub use json::{Body, Checks, ClaimBody, FieldError, Integer, OptionalBody, RawBody, present};
 pub use listing::{CursorKey, Listing, Page};
-pub use middleware::{EdgeOptions, Front, Fronted, RequestId, edge};
+pub use middleware::{EdgeOptions, Front, Fronted, RequestId, current_request_id, edge};
 pub use openapi::{ProblemView, Refused};
 pub use path::PathId;
-pub use problem::{Code, Problem, error_pages};
+pub use problem::{Code, Problem, error_pages, with_causes};
 pub use serve::{ConnectionThreads, Drained, ServeOptions, serve};
 pub use thread::RuntimeThread;
+pub use trace::Trace;
 pub use views::{EventView, IssuedView};

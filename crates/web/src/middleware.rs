@@ -25,9 +25,10 @@ use tower::{Layer, Service};
 
 pub use front::{Front, Fronted};
 pub use metrics::describe_metrics;
-pub use request_id::RequestId;
+pub use request_id::{RequestId, current_request_id};
 
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Failure, Problem};
+use crate::trace::{self, RequestSpan};
 use metrics::{Measured, RouteMetrics};
 
 /// The bounds that hold for every request.
@@ -84,13 +85,18 @@ where
         self.inner.poll_ready(context)
     }
 
-    /// From the outside in: measured, named by its id, logged, its head bounded; the rest is
-    /// [`Answering`]'s.
+    /// From the outside in: measured, named by its id, traced, logged, its head bounded; the rest
+    /// is [`Answering`]'s.
     fn call(&mut self, request: Request) -> Self::Future {
         let EdgeOptions { answer_timeout, head_bytes_max } = self.options;
+        let measured = RouteMetrics::start(&self.metrics, &request);
+        let id = RequestId::take_or_make(request.headers());
         let told = Told {
-            measured: RouteMetrics::start(&self.metrics, &request),
-            id: RequestId::take_or_make(request.headers()),
+            span: trace::is_on()
+                .then(|| RequestSpan::begin(&request, measured.route(), measured.method(), &id))
+                .flatten(),
+            measured,
+            id,
             line: LogLine::of(&request),
             personal: request.headers().contains_key(header::AUTHORIZATION),
         };
@@ -130,6 +136,8 @@ pin_project! {
 struct Told {
     measured: Measured,
     id: RequestId,
+    /// None when traces are off.
+    span: Option<Box<RequestSpan>>,
     line: LogLine,
     personal: bool,
 }
@@ -140,16 +148,47 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Answering<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let told = this.told.as_ref().expect("a future is not polled after its end");
-        let response = request_id::scope(&told.id, || {
+        let response = told.scope(|| {
             let bound = (told.measured.began(), *this.answer_timeout);
             bounded(this.handled, this.timer, bound, context)
         });
         let response = ready!(response);
-        let Told { measured, id, line, personal } = this.told.take().expect("as above");
-        let response = dress(response, &id, personal);
-        line.write(&id, response.status());
-        measured.answered(response.status());
-        Poll::Ready(Ok(response))
+        let told = this.told.take().expect("as above");
+        Poll::Ready(Ok(told.answer(response)))
+    }
+}
+
+impl Told {
+    /// Runs some work on the request; what it logs is the request's.
+    fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        request_id::scope(&self.id, self.span.as_deref().map(RequestSpan::trace), work)
+    }
+
+    /// Tells of the answer wherever it is to be told, and dresses it.
+    fn answer(self, response: Response) -> Response {
+        let mut response = dress(response, &self.id, self.personal);
+        let status = response.status();
+        let failure = if status.is_server_error() {
+            response.extensions_mut().remove::<Failure>()
+        } else {
+            None
+        };
+        if failure.is_some() || self.line.0.is_some() {
+            self.scope(|| self.log(failure.as_ref(), status));
+        }
+        if let Some(span) = self.span {
+            span.answered(status);
+        }
+        self.measured.answered(status);
+        response
+    }
+
+    fn log(&self, failure: Option<&Failure>, status: StatusCode) {
+        let Self { measured, line, .. } = self;
+        if let Some(failure) = failure {
+            failure.log(measured.method(), measured.route().unwrap_or_default(), status.as_u16());
+        }
+        line.write(measured.began(), status);
     }
 }
 
@@ -197,10 +236,12 @@ fn timed_out(after: Duration) -> Problem {
     Problem::new(Code::Timeout, format!("no answer within {after:?}"))
 }
 
+/// The process's panic hook has told the log what and where.
 fn panicked(panic: &(dyn Any + Send)) -> Problem {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Problem::new(Code::Internal, format!("panicked: {}", text.unwrap_or("without a message")))
+    let detail = format!("panicked: {}", text.unwrap_or("without a message"));
+    Problem::new(Code::Internal, detail).told()
 }
 
 /// Answers that a library makes by itself (404, 405, a refused path or body) are bare, or plain
@@ -249,10 +290,16 @@ impl LogLine {
         Self(read.then(|| (request.method().clone(), request.uri().clone())))
     }
 
-    fn write(&self, id: &RequestId, status: StatusCode) {
+    fn write(&self, began: Instant, status: StatusCode) {
         if let Some((method, uri)) = &self.0 {
-            let (request_id, status) = (id.as_str(), status.as_u16());
-            tracing::debug!(request_id, status, "{method} {} answered", uri.path());
+            let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            tracing::debug!(
+                http.request.method = method.as_str(),
+                url.path = uri.path(),
+                http.response.status_code = status.as_u16(),
+                event.duration = nanos,
+                "answered"
+            );
         }
     }
 }

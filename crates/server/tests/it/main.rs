@@ -16,4 +16,5 @@ mod scenario;
 mod shop;
 mod shutdown;
 mod startup;
+mod telemetry;
 mod tokens;
