@@ -4,8 +4,8 @@
 //! all that is asked is whether there is a tracer. A span is made only for a request that is
 //! sampled; one that is not still has ids, for the log.
 //!
-//! What spans say is in `docs/operations/telemetry.md`. They hold no header but the request's id, no
-//! query and no body: nothing in which a secret may come.
+//! What spans say is in `docs/operations/telemetry.md`. They hold no header but the request's id,
+//! no query and no body: nothing in which a secret may come.
 
 mod parent;
 

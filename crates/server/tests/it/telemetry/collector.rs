@@ -69,7 +69,7 @@ impl Collector {
     /// Every span that was told.
     pub(super) fn spans(&self) -> Vec<Told> {
         let messages = self.taken.lock().expect("no panic").clone();
-        messages.iter().flat_map(|bytes| spans_of(bytes)).collect()
+        messages.iter().flat_map(spans_of).collect()
     }
 
     /// Waits until spans were told that `is_enough`.

@@ -195,7 +195,7 @@ impl Heard {
         let body = json!({"code": code});
         let _ = self.hear(shop.api.post(&claims).token(&late).json(body)).await;
 
-        let order = |code: &str, order: &str, amount: Value| json!({"code": code, "order_id": order, "order_amount": amount});
+        let order = |code: &str, id: &str, amount: Value| json!({"code": code, "order_id": id, "order_amount": amount});
         for (code, number, amount, status) in [
             (WRONG_CODE, "order-1", json!(50_000), 404),
             ("kanarienvogel", "order-1", json!(50_000), 404),
