@@ -48,10 +48,7 @@ impl IntoResponse for IdentityError {
             Self::Refused(problem) => problem,
             Self::Denied(denied) => return denied.into_response(),
             Self::Ledger(error @ LedgerError::Corrupt(_)) => Problem::internal(&error),
-            Self::Ledger(error) => {
-                tracing::error!(error.message = %error, "identity cannot answer");
-                Problem::new(Code::Unavailable, "The ledger does not answer.")
-            }
+            Self::Ledger(error) => Problem::unavailable("identity cannot answer", &error),
             Self::Crowded => Problem::new(Code::Unavailable, "Too many passwords wait."),
             Self::Closing => Problem::new(Code::Unavailable, "The process is stopping."),
             error @ (Self::Hash(_) | Self::Random(_) | Self::AdminNotProven { .. }) => {

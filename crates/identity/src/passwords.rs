@@ -7,6 +7,7 @@ use argon2::password_hash::{Error as HashError, PasswordHasher, PasswordVerifier
 use argon2::{Algorithm, Argon2, Params, Version};
 use firstcome_core::Password;
 use firstcome_ledger::PasswordHash;
+use firstcome_web::Trace;
 use metrics::Histogram;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -57,7 +58,7 @@ impl Passwords {
             let hashed: Phc = argon2id().hash_password(password.expose().as_bytes())?;
             Ok(PasswordHash::new(hashed.to_string()))
         };
-        self.in_turn(&self.metrics.hash, hash).await
+        self.in_turn("hash password", &self.metrics.hash, hash).await
     }
 
     /// Whether the password is the one that was hashed. Without a hash it never is, after the same
@@ -80,13 +81,14 @@ impl Passwords {
                 Err(error) => Err(error),
             }
         };
-        self.in_turn(&self.metrics.verify, verify).await
+        self.in_turn("verify password", &self.metrics.verify, verify).await
     }
 
     /// Runs the work on the blocking pool when its turn comes. Place and turn go with the work: a
     /// client that goes away frees neither before the work is done.
     async fn in_turn<T: Send + 'static>(
         &self,
+        span: &'static str,
         seconds: &Histogram,
         work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, IdentityError> {
@@ -97,8 +99,9 @@ impl Passwords {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.expect("the semaphore of turns is never closed");
         let (seconds, at_work) = (seconds.clone(), self.metrics.at_work.clone());
+        let trace = Trace::current_sampled();
         let worked = tokio::task::spawn_blocking(move || {
-            let _until_done = (place, turn);
+            let _until_done = (place, turn, trace.and_then(|trace| trace.begin(span)));
             let started = Instant::now();
             at_work.increment(1.0);
             let worked = work();

@@ -9,9 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use firstcome_core::{Email, Password, Timestamp, UserId};
 use firstcome_ledger::{AccountRecord, NewSession, SessionRecord, ShownToken};
-use firstcome_web::{
-    AnyToken, Body, Code, LogInAttempts, Problem, ProblemView, Refused, Scopes,
-};
+use firstcome_web::{AnyToken, Body, Code, LogInAttempts, Problem, ProblemView, Refused, Scopes};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use serde::Serialize;

@@ -53,10 +53,7 @@ impl IntoResponse for IssuanceError {
             }
             Self::NoVerdict(no_verdict) => Problem::new(Code::Unavailable, no_verdict.to_string()),
             Self::Ledger(error @ LedgerError::Corrupt(_)) => Problem::internal(&error),
-            Self::Ledger(error) => {
-                tracing::error!(error.message = %error, "issuance cannot answer");
-                Problem::new(Code::Unavailable, "The ledger does not answer.")
-            }
+            Self::Ledger(error) => Problem::unavailable("issuance cannot answer", &error),
         };
         problem.into_response()
     }

@@ -7,6 +7,7 @@
 //! client that goes away cancels nothing.
 
 mod desk;
+mod spans;
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use firstcome_core::{EventId, limits};
 use firstcome_ledger::{Claim, Decision};
-use firstcome_web::RuntimeThread;
+use firstcome_web::{RuntimeThread, Trace};
 use futures_util::FutureExt;
 use metrics::Gauge;
 use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
@@ -27,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::strategy::Strategy;
 use crate::{IssuanceConfig, NoVerdict, Undecided};
 use desk::{Desks, Parcel, Queued};
+use spans::BatchSpans;
 
 /// The lanes of a process.
 pub(crate) struct Lanes {
@@ -129,7 +131,7 @@ impl Handle {
             Err(TryAcquireError::Closed) => return Err(NoVerdict::Closing),
         }
         let (reply, verdict) = oneshot::channel();
-        entry.desks.put(Queued { claim, reply });
+        entry.desks.put(Queued { claim, reply, trace: Trace::current_sampled() });
         // Without a verdict: whether the claim won, a retry finds out.
         Ok(verdict.await.unwrap_or(Err(Undecided::InDoubt))?)
     }
@@ -210,10 +212,12 @@ impl<S: Strategy> Lane<S> {
             claims.append(&mut parcel.claims);
         }
         let count = claims.len();
+        let spans = BatchSpans::begin(&batch);
         let began = Instant::now();
         let decided = AssertUnwindSafe(self.strategy.decide(claims)).catch_unwind().await;
         self.metrics.batch(count, began.elapsed());
         let decided = decided.unwrap_or(Err(Undecided::InDoubt));
+        spans.end(count, &decided);
         match decided.and_then(|decisions| complete(decisions, count)) {
             Ok(mut decisions) => {
                 self.metrics.verdicts(&decisions);

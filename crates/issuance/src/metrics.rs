@@ -8,6 +8,13 @@ use metrics::{describe_histogram, gauge, histogram};
 
 use crate::{NoVerdict, Undecided};
 
+const CLAIMS: &str = "firstcome_claims_total";
+const BATCH: &str = "firstcome_claim_batch_claims";
+const DECIDE: &str = "firstcome_claim_decide_seconds";
+const DEPTH: &str = "firstcome_lane_depth_claims";
+const LATCHES: &str = "firstcome_latches";
+const BUILDS: &str = "firstcome_latch_builds_total";
+
 /// Handles of the metrics, made once: nothing is looked up for a claim.
 #[derive(Clone)]
 pub(crate) struct Metrics {
@@ -45,22 +52,19 @@ impl Metrics {
     /// Declares the metrics. The recorder must be installed by then.
     pub(crate) fn declare() -> Self {
         describe_counter!(
-            "firstcome_claims_total",
+            CLAIMS,
             "Claims by verdict and by who answered: the decider, whether or not the shopper waited \
              for the answer, the latch in memory, or the queue before either."
         );
-        describe_histogram!("firstcome_claim_batch_claims", "Claims in a batch.");
+        describe_histogram!(BATCH, "Claims in a batch.");
         describe_histogram!(
-            "firstcome_claim_decide_seconds",
+            DECIDE,
             metrics::Unit::Seconds,
             "Time from handing a batch to the decider until its verdicts are durable."
         );
-        describe_gauge!(
-            "firstcome_lane_depth_claims",
-            "Claims that wait in a lane for its next batch."
-        );
-        describe_gauge!("firstcome_latches", "Sold-out events that are answered from memory.");
-        describe_counter!("firstcome_latch_builds_total", "Latches by what became of them.");
+        describe_gauge!(DEPTH, "Claims that wait in a lane for its next batch.");
+        describe_gauge!(LATCHES, "Sold-out events that are answered from memory.");
+        describe_counter!(BUILDS, "Latches by what became of them.");
         Self {
             decided: Verdicts {
                 issued: claims("issued", "decider"),
@@ -76,9 +80,9 @@ impl Metrics {
             in_doubt: claims("in_doubt", "decider"),
             queue_full: claims("queue_full", "queue"),
             closing: claims("closing", "queue"),
-            batch: histogram!("firstcome_claim_batch_claims"),
-            decide: histogram!("firstcome_claim_decide_seconds"),
-            latches: gauge!("firstcome_latches"),
+            batch: histogram!(BATCH),
+            decide: histogram!(DECIDE),
+            latches: gauge!(LATCHES),
             latches_built: builds("installed"),
             latches_spoiled: builds("spoiled"),
             latches_declined: builds("declined"),
@@ -87,7 +91,7 @@ impl Metrics {
 
     /// The gauge of a lane's waiting claims.
     pub(crate) fn depth_of(lane: usize) -> Gauge {
-        gauge!("firstcome_lane_depth_claims", "lane" => lane.to_string())
+        gauge!(DEPTH, "lane" => lane.to_string())
     }
 
     /// A batch was decided, or was not.
@@ -142,10 +146,10 @@ impl Metrics {
 
 /// Claims with this verdict from this source.
 fn claims(verdict: &'static str, source: &'static str) -> Counter {
-    counter!("firstcome_claims_total", "verdict" => verdict, "source" => source)
+    counter!(CLAIMS, "verdict" => verdict, "source" => source)
 }
 
 /// Latches that ended so.
 fn builds(outcome: &'static str) -> Counter {
-    counter!("firstcome_latch_builds_total", "outcome" => outcome)
+    counter!(BUILDS, "outcome" => outcome)
 }

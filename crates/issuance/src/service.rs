@@ -181,7 +181,7 @@ impl Builder {
             let began = Instant::now();
             let latch = self.read(build.event).await.unwrap_or_else(|error| {
                 tracing::warn!(
-                    event.id = %build.event, error.message = %error,
+                    firstcome.event.id = %build.event, error.message = %error,
                     "the winners cannot be read, the decider goes on answering"
                 );
                 None

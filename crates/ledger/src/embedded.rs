@@ -10,6 +10,7 @@ use sea_orm::{
     DatabaseConnection, SqliteTransactionMode, SqlxSqliteConnector, TransactionOptions,
     TransactionTrait,
 };
+use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use crate::claim::sqlite::{ClaimWriter, IssuedLive, blocking, checkpoint};
 use crate::in_time::InTime;
 use crate::open::bring_up;
+use crate::pools::{PoolMeter, acquired, connections};
 use crate::secrets::Keys;
 use crate::write::Write;
 use crate::{LedgerError, Purpose, secrets};
@@ -33,6 +35,8 @@ pub(crate) struct Embedded {
     pub(crate) reader: InTime<DatabaseConnection>,
     /// The one connection that writes beside the claims; used within a turn only.
     writer: DatabaseConnection,
+    /// Measures the wait for the writer: for its turn.
+    writer_meter: PoolMeter,
     /// The writers' turn, in the order of asking. Who holds it may write; it guards the memory of
     /// the claims as well.
     pub(crate) turn: Arc<tokio::sync::Mutex<ClaimWriter>>,
@@ -74,8 +78,9 @@ impl Embedded {
         let claims = blocking(move || ClaimWriter::open(&file, of_claims, clock)).await?;
         let embedded = Arc::new(Self {
             path: path.to_owned(),
-            reader: InTime::unbounded(reader(path, readers_max)),
+            reader: InTime::unbounded(reader(path, readers_max)).measured(PoolMeter::new("read")),
             writer,
+            writer_meter: PoolMeter::new("write"),
             issued_live: claims.issued_live(),
             turn: Arc::new(tokio::sync::Mutex::new(claims)),
             settler: Mutex::new(None),
@@ -100,8 +105,11 @@ impl Embedded {
 
     /// Waits for the turn and begins a transaction.
     pub(crate) async fn write(&self) -> Result<Write, LedgerError> {
-        let turn = self.turn.clone().lock_owned().await;
-        self.write_in(turn).await
+        let write = async {
+            let turn = self.turn.clone().lock_owned().await;
+            self.write_in(turn).await
+        };
+        self.writer_meter.watch(write).await
     }
 
     /// Begins a transaction within a turn that is held already.
@@ -119,6 +127,12 @@ impl Embedded {
                 return self.write_in(turn).await;
             }
         }
+    }
+
+    /// Tells of the connections.
+    pub(crate) fn tell_connections(&self) {
+        self.reader.tell_connections();
+        self.writer_meter.tell(connections(&self.writer));
     }
 
     /// Runs a statement of its own within a turn.
@@ -171,7 +185,7 @@ fn lock(database: &Path) -> Result<File, LedgerError> {
     };
     let io = |path: &Path| {
         let path = path.to_owned();
-        move |source| LedgerError::Io { path, source }
+        move |cause| LedgerError::Io { path, cause }
     };
     std::fs::create_dir_all(directory).map_err(io(directory))?;
     let path = database.with_extension("lock");
@@ -180,7 +194,7 @@ fn lock(database: &Path) -> Result<File, LedgerError> {
         // SQLite takes an empty file for a new database, and gives its other files the same mode.
         Ok(()) => open_or_make(database).map_err(io(database)).map(|_| file),
         Err(TryLockError::WouldBlock) => Err(LedgerError::InUse { path }),
-        Err(TryLockError::Error(source)) => Err(LedgerError::Io { path, source }),
+        Err(TryLockError::Error(cause)) => Err(LedgerError::Io { path, cause }),
     }
 }
 
@@ -194,7 +208,9 @@ fn open_or_make(path: &Path) -> std::io::Result<File> {
 }
 
 fn connect(path: &Path) -> SqliteConnectOptions {
+    // A statement's line has no message and no name of the schema of the log.
     SqliteConnectOptions::new()
+        .disable_statement_logging()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
@@ -203,7 +219,17 @@ fn connect(path: &Path) -> SqliteConnectOptions {
 }
 
 fn pool(connections: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .before_acquire(|_, _| {
+            acquired();
+            Box::pin(async { Ok(true) })
+        })
+        .after_connect(|_, _| {
+            acquired();
+            Box::pin(async { Ok(()) })
+        })
 }
 
 fn writer(path: &Path, purpose: Purpose) -> DatabaseConnection {

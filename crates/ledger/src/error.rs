@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use sea_orm::DbErr;
 
 /// The ledger could not be opened, or could not answer.
+///
+/// An error names its cause in its own sentence, and has no source beside: whoever prints the chain
+/// would print the cause twice.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The address names a database that this build does not speak.
@@ -66,12 +69,12 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// The directory or file cannot be made or written.
-    #[error("cannot open the ledger at {path}: {source}")]
+    #[error("cannot open the ledger at {path}: {cause}")]
     Io {
         /// What could not be opened.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The file is there, but is no ledger that can be read.
     #[error(
@@ -154,13 +157,13 @@ pub enum LedgerError {
     Corrupt(String),
     /// The database did not answer as it should.
     #[error("the ledger did not answer: {0}")]
-    Database(#[source] DbErr),
+    Database(DbErr),
     /// The embedded database did not answer as it should.
     #[error("the ledger did not answer: {0}")]
-    Embedded(#[from] rusqlite::Error),
+    Embedded(rusqlite::Error),
     /// A database server did not answer as it should.
     #[error("the ledger did not answer: {0}")]
-    Driver(#[from] sqlx::Error),
+    Driver(sqlx::Error),
     /// A database server did not answer in time.
     #[error("the ledger did not answer in time")]
     Late,
@@ -181,13 +184,48 @@ impl From<DbErr> for LedgerError {
     }
 }
 
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Embedded(error)
+    }
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
 /// A batch of claims has no verdicts.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
     /// Nothing of the batch was written; a retry is safe and may win.
     #[error("no claim of the batch was decided: {0}")]
-    Unavailable(#[source] LedgerError),
+    Unavailable(LedgerError),
     /// Whether the batch was written is not known; a retry finds out.
     #[error("it is not known whether the batch was committed: {0}")]
-    InDoubt(#[source] LedgerError),
+    InDoubt(LedgerError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = || std::io::Error::other("the cause");
+        let io = LedgerError::Io { path: "ledger.db".into(), cause: cause() };
+        let driver = LedgerError::from(sqlx::Error::Io(cause()));
+        let database = LedgerError::from(DbErr::Custom("the cause".to_owned()));
+        let embedded = rusqlite::Error::InvalidParameterName("the cause".to_owned());
+        for error in [io, driver, database, LedgerError::from(embedded)] {
+            assert_eq!(error.to_string().matches("the cause").count(), 1, "{error}");
+            assert!(error.source().is_none(), "{error}: a chain would tell it twice");
+            let doubt = ClaimError::InDoubt(error);
+            assert_eq!(doubt.to_string().matches("the cause").count(), 1, "{doubt}");
+            assert!(doubt.source().is_none(), "{doubt}: a chain would tell it twice");
+        }
+    }
 }

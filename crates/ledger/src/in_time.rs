@@ -10,6 +10,8 @@ use sea_orm::{
 };
 use tokio::time::{Instant, timeout};
 
+use crate::pools::PoolMeter;
+
 /// Longest that a statement may take, and what follows when it takes longer.
 #[derive(Debug, Clone)]
 pub(crate) struct Limit {
@@ -59,24 +61,41 @@ pub(crate) struct InTime<C> {
     inner: C,
     /// None for a database within the process, which no network cuts off.
     limit: Option<Limit>,
+    /// Of a pool whose calls are measured.
+    meter: Option<PoolMeter>,
 }
 
 impl<C> InTime<C> {
     /// Without a limit.
     pub(crate) const fn unbounded(inner: C) -> Self {
-        Self { inner, limit: None }
+        Self { inner, limit: None, meter: None }
     }
 
     /// With a limit for each statement.
     pub(crate) const fn within(inner: C, limit: Limit) -> Self {
-        Self { inner, limit: Some(limit) }
+        Self { inner, limit: Some(limit), meter: None }
     }
 
     pub(crate) const fn inner(&self) -> &C {
         &self.inner
     }
 
+    /// The same, its calls measured.
+    pub(crate) fn measured(self, meter: PoolMeter) -> Self {
+        Self { meter: Some(meter), ..self }
+    }
+
     async fn hold<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        match &self.meter {
+            Some(meter) => meter.watch(self.hold_unmeasured(work)).await,
+            None => self.hold_unmeasured(work).await,
+        }
+    }
+
+    async fn hold_unmeasured<T>(
+        &self,
+        work: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
         match &self.limit {
             Some(limit) => limit.hold(work).await,
             None => work.await,
@@ -88,14 +107,21 @@ impl InTime<DatabaseConnection> {
     /// Begins a transaction with the same limit.
     pub(crate) async fn begin(&self) -> Result<InTime<DatabaseTransaction>, DbErr> {
         let inner = self.hold(self.inner.begin()).await?;
-        Ok(InTime { inner, limit: self.limit.clone() })
+        Ok(InTime { inner, limit: self.limit.clone(), meter: None })
+    }
+
+    /// Tells of the pool's connections, where it is measured.
+    pub(crate) fn tell_connections(&self) {
+        if let Some(meter) = &self.meter {
+            meter.tell(crate::pools::connections(&self.inner));
+        }
     }
 }
 
 impl InTime<DatabaseTransaction> {
     /// Commits. After an error it is not known whether it took effect.
     pub(crate) async fn commit(self) -> Result<(), DbErr> {
-        let Self { inner, limit } = self;
+        let Self { inner, limit, meter: _ } = self;
         match limit {
             Some(limit) => limit.hold(inner.commit()).await,
             None => inner.commit().await,

@@ -10,10 +10,10 @@
 //! - a read of issued coupons sees every won claim.
 //!
 //! Modules in reading order: `records` (what callers see), `open`, `embedded` and `server` (what
-//! keeps the rows), `write`, `claim` (the hot path), one module for each resource, `entity` and
-//! `migration`, `holders` (what is found over all events), `changes` (the trail of admins' changes),
-//! `idempotency` (calls that are made once), `erasure` (of a user), `copy` (from one database to
-//! another).
+//! keeps the rows), `pools` (what their connections tell), `write`, `claim` (the hot path), one
+//! module for each resource, `entity` and `migration`, `holders` (what is found over all events),
+//! `changes` (the trail of admins' changes), `idempotency` (calls that are made once), `erasure` (of
+//! a user), `copy` (from one database to another).
 
 mod accounts;
 mod audit;
@@ -34,6 +34,7 @@ mod issued;
 mod metrics;
 mod migration;
 mod open;
+mod pools;
 mod records;
 mod redemptions;
 mod secrets;

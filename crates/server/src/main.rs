@@ -2,7 +2,7 @@
 //! has no rules of its own.
 //!
 //! Modules in reading order: `cli`, `config`, `serve` with `services`, `operations`, `document`,
-//! `banner`, `files` and `stop`, `commands`, `logs`, `measures`.
+//! `banner`, `files` and `stop`, `commands`, `logs`, `measures`, `traces`.
 
 mod banner;
 mod cli;
@@ -16,12 +16,14 @@ mod operations;
 mod serve;
 mod services;
 mod stop;
+mod traces;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+use firstcome_web::with_causes;
 
 use cli::{Cli, Command, ConfigCommand, LedgerCommand, UserCommand};
 
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // There is nowhere else to say that standard error is closed.
-            let _ = writeln!(std::io::stderr(), "firstcome: {error:#}");
+            let _ = writeln!(std::io::stderr(), "firstcome: {}", with_causes(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use firstcome_ledger::Ledger;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 use tokio::task::JoinHandle;
@@ -64,8 +65,9 @@ impl Measures {
     }
 
     /// Everything in the text format of Prometheus.
-    pub(crate) fn render(&self) -> String {
+    pub(crate) fn render(&self, ledger: &Ledger) -> String {
         self.process.collect();
+        ledger.tell_connections();
         self.recorder.render()
     }
 }

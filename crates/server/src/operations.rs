@@ -98,5 +98,5 @@ async fn readyz(State(operations): State<Operations>) -> Result<Json<Health>, Pr
 async fn metrics(
     State(operations): State<Operations>,
 ) -> (StatusCode, [(HeaderName, &'static str); 1], String) {
-    (StatusCode::OK, [(CONTENT_TYPE, METRICS_TYPE)], operations.measures.render())
+    (StatusCode::OK, [(CONTENT_TYPE, METRICS_TYPE)], operations.measures.render(&operations.ledger))
 }

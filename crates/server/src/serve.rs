@@ -22,7 +22,7 @@ use crate::config::{AdminConfig, Settings};
 use crate::measures::Measures;
 use crate::operations::Operations;
 use crate::services::Services;
-use crate::{document, files, logs, operations, stop};
+use crate::{document, files, logs, operations, stop, traces};
 
 /// What the lanes and the ledger still get when the connections took the whole deadline.
 const LAST_DRAIN: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
     let stopping = stop::on_signal()?;
     let measures = Measures::install()?;
     files::raise_limit(settings.server.connections_max());
+    let traces = traces::start(&settings.telemetry)?;
     let listener = bind(&settings.server.listen).await?;
     let threads = ConnectionThreads::start().context("cannot start the connections' threads")?;
     let (ledger, services) = start(&settings).await?;
@@ -58,6 +59,10 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
 
     let left = drain_deadline.get().map_or(Duration::ZERO, time_until);
     let lanes_drained = services.shutdown(left.max(LAST_DRAIN)).await;
+    if let Some(traces) = traces {
+        let left = drain_deadline.get().map_or(Duration::ZERO, time_until);
+        traces.end(left.max(LAST_DRAIN)).await;
+    }
     ledger.close().await.context("cannot close the ledger; the next start repairs it")?;
     keeping_up.abort();
     // Not earlier: a change whose client has gone runs on its connection's thread.

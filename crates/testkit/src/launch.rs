@@ -86,7 +86,8 @@ impl Launch {
     pub(crate) fn spawn(&self) -> Process {
         let mut command = self.command();
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("FIRSTCOME_") {
+            let text = name.to_string_lossy();
+            if text.starts_with("FIRSTCOME_") || text.starts_with("OTEL_") {
                 command.env_remove(name);
             }
         }

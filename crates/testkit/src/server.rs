@@ -144,6 +144,12 @@ impl Server {
         self.process.said()
     }
 
+    /// All that it logged until now: what it said on its standard error.
+    #[must_use]
+    pub fn logged(&self) -> String {
+        self.process.stderr.text()
+    }
+
     /// Kills it at once, as `kill -9`.
     ///
     /// # Panics

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use firstcome_ledger::LedgerError;
-use firstcome_web::{Code, Problem};
+use firstcome_web::Problem;
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -20,10 +20,7 @@ impl IntoResponse for WalletError {
         let problem = match self {
             Self::Refused(problem) => problem,
             Self::Ledger(error @ LedgerError::Corrupt(_)) => Problem::internal(&error),
-            Self::Ledger(error) => {
-                tracing::error!(error.message = %error, "the wallet cannot answer");
-                Problem::new(Code::Unavailable, "The ledger does not answer.")
-            }
+            Self::Ledger(error) => Problem::unavailable("the wallet cannot answer", &error),
         };
         problem.into_response()
     }

@@ -8,8 +8,8 @@
 //! - who asks is known from the token alone; no header names a user.
 //!
 //! Modules in reading order: [`problem`], [`json`], [`path`], [`listing`], [`mod@etag`],
-//! [`idempotency`], [`auth`], [`clock`], [`limits`], [`middleware`], [`thread`], [`mod@serve`],
-//! [`views`], [`openapi`].
+//! [`idempotency`], [`auth`], [`clock`], [`trace`], [`limits`], [`middleware`], [`thread`],
+//! [`mod@serve`], [`views`], [`openapi`].
 
 pub mod auth;
 pub mod clock;
@@ -24,6 +24,7 @@ pub mod path;
 pub mod problem;
 pub mod serve;
 pub mod thread;
+pub mod trace;
 pub mod views;
 
 pub use auth::{
@@ -36,10 +37,13 @@ pub use idempotency::{KeyedBody, RequestKey, created};
 pub use json::{Body, Checks, ClaimBody, FieldError, Integer, OptionalBody, RawBody, present};
 pub use limits::{Limits, LimitsConfig, LogInAttempts};
 pub use listing::{CursorKey, Listing, Page};
-pub use middleware::{EdgeOptions, Front, Fronted, RequestId, edge, limited_edge};
+pub use middleware::{
+    EdgeOptions, Front, Fronted, RequestId, current_request_id, edge, limited_edge,
+};
 pub use openapi::{ProblemView, Refused};
 pub use path::PathId;
-pub use problem::{Code, Problem, error_pages};
+pub use problem::{Code, Problem, error_pages, with_causes};
 pub use serve::{ConnectionThreads, Drained, ServeOptions, serve};
 pub use thread::RuntimeThread;
+pub use trace::Trace;
 pub use views::{EventView, IssuedView};

@@ -25,11 +25,12 @@ use tower::{Layer, Service};
 
 pub use front::{Front, Fronted};
 pub use metrics::describe_metrics;
-pub use request_id::RequestId;
+pub use request_id::{RequestId, current_request_id};
 
 use crate::limits::caller::{self, Caller, Gate};
 use crate::limits::{LimitFields, Limits};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Failure, Problem};
+use crate::trace::{self, RequestSpan};
 use metrics::{Measured, RouteMetrics};
 
 /// The bounds that hold for every request.
@@ -98,13 +99,18 @@ where
         self.inner.poll_ready(context)
     }
 
-    /// From the outside in: measured, named by its id, logged, its head bounded, its address
-    /// limited; the rest is [`Answering`]'s.
+    /// From the outside in: measured, named by its id, traced, logged, its head bounded, its
+    /// address limited; the rest is [`Answering`]'s.
     fn call(&mut self, request: Request) -> Self::Future {
         let EdgeOptions { answer_timeout, head_bytes_max } = self.options;
+        let measured = RouteMetrics::start(&self.metrics, &request);
+        let id = RequestId::take_or_make(request.headers());
         let mut told = Told {
-            measured: RouteMetrics::start(&self.metrics, &request),
-            id: RequestId::take_or_make(request.headers()),
+            span: trace::is_on()
+                .then(|| RequestSpan::begin(&request, measured.route(), measured.method(), &id))
+                .flatten(),
+            measured,
+            id,
             line: LogLine::of(&request),
             personal: request.headers().contains_key(header::AUTHORIZATION),
             caller: None,
@@ -166,6 +172,8 @@ pin_project! {
 struct Told {
     measured: Measured,
     id: RequestId,
+    /// None when traces are off.
+    span: Option<Box<RequestSpan>>,
     line: LogLine,
     personal: bool,
     caller: Option<Caller>,
@@ -180,18 +188,51 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Answering<F> {
         let this = self.project();
         let told = this.told.as_mut().expect("a future is not polled after its end");
         let bound = (told.measured.began(), *this.answer_timeout);
-        let response = caller::scope(&mut told.caller, || {
-            request_id::scope(&told.id, || bounded(this.handled, this.timer, bound, context))
-        });
-        let mut response = ready!(response);
-        let Told { measured, id, line, personal, limit, .. } = this.told.take().expect("as above");
-        if let Some(fields) = limit {
+        let response = told.scope(|| bounded(this.handled, this.timer, bound, context));
+        let response = ready!(response);
+        let told = this.told.take().expect("as above");
+        Poll::Ready(Ok(told.answer(response)))
+    }
+}
+
+impl Told {
+    /// Runs some work on the request: what it logs is the request's, and what it spends of a limit
+    /// its sender's.
+    fn scope<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let Self { id, span, caller, .. } = self;
+        let trace = span.as_deref().map(RequestSpan::trace);
+        caller::scope(caller, || request_id::scope(id, trace, work))
+    }
+
+    /// Tells of the answer wherever it is to be told, and dresses it.
+    fn answer(mut self, mut response: Response) -> Response {
+        if let Some(fields) = self.limit.take() {
             fields.append_to(response.headers_mut());
         }
-        let response = dress(response, &id, personal);
-        line.write(&id, response.status());
-        measured.answered(response.status());
-        Poll::Ready(Ok(response))
+        let mut response = dress(response, &self.id, self.personal);
+        let status = response.status();
+        let failure = if status.is_server_error() {
+            response.extensions_mut().remove::<Failure>()
+        } else {
+            None
+        };
+        if failure.is_some() || self.line.0.is_some() {
+            let trace = self.span.as_deref().map(RequestSpan::trace);
+            request_id::scope(&self.id, trace, || self.log(failure.as_ref(), status));
+        }
+        if let Some(span) = self.span {
+            span.answered(status);
+        }
+        self.measured.answered(status);
+        response
+    }
+
+    fn log(&self, failure: Option<&Failure>, status: StatusCode) {
+        let Self { measured, line, .. } = self;
+        if let Some(failure) = failure {
+            failure.log(measured.method(), measured.route().unwrap_or_default(), status.as_u16());
+        }
+        line.write(measured.began(), status);
     }
 }
 
@@ -240,10 +281,12 @@ fn timed_out(after: Duration) -> Problem {
     Problem::new(Code::Timeout, format!("no answer within {after:?}"))
 }
 
+/// The process's panic hook has told the log what and where.
 fn panicked(panic: &(dyn Any + Send)) -> Problem {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Problem::new(Code::Internal, format!("panicked: {}", text.unwrap_or("without a message")))
+    let detail = format!("panicked: {}", text.unwrap_or("without a message"));
+    Problem::new(Code::Internal, detail).told()
 }
 
 /// Answers that a library makes by itself (404, 405, a refused path or body) are bare, or plain
@@ -292,10 +335,16 @@ impl LogLine {
         Self(read.then(|| (request.method().clone(), request.uri().clone())))
     }
 
-    fn write(&self, id: &RequestId, status: StatusCode) {
+    fn write(&self, began: Instant, status: StatusCode) {
         if let Some((method, uri)) = &self.0 {
-            let (request_id, status) = (id.as_str(), status.as_u16());
-            tracing::debug!(request_id, status, "{method} {} answered", uri.path());
+            let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            tracing::debug!(
+                http.request.method = method.as_str(),
+                url.path = uri.path(),
+                http.response.status_code = status.as_u16(),
+                event.duration = nanos,
+                "answered"
+            );
         }
     }
 }

@@ -4,6 +4,7 @@
 //! thousands of them; `docs/adr/0002-validation.md` says why by no library.
 
 mod code;
+mod failure;
 mod pages;
 
 use std::borrow::Cow;
@@ -16,6 +17,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 pub use code::Code;
+pub(crate) use failure::Failure;
+use failure::Telling;
 pub use pages::error_pages;
 
 use crate::json::FieldError;
@@ -44,6 +47,7 @@ pub struct Problem {
     challenge: Option<&'static str>,
     /// The limit that was met, of a 429.
     limit: Option<Box<LimitFields>>,
+    telling: Telling,
 }
 
 impl Problem {
@@ -56,12 +60,25 @@ impl Problem {
             retry_after_seconds: None,
             challenge: None,
             limit: None,
+            telling: Telling::ByCode,
         }
     }
 
     /// 500: an error that no rule of the product foresees. The error and its sources go to the log.
     pub fn internal(error: &(dyn Error + 'static)) -> Self {
-        Self::new(Code::Internal, chain(error))
+        Self::new(Code::Internal, with_causes(error))
+    }
+
+    /// 503: what the call depends on has failed. `what` and the error go to the log, in one line.
+    pub fn unavailable(what: &'static str, error: &(dyn Error + 'static)) -> Self {
+        let problem = Self::new(Code::Unavailable, with_causes(error));
+        Self { telling: Telling::Failed(what), ..problem }
+    }
+
+    /// The same problem, of which the log has been told already.
+    #[must_use]
+    pub(crate) fn told(self) -> Self {
+        Self { telling: Telling::Told, ..self }
     }
 
     /// Adds an extension member.
@@ -164,25 +181,24 @@ impl Problem {
         .flatten()
     }
 
-    /// One line in the log for a failure of ours. A 503 says by its code what is missing, and
-    /// whoever misses it has logged why: under load a line for each would do harm.
-    fn log(&self, request_id: &str) {
-        let code = self.code.as_str();
-        match self.code {
-            Code::Internal => tracing::error!(request_id, code, "failed: {}", self.detail),
-            Code::Timeout => tracing::warn!(request_id, code, "gave up: {}", self.detail),
-            _ => tracing::debug!(request_id, code, "refused: {}", self.detail),
-        }
+    /// One line in the log of who looks for refusals.
+    fn log_refusal(&self) {
+        tracing::debug!(error.code = self.code.as_str(), "refused: {}", self.detail);
     }
 }
 
-/// An error and its sources, from the outside in.
-fn chain(error: &(dyn Error + 'static)) -> String {
+/// An error with its sources, from the outside in. A source that the sentence before it ends with
+/// is not said again.
+#[must_use]
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
         source = error.source();
     }
     text
@@ -198,10 +214,11 @@ impl Error for Problem {}
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = request_id::with_current(|request_id| {
-            self.log(request_id);
-            self.render(request_id)
-        });
+        let failure = Failure::of(&self);
+        if failure.is_none() {
+            self.log_refusal();
+        }
+        let body = request_id::with_current(|request_id| self.render(request_id));
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = StatusCode::from_u16(self.code.status())
             .expect("the table of codes has only statuses of three digits");
@@ -210,6 +227,9 @@ impl IntoResponse for Problem {
         headers.extend(self.headers());
         if let Some(fields) = self.limit {
             fields.append_to(headers);
+        }
+        if let Some(failure) = failure {
+            response.extensions_mut().insert(failure);
         }
         response
     }
@@ -244,6 +264,42 @@ mod tests {
         let problem = Problem::internal(&cause);
         assert!(problem.detail().contains("disk"));
         assert!(!rendered(&problem).to_string().contains("disk"));
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        #[derive(Debug)]
+        struct Outer(&'static str, std::io::Error);
+        impl fmt::Display for Outer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+        impl Error for Outer {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&self.1)
+            }
+        }
+        for sentence in ["cannot read", "cannot read: no disk"] {
+            let error = Outer(sentence, std::io::Error::other("no disk"));
+            assert_eq!(with_causes(&error), "cannot read: no disk");
+        }
+    }
+
+    #[test]
+    fn a_failure_goes_to_the_log_and_a_refusal_does_not() {
+        let cause = std::io::Error::other("disk /data is full");
+        let failure = |problem: Problem| {
+            problem.into_response().extensions().get::<Failure>().map(|it| format!("{it:?}"))
+        };
+        let told = failure(Problem::unavailable("the catalog cannot answer", &cause));
+        let told = told.expect("a failure");
+        assert!(told.contains("the catalog cannot answer") && told.contains("is full"), "{told}");
+        assert!(failure(Problem::internal(&cause)).is_some());
+        assert!(failure(Problem::new(Code::Timeout, "")).is_some());
+        assert!(failure(Problem::internal(&cause).told()).is_none());
+        assert!(failure(Problem::new(Code::Unavailable, "")).is_none());
+        assert!(failure(Problem::new(Code::SoldOut, "")).is_none());
     }
 
     #[test]

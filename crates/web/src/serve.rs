@@ -105,7 +105,7 @@ where
 async fn pause_after(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
-        tracing::error!("cannot accept connections: {error}");
+        tracing::error!(error.message = %error, "cannot accept connections");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
@@ -173,7 +173,10 @@ where
             let _seat = seat;
             let stream = match TcpStream::from_std(stream) {
                 Ok(stream) => stream,
-                Err(error) => return tracing::error!("cannot serve a connection: {error}"),
+                Err(error) => {
+                    tracing::error!(error.message = %error, "cannot serve a connection");
+                    return;
+                }
             };
             let patience = Patience::new();
             let run_out = RunOut::new(Arc::clone(&patience), head_timeout, idle_timeout);
@@ -196,7 +199,10 @@ where
                     biased;
                     ended = connection.as_mut() => {
                         if let Err(error) = ended {
-                            tracing::debug!(%peer, "connection ended: {error}");
+                            let client = peer.ip();
+                            tracing::debug!(
+                                client.ip = %client, error.message = %error, "a connection ended"
+                            );
                         }
                         return;
                     }

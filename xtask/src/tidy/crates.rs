@@ -47,6 +47,9 @@ const OWNED: &[(&str, &[&str])] = &[
     ("rusqlite", &[LEDGER]),
     ("axum", HTTP),
     ("axum-server", &[WEB]),
+    ("opentelemetry", &[WEB, SERVER]),
+    ("opentelemetry-otlp", &[SERVER]),
+    ("opentelemetry_sdk", &[SERVER]),
     ("rand", &[LEDGER, WEB, IDENTITY, CATALOG, ISSUANCE, WALLET, SERVER, TESTKIT]),
     ("anyhow", &[SERVER, XTASK, BENCH, TESTKIT]),
 ];

@@ -14,6 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use firstcome_core::limits;
 use firstcome_ledger::{Claim, Decision};
+use firstcome_web::Trace;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -24,6 +25,8 @@ use crate::Undecided;
 pub(super) struct Queued {
     pub(super) claim: Claim,
     pub(super) reply: Reply,
+    /// Of a claim that is sampled.
+    pub(super) trace: Option<Trace>,
 }
 
 /// Where a claim's verdict goes.
@@ -33,6 +36,8 @@ pub(super) type Reply = oneshot::Sender<Result<Decision, Undecided>>;
 /// without an answer, it is in doubt.
 pub(super) struct Parcel {
     pub(super) claims: Vec<Claim>,
+    /// Of those claims that are sampled.
+    pub(super) traces: Vec<Trace>,
     number: u64,
     /// The way back, until it is answered.
     desk: Option<mpsc::UnboundedSender<Verdicts>>,
@@ -162,13 +167,17 @@ impl Desk {
     }
 
     fn send(&mut self, arrived: &mut Vec<Queued>) {
-        let queued = arrived.drain(..).map(|Queued { claim, reply }| (claim, reply));
+        let mut traces = Vec::new();
+        let queued = arrived.drain(..).map(|Queued { claim, reply, trace }| {
+            traces.extend(trace);
+            (claim, reply)
+        });
         let (claims, replies) = queued.unzip();
         let number = self.number_first + self.waiting.len() as u64;
         let deadline = Instant::now() + self.claim_timeout;
         self.waiting.push_back(Some(Waiting { replies, deadline }));
         // A lane that has ended drops the parcel, which says so.
-        self.lane.send(Parcel { claims, number, desk: Some(self.back.clone()) }).ok();
+        self.lane.send(Parcel { claims, traces, number, desk: Some(self.back.clone()) }).ok();
     }
 
     /// Tells those who wait for a parcel; nobody does if its verdicts come too late.

@@ -78,7 +78,7 @@ impl Source {
         let place = options.place.clone();
         let held = match &place {
             Place::File(path) => {
-                let missing = |source| LedgerError::Io { path: path.clone(), source };
+                let missing = |cause| LedgerError::Io { path: path.clone(), cause };
                 std::fs::metadata(path).map_err(missing)?;
                 let opened = Embedded::open(path, Purpose::Serve, 1, clock).await;
                 let (ledger, _) = opened.map_err(|error| in_use(&place, error))?;

@@ -34,6 +34,7 @@ use crate::claim::server::Claims;
 use crate::in_time::{InTime, Limit, Trouble};
 use crate::migration::Migrator;
 use crate::open::{bring_up, missing_migrations};
+use crate::pools::PoolMeter;
 use crate::secrets::Keys;
 use crate::write::Write;
 use crate::{LedgerError, LedgerOptions, Limits, Purpose, ServerClock, secrets};
@@ -77,11 +78,12 @@ impl Server {
         let trouble = Trouble::default();
         let timeout = limits.acquire_timeout + limits.statement_timeout;
         let limit = Limit { timeout, trouble: trouble.clone() };
-        let pool = |session, connections| {
+        let pool = |session, connections, name| {
             InTime::within(address.pool(session, connections, &limits, &trouble), limit.clone())
+                .measured(PoolMeter::new(name))
         };
-        let reader = pool(Session::Read, limits.readers_max);
-        let writer = pool(Session::Write, limits.writers_max);
+        let reader = pool(Session::Read, limits.readers_max, "read");
+        let writer = pool(Session::Write, limits.writers_max, "write");
         let given = options.server_clock == ServerClock::Process;
         let clock = Arc::new(DatabaseClock::new(process, given));
         let unusable = |error| address.unusable(error);
@@ -117,6 +119,13 @@ impl Server {
     /// Begins a transaction.
     pub(crate) async fn write(&self) -> Result<Write, LedgerError> {
         Ok(Write::beside(self.writer.begin().await?))
+    }
+
+    /// Tells of the connections.
+    pub(crate) fn tell_connections(&self) {
+        self.reader.tell_connections();
+        self.writer.tell_connections();
+        self.claims.tell_connections();
     }
 
     fn end_keepers(&self) {

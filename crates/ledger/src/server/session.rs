@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::{Address, Driver};
 use crate::Limits;
 use crate::in_time::Trouble;
+use crate::pools::acquired;
 
 /// PostgreSQL's present moment, in microseconds since the epoch.
 pub(crate) const POSTGRES_NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
@@ -65,7 +66,9 @@ impl Address {
         match &self.driver {
             Driver::Postgres(options) => {
                 let pool: PgPoolOptions = pool_options(session, connections, limits, trouble);
-                let pool = pool.after_connect(|db, _| Box::pin(refuse_postgres_replica(db)));
+                let pool = pool.after_connect(|db, _| {
+                    Box::pin(async { refuse_postgres_replica(db).await.map(|()| acquired()) })
+                });
                 let pool = pool.connect_lazy_with(postgres_session(options, session, limits));
                 SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
             }
@@ -73,7 +76,9 @@ impl Address {
                 let pool: MySqlPoolOptions = pool_options(session, connections, limits, trouble);
                 let limits = *limits;
                 let pool = pool.after_connect(move |db, _| {
-                    Box::pin(async move { mysql_session(db, session, &limits).await })
+                    Box::pin(async move {
+                        mysql_session(db, session, &limits).await.map(|()| acquired())
+                    })
                 });
                 let pool = pool.connect_lazy_with(mysql_options(options));
                 SqlxMySqlConnector::from_sqlx_mysql_pool(pool)
@@ -106,19 +111,19 @@ fn pool_options<DB: Database>(
         })
 }
 
-/// Whether a connection may be used; one that was not used for long is asked.
+/// Whether a connection may be used, which its caller then has; one that was not used for long is
+/// asked.
 async fn is_alive<DB: Database>(
     db: &mut DB::Connection,
     meta: PoolConnectionMetadata,
     patience: Duration,
 ) -> Result<bool, sqlx::Error> {
-    if meta.idle_for < TRIED_AFTER_IDLE {
-        return Ok(true);
+    if meta.idle_for >= TRIED_AFTER_IDLE {
+        let gone = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        timeout(patience / 2, db.ping()).await.map_err(gone)??;
     }
-    match timeout(patience / 2, db.ping()).await {
-        Ok(alive) => alive.map(|()| true),
-        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-    }
+    acquired();
+    Ok(true)
 }
 
 /// The options of a connection to PostgreSQL.

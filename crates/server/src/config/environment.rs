@@ -10,7 +10,8 @@ const TEST_PREFIX: &str = "FIRSTCOME_TEST_";
 pub(crate) const CONFIG_VARIABLE: &str = "FIRSTCOME_CONFIG";
 
 /// The variables, each with the key that it gives.
-const VARIABLES: [(&str, Option<&str>); 11] = [
+/// Of two that give the same key the later one wins.
+const VARIABLES: [(&str, Option<&str>); 13] = [
     (CONFIG_VARIABLE, None),
     ("FIRSTCOME_LISTEN", Some("server.listen")),
     ("FIRSTCOME_DATA_DIR", Some("server.data_dir")),
@@ -22,6 +23,9 @@ const VARIABLES: [(&str, Option<&str>); 11] = [
     ("FIRSTCOME_KAFKA_BROKERS", Some("kafka.brokers")),
     ("FIRSTCOME_ADMIN_EMAIL", Some("admin.email")),
     ("FIRSTCOME_ADMIN_PASSWORD", Some("admin.password")),
+    // OpenTelemetry's own name of the address, which platforms set for all their services.
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", Some("telemetry.otlp_endpoint")),
+    ("FIRSTCOME_OTLP_ENDPOINT", Some("telemetry.otlp_endpoint")),
 ];
 
 /// A variable that is set.
@@ -38,9 +42,13 @@ pub(super) fn read(
 ) -> Vec<Given> {
     let mut given = Vec::new();
     for (name, text) in variables {
-        let is_ours = |name: &&str| name.starts_with(PREFIX) && !name.starts_with(TEST_PREFIX);
-        let Some(name) = name.to_str().filter(is_ours) else { continue };
-        let Some((name, key)) = VARIABLES.iter().find(|(known, _)| *known == name) else {
+        let Some(name) = name.to_str() else { continue };
+        let known = VARIABLES.iter().find(|(known, _)| *known == name);
+        let is_ours = name.starts_with(PREFIX) && !name.starts_with(TEST_PREFIX);
+        if known.is_none() && !is_ours {
+            continue;
+        }
+        let Some((name, key)) = known else {
             let known = VARIABLES.map(|(known, _)| known).join(", ");
             faults.push(format!("unknown environment variable {name}; there are {known}"));
             continue;
@@ -51,5 +59,6 @@ pub(super) fn read(
             Err(_) => faults.push(format!("environment {name} is not UTF-8")),
         }
     }
+    given.sort_by_key(|given| VARIABLES.iter().position(|(name, _)| *name == given.name));
     given
 }

@@ -82,6 +82,13 @@ impl Layers {
         let Some(entry) = self.entries.get_mut(key) else {
             return Err(format!("{origin}: {}", self.unknown(key)));
         };
+        // A whole number is a number, too.
+        let value = match (&entry.value, value) {
+            (Value::Float(_), Value::Integer(whole @ (0 | 1))) => {
+                Value::Float(f64::from(whole == 1))
+            }
+            (_, value) => value,
+        };
         if !entry.value.same_type(&value) {
             let (expected, found) = (entry.value.type_str(), value.type_str());
             return Err(format!("{origin}: {key} must be {}, not {}", a(expected), a(found)));

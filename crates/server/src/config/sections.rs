@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::Uri;
 use firstcome_core::{Email, Password};
 use firstcome_identity::IdentityConfig;
 use firstcome_issuance::IssuanceConfig;
@@ -166,6 +167,8 @@ struct KafkaConfig {
 pub(crate) struct TelemetryConfig {
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
+    otlp_endpoint: String,
+    pub(crate) trace_ratio: f64,
 }
 
 /// The form of the log.
@@ -174,6 +177,45 @@ pub(crate) struct TelemetryConfig {
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+impl TelemetryConfig {
+    /// Where traces go, without a slash at its end; none when they are off.
+    pub(crate) fn otlp_endpoint(&self) -> Option<&str> {
+        let endpoint = self.otlp_endpoint.trim_end_matches('/');
+        (!endpoint.is_empty()).then_some(endpoint)
+    }
+
+    fn faults(&self) -> Vec<(String, String)> {
+        let mut faults = Vec::new();
+        let mut refuse = |key: &str, sentence| faults.push((key.to_owned(), sentence));
+        if let Err(error) = crate::logs::parse_level(&self.log_level) {
+            refuse("telemetry.log_level", format!("cannot be read: {error}"));
+        }
+        if let Err(reason) = self.otlp_endpoint().map_or(Ok(()), check_collector) {
+            refuse("telemetry.otlp_endpoint", reason.to_owned());
+        }
+        if !(0.0..=1.0).contains(&self.trace_ratio) {
+            refuse("telemetry.trace_ratio", "must be from 0.0 to 1.0".to_owned());
+        }
+        faults
+    }
+}
+
+/// Whether spans can be sent there.
+fn check_collector(endpoint: &str) -> Result<(), &'static str> {
+    const SHAPE: &str = "must be the address of a collector that takes OTLP over HTTP, as \
+                         http://127.0.0.1:4318";
+    let url: Uri = endpoint.parse().map_err(|_| SHAPE)?;
+    let authority = url.authority().ok_or(SHAPE)?.as_str();
+    if authority.contains('@') {
+        return Err("must not hold a password: the log names the address. Give it as \
+                    Authorization in OTEL_EXPORTER_OTLP_HEADERS");
+    }
+    match url.scheme_str() {
+        Some("http" | "https") if url.query().is_none() => Ok(()),
+        _ => Err(SHAPE),
+    }
 }
 
 impl ServerConfig {
@@ -262,10 +304,7 @@ impl Settings {
         for checked in [self.identity.check(), self.issuance.check(), self.limits.check()] {
             faults.extend(checked.err().map(|invalid| by_key(&invalid.to_string())));
         }
-        let mut refuse = |key: &str, sentence| faults.push((key.to_owned(), sentence));
-        if let Err(error) = crate::logs::parse_level(&self.telemetry.log_level) {
-            refuse("telemetry.log_level", format!("cannot be read: {error}"));
-        }
+        faults.extend(self.telemetry.faults());
         faults
     }
 

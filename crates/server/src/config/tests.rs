@@ -104,13 +104,52 @@ fn mistakes_are_named_all_at_once() {
             "unknown environment variable FIRSTCOME_LISTENS; there are FIRSTCOME_CONFIG, \
              FIRSTCOME_LISTEN, FIRSTCOME_DATA_DIR, FIRSTCOME_ROLES, FIRSTCOME_LEDGER_URL, \
              FIRSTCOME_STRATEGY, FIRSTCOME_COMMIT, FIRSTCOME_REDIS_URL, FIRSTCOME_KAFKA_BROKERS, \
-             FIRSTCOME_ADMIN_EMAIL, FIRSTCOME_ADMIN_PASSWORD",
+             FIRSTCOME_ADMIN_EMAIL, FIRSTCOME_ADMIN_PASSWORD, OTEL_EXPORTER_OTLP_ENDPOINT, \
+             FIRSTCOME_OTLP_ENDPOINT",
             "firstcome.toml:2: server.listen must be a string, not an integer",
             "firstcome.toml:3: unknown key server.lissten; is server.listen meant?",
             "firstcome.toml:5: unknown key nothing.like; `firstcome config check` lists those \
              there are",
         ]
     );
+}
+
+#[test]
+fn our_name_of_the_collector_wins_over_the_usual_one() {
+    let usual = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://usual:4318/");
+    let ours = ("FIRSTCOME_OTLP_ENDPOINT", "http://ours:4318");
+    for variables in [[usual, ours], [ours, usual]] {
+        let both = load("", &variables, &[]).unwrap();
+        assert_eq!(both.settings.telemetry.otlp_endpoint(), Some("http://ours:4318"));
+    }
+    let one = load("", &[usual, ("OTEL_SOMETHING_ELSE", "x")], &[]).unwrap();
+    assert_eq!(one.settings.telemetry.otlp_endpoint(), Some("http://usual:4318"));
+    assert_eq!(origin(&one, "telemetry.otlp_endpoint"), "environment OTEL_EXPORTER_OTLP_ENDPOINT");
+    assert_eq!(load("", &[], &[]).unwrap().settings.telemetry.otlp_endpoint(), None);
+}
+
+#[test]
+fn a_collector_has_an_address_without_a_password() {
+    for wrong in ["collector:4318", "grpc://h:4317", "http://", "/v1/traces", "http://h?x=1", "쿠"]
+    {
+        let complaints = complaints("", &[("FIRSTCOME_OTLP_ENDPOINT", wrong)], &[]);
+        assert!(complaints[0].contains("telemetry.otlp_endpoint must be"), "{complaints:?}");
+    }
+    let secret = complaints("", &[("FIRSTCOME_OTLP_ENDPOINT", "http://u:canary@h:4318")], &[]);
+    assert!(secret[0].contains("OTEL_EXPORTER_OTLP_HEADERS"), "{secret:?}");
+    assert!(!secret[0].contains("canary"), "{secret:?}");
+}
+
+#[test]
+fn a_ratio_is_from_none_to_all() {
+    for (text, ratio) in [("0", 0.0), ("0.25", 0.25), ("1", 1.0), ("1.0", 1.0)] {
+        let loaded = load(&format!("telemetry.trace_ratio = {text}"), &[], &[]).unwrap();
+        assert_eq!(loaded.settings.telemetry.trace_ratio.to_bits(), f64::to_bits(ratio));
+    }
+    for text in ["-0.1", "1.1", "nan", "2", "\"1\""] {
+        let complaints = complaints(&format!("telemetry.trace_ratio = {text}"), &[], &[]);
+        assert!(complaints[0].contains("telemetry.trace_ratio must be"), "{complaints:?}");
+    }
 }
 
 #[test]

@@ -21,4 +21,5 @@ mod shop;
 mod shutdown;
 mod slow_clients;
 mod startup;
+mod telemetry;
 mod tokens;

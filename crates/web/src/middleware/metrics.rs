@@ -104,6 +104,17 @@ pub(super) struct Measured {
 }
 
 impl Measured {
+    /// The pattern of the request's route; none for an unknown path.
+    pub(super) fn route(&self) -> Option<&str> {
+        let series = self.metrics.by_method[self.method].get()?;
+        Some(series.route.as_str()).filter(|route| *route != UNMATCHED)
+    }
+
+    /// The request's method, or `OTHER`.
+    pub(super) fn method(&self) -> &'static str {
+        METHODS[self.method]
+    }
+
     /// When the request came.
     pub(super) fn began(&self) -> Instant {
         self.began

@@ -1,4 +1,5 @@
 //! The id of a request: taken from `X-Request-Id` or made, echoed, and in every problem and log.
+//! Beside it the request's place in its trace, for whatever is told of the request.
 
 use std::convert::Infallible;
 
@@ -7,16 +8,24 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
+use crate::trace::Trace;
+
 /// The header that carries the id, both ways.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a sender.
 const BYTES_MAX: usize = 64;
 
 tokio::task_local! {
-    /// The id of the request that this task works on. A task-local, because a problem is made deep
-    /// inside a handler and carries the id in its body; handing it outwards to be rendered there
-    /// would cost each refusal two allocations more.
-    static CURRENT: RequestId;
+    /// The request that this task works on. A task-local, because a problem is made deep inside a
+    /// handler and carries the id in its body; handing it outwards to be rendered there would cost
+    /// each refusal two allocations more.
+    static CURRENT: Current;
+}
+
+struct Current {
+    id: RequestId,
+    /// None when traces are off.
+    trace: Option<Trace>,
 }
 
 /// The id of a request: 1 to 64 of `A-Za-z0-9._-`.
@@ -56,7 +65,7 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     type Rejection = Infallible;
 
     async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(CURRENT.try_with(Clone::clone).unwrap_or_else(|_| Self::make()))
+        Ok(CURRENT.try_with(|current| current.id.clone()).unwrap_or_else(|_| Self::make()))
     }
 }
 
@@ -65,14 +74,25 @@ fn is_well_formed(id: &[u8]) -> bool {
         && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
 }
 
-/// Runs some work on a request under its id.
-pub(crate) fn scope<T>(id: &RequestId, work: impl FnOnce() -> T) -> T {
-    CURRENT.sync_scope(id.clone(), work)
+/// Runs some work on a request under its id, and in its trace.
+pub(crate) fn scope<T>(id: &RequestId, trace: Option<&Trace>, work: impl FnOnce() -> T) -> T {
+    CURRENT.sync_scope(Current { id: id.clone(), trace: trace.cloned() }, work)
 }
 
 /// Calls `f` with the id of the request at work; with an empty one, outside of any.
 pub(crate) fn with_current<T>(f: impl Fn(&str) -> T) -> T {
-    CURRENT.try_with(|id| f(id.as_str())).unwrap_or_else(|_| f(""))
+    CURRENT.try_with(|current| f(current.id.as_str())).unwrap_or_else(|_| f(""))
+}
+
+/// The trace of the request at work.
+pub(crate) fn current_trace() -> Option<Trace> {
+    CURRENT.try_with(|current| current.trace.clone()).ok().flatten()
+}
+
+/// The id of the request that this task works on, for a line of the log; none outside of any.
+#[must_use]
+pub fn current_request_id() -> Option<String> {
+    CURRENT.try_with(|current| current.id.as_str().to_owned()).ok()
 }
 
 #[cfg(test)]

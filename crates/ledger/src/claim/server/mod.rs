@@ -32,6 +32,7 @@ use super::batch::{DecidedGroup, Group, Held, LiveEvent, Win, group};
 use super::{Claim, Decision};
 use crate::entity::issued_coupon;
 use crate::metrics::Metrics;
+use crate::pools::{Connections, PoolMeter, acquired};
 use crate::secrets::Keys;
 use crate::server::{Address, DatabaseClock, Driver};
 use crate::{ClaimError, LedgerError, Limits, records};
@@ -156,6 +157,14 @@ impl Claims {
         Arc::clone(&self.decided)
     }
 
+    /// Tells of the connections.
+    pub(crate) fn tell_connections(&self) {
+        match &self.claimer {
+            ByProtocol::Postgres(claimer) => claimer.tell_connections(),
+            ByProtocol::MySql(claimer) => claimer.tell_connections(),
+        }
+    }
+
     /// Decides a batch and makes its winners durable.
     pub(crate) async fn claim(&self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
         let decisions = match &self.claimer {
@@ -181,6 +190,7 @@ pub(crate) struct Claimer<C: ClaimConnection> {
     failed: Mutex<Option<Instant>>,
     known: KnownEvents,
     metrics: Metrics,
+    meter: PoolMeter,
 }
 
 /// A connection and its age.
@@ -219,7 +229,15 @@ impl<C: ClaimConnection> Claimer<C> {
             failed: Mutex::default(),
             known: KnownEvents::default(),
             metrics: Metrics::new(),
+            meter: PoolMeter::new("claim"),
         }
+    }
+
+    fn tell_connections(&self) {
+        let max = self.limits.claimers_max as usize;
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let in_use = max.saturating_sub(self.room.available_permits());
+        self.meter.tell(Connections { in_use, idle, max });
     }
 
     async fn claim(&self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
@@ -408,6 +426,11 @@ impl<C: ClaimConnection> Claimer<C> {
 
     /// A connection that waits, or a new one.
     async fn connection(&self) -> Result<Connected<C>, LedgerError> {
+        let had = async { self.waiting_or_new().await.inspect(|_| acquired()) };
+        self.meter.watch(had).await
+    }
+
+    async fn waiting_or_new(&self) -> Result<Connected<C>, LedgerError> {
         let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match waiting {
             Some(connected) if connected.since.elapsed() < self.limits.connection_lifetime => {

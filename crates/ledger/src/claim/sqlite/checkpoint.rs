@@ -101,7 +101,7 @@ impl ClaimWriter {
         // SQLite writes to the log under this lock alone, and takes zeros for its end.
         let _lock = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let path = log_of(database);
-        lengthen(&path).map_err(|source| LedgerError::Io { path, source })
+        lengthen(&path).map_err(|cause| LedgerError::Io { path, cause })
     }
 }
 
