@@ -6,10 +6,12 @@
 //! - a log-in does the same work whether or not the e-mail address has an account;
 //! - hashing is bounded: so many at once, so many waiting, the rest refused;
 //! - nobody becomes an admin without having shown the account's own password;
-//! - no secret is in a `Debug`, a log line or an error.
+//! - no secret is in a `Debug`, a log line or an error;
+//! - whoever checks tokens knows a key before anybody signs with it, until the last token that it
+//!   has signed has expired.
 //!
-//! Modules in reading order: [`config`], [`keys`] (the signing key's file), [`mint`] (access
-//! tokens), [`passwords`], [`accounts`] (sign-up, `/v1/me`), [`sessions`] (log-in), [`oauth`] (the
+//! Modules in reading order: [`config`], [`keys`] (what signs our tokens), [`providers`] (whose
+//! tokens are accepted beside them), [`mint`] (access tokens), [`passwords`], [`accounts`] (sign-up, `/v1/me`), [`sessions`] (log-in), [`oauth`] (the
 //! token endpoint, the published keys), [`admins`], `error`, `metrics`.
 
 pub mod accounts;
@@ -21,22 +23,24 @@ mod metrics;
 pub mod mint;
 pub mod oauth;
 pub mod passwords;
+pub mod providers;
 pub mod sessions;
 
 use std::sync::Arc;
 
 use firstcome_core::Clock;
 use firstcome_ledger::Ledger;
-use firstcome_web::{HasVerifier, TokenKey, Verifier};
+use firstcome_web::{HasVerifier, Verifier};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use admins::{AdminChange, FirstAdmin, generate_password};
 pub use config::IdentityConfig;
 pub use error::IdentityError;
-pub use keys::KeyFileError;
+pub use keys::{KeyFileError, KeyRing, KeyState, KeyUse, ListedKey};
 pub use metrics::describe_metrics;
 pub use mint::{Grant, Mint};
+pub use providers::{ProviderConfig, Trust};
 
 use passwords::Passwords;
 
@@ -46,6 +50,8 @@ pub struct Identity {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     verifier: Arc<Verifier>,
+    keys: KeyRing,
+    jwks_max_age_seconds: u32,
     mint: Arc<Mint>,
     passwords: Arc<Passwords>,
     access_token_lifetime_seconds: u32,
@@ -53,23 +59,33 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The service on this ledger, signing with this key.
+    /// The service on this ledger, signing with these keys, and accepting what they have signed.
     #[must_use]
     pub fn new(
         ledger: Ledger,
-        key: TokenKey,
+        keys: impl Into<KeyRing>,
         config: &IdentityConfig,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let keys = keys.into();
         Self {
             ledger,
-            verifier: Arc::new(config.verifier(&key, Arc::clone(&clock))),
+            verifier: Arc::new(config.verifier(&keys, Vec::new(), Arc::clone(&clock))),
             clock,
-            mint: Arc::new(Mint::new(key, config)),
+            mint: Arc::new(Mint::new(keys.clone(), config)),
+            keys,
+            jwks_max_age_seconds: config.jwks_max_age_seconds,
             passwords: Arc::new(Passwords::new(config)),
             access_token_lifetime_seconds: config.access_token_lifetime_seconds,
             refresh_token_lifetime_seconds: config.refresh_token_lifetime_seconds,
         }
+    }
+
+    /// The same, accepting what this verifier accepts.
+    #[must_use]
+    pub fn accepting(mut self, verifier: Arc<Verifier>) -> Self {
+        self.verifier = verifier;
+        self
     }
 }
 

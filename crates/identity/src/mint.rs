@@ -1,15 +1,15 @@
 //! Access tokens: made for a session, and for load tests from the command line.
 
 use firstcome_core::{Invalid, Timestamp, UserId};
-use firstcome_web::{AccessClaims, Scopes, TokenKey};
+use firstcome_web::{AccessClaims, Scopes};
 use uuid::Uuid;
 
-use crate::IdentityConfig;
+use crate::{IdentityConfig, KeyRing};
 
-/// Makes access tokens; it needs nothing but the key, so it works beside a running server.
+/// Makes access tokens; it needs nothing but the keys, so it works beside a running server.
 #[derive(Debug)]
 pub struct Mint {
-    key: TokenKey,
+    keys: KeyRing,
     issuer: String,
     audience: String,
 }
@@ -26,10 +26,12 @@ pub struct Grant {
 }
 
 impl Mint {
-    /// Signs with this key, for the issuer and audience of the configuration.
+    /// Signs with the one of these keys whose turn it is, for the issuer and audience of the
+    /// configuration.
     #[must_use]
-    pub fn new(key: TokenKey, config: &IdentityConfig) -> Self {
-        Self { key, issuer: config.issuer.clone(), audience: config.audience.clone() }
+    pub fn new(keys: impl Into<KeyRing>, config: &IdentityConfig) -> Self {
+        let keys = keys.into();
+        Self { keys, issuer: config.issuer.clone(), audience: config.audience.clone() }
     }
 
     /// A new access token.
@@ -47,7 +49,7 @@ impl Mint {
         lifetime_seconds: u32,
     ) -> String {
         let iat = now.as_micros() / 1_000_000;
-        self.key.sign(&AccessClaims {
+        self.keys.signer(now).sign(&AccessClaims {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),
             sub: grant.subject,
@@ -109,6 +111,7 @@ mod tests {
 
     use firstcome_core::Clock;
     use firstcome_testkit::ManualClock;
+    use firstcome_web::{TokenKey, Verifier};
 
     use super::*;
 
@@ -120,7 +123,7 @@ mod tests {
 
     fn users(name: &str, count: Option<u32>) -> Vec<String> {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
-        let verifier = IdentityConfig::default().verifier(&TokenKey::new(&[7; 32]), clock);
+        let verifier = Verifier::new(&TokenKey::new(&[7; 32]), "firstcome", "firstcome", clock);
         let mint = mint();
         let tokens = mint.load_test_tokens(name, count, Scopes::USER, NOW, 60).expect("names");
         let verified = tokens.map(|token| verifier.verify(&token).expect("a good token"));

@@ -1,7 +1,8 @@
 // An OpenID provider for the tests, on the loopback. Its one argument is JSON:
 //
 //   port     where to listen; 0 takes a free one
-//   keys     private JWKs; access tokens are signed with the first that fits `algorithm`
+//   kids     the ids of its keys, made anew at each start: one RSA and one P-256 key for each;
+//            access tokens are signed with the first that fits `algorithm`
 //   algorithm, audience
 //            of the access tokens (JWTs by RFC 9068)
 //   format   "at+jwt", or "JWT" for providers that type every token so
@@ -21,8 +22,17 @@ if (!crypto.hash) {
 }
 const { Provider } = await import('oidc-provider');
 
-const { port, keys, algorithm, audience, format, clients } = JSON.parse(process.argv[2]);
+const { port, kids, algorithm, audience, format, clients } = JSON.parse(process.argv[2]);
 const scope = [...new Set(clients.flatMap((client) => client.scope.split(' ')))].join(' ');
+
+const pair = (type, options, more) => {
+  const { privateKey } = crypto.generateKeyPairSync(type, options);
+  return { ...privateKey.export({ format: 'jwk' }), use: 'sig', ...more };
+};
+const keys = kids.flatMap((kid) => [
+  pair('rsa', { modulusLength: 2048 }, { kid: `${kid}-rsa`, alg: 'RS256' }),
+  pair('ec', { namedCurve: 'P-256' }, { kid: `${kid}-ec`, alg: 'ES256' }),
+]);
 
 const server = createServer();
 server.listen(port, '127.0.0.1', () => {

@@ -7,6 +7,7 @@ mod edge;
 mod front;
 mod metrics;
 mod serving;
+mod signed;
 mod tokens;
 
 use axum::Router;
