@@ -16,6 +16,7 @@ mod served;
 mod server;
 mod shares;
 mod spread;
+mod tokens;
 mod wrk;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub(crate) enum Scenario {
     Mariadb(shares::Options),
     /// Claims spread over many open events, against claims of one event.
     Spread(spread::Options),
+    /// What checking a token costs, by how it is signed.
+    Tokens(tokens::Options),
     /// What one claim costs when many coupons are issued, against few.
     Growth(growth::Options),
 }
@@ -61,6 +64,7 @@ impl Scenario {
                 shares("mariadb", &[Ledger::Sqlite, Ledger::Mariadb], &options)
             }
             Self::Spread(options) => spread::run(&workshop, &options),
+            Self::Tokens(options) => tokens::run(&workshop, &options),
             Self::Growth(options) => growth::run(&workshop, &options),
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! In reading order: [`ci`] is what CI runs, [`tidy`] what it checks beyond the compiler,
 //! [`mod@test`] the one command that runs every test, [`services`] the servers that tests talk to,
-//! [`mod@bench`] the measurements behind `docs/benchmarks.md`.
+//! [`node`] what of them runs on Node.js, [`mod@bench`] the measurements behind
+//! `docs/benchmarks.md`.
 #![expect(clippy::print_stdout, reason = "a command line program prints its progress")]
 
 mod bench;
 mod ci;
+mod node;
 mod process;
 mod services;
 mod stopwatch;

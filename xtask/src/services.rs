@@ -10,7 +10,7 @@
 
 mod answer;
 mod compose;
-mod daemon;
+pub(crate) mod daemon;
 mod install;
 mod kafka;
 mod mariadb;

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use crate::{process, services};
+use crate::{node, process, services};
+
+/// The OpenID provider that tests start themselves.
+const PROVIDER: &str = "crates/server/tests/oidc";
 
 /// Runs every test, documentation tests included; `arguments` go to `cargo test`.
 ///
@@ -10,8 +13,10 @@ use crate::{process, services};
 /// A missing one fails the tests that need it; none is skipped.
 ///
 /// # Errors
-/// When a server cannot be started, or a test fails.
+/// When a server cannot be started, packages cannot be fetched, or a test fails.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    node::ensure_node()?;
+    node::npm_ci(&root.join(PROVIDER))?;
     let variables = services::up_for_tests(root)?;
     let mut command = process::cargo(root);
     command.args(["test", "--workspace", "--locked"]).args(arguments);

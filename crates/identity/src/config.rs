@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use firstcome_core::{Clock, Invalid};
-use firstcome_web::{TokenKey, Verifier};
+use firstcome_web::auth::{Issuer, IssuerKind, KeySet, REMEMBERED_TOKENS_MAX};
+use firstcome_web::{SigningAlgorithm, Verifier};
 use serde::{Deserialize, Serialize};
+
+use crate::KeyRing;
+use crate::providers::{self, ProviderConfig};
 
 /// Longest issuer and audience, so that a token stays below every limit of a header.
 const NAME_BYTES_MAX: usize = 255;
@@ -14,6 +18,12 @@ const HASHES_PARALLEL_MAX: usize = 64;
 const HASHES_WAITING_MAX: usize = 10_000;
 /// Longest life of an access token, which nothing takes back: a day.
 const ACCESS_SECONDS_MAX: u32 = 86_400;
+/// Longest time for which others may keep our public keys: a day.
+const JWKS_SECONDS_MAX: u32 = 86_400;
+/// How much later than everybody can know of it a new key begins to sign.
+const KEY_LEAD_SLACK_SECONDS: u32 = 5;
+/// Most verified tokens that may be remembered, at some 500 bytes each.
+const REMEMBERED_MAX: usize = 10_000_000;
 /// Longest life of a session: a year.
 const REFRESH_SECONDS_MAX: u32 = 366 * 86_400;
 
@@ -25,6 +35,19 @@ pub struct IdentityConfig {
     pub issuer: String,
     /// The `aud` of access tokens, and the only one that is accepted.
     pub audience: String,
+    /// How access tokens are signed.
+    pub algorithm: SigningAlgorithm,
+    /// Whether a process without the role identity may have the secret of HS256.
+    pub share_secret: bool,
+    /// Where a process without the role identity gets the public keys; empty: from the file in the
+    /// data directory.
+    pub keys_url: String,
+    /// How long others may keep the public keys, in seconds.
+    pub jwks_max_age_seconds: u32,
+    /// Verified tokens that are remembered until they expire.
+    pub remembered_tokens_max: usize,
+    /// Other identity providers whose tokens are accepted.
+    pub providers: Vec<ProviderConfig>,
     /// How long an access token is good, in seconds.
     pub access_token_lifetime_seconds: u32,
     /// How long a session can be refreshed, from its log-in on, in seconds.
@@ -40,6 +63,12 @@ impl Default for IdentityConfig {
         Self {
             issuer: "firstcome".to_owned(),
             audience: "firstcome".to_owned(),
+            algorithm: SigningAlgorithm::Hs256,
+            share_secret: false,
+            keys_url: String::new(),
+            jwks_max_age_seconds: 60,
+            remembered_tokens_max: REMEMBERED_TOKENS_MAX,
+            providers: Vec::new(),
             access_token_lifetime_seconds: 3_600,
             refresh_token_lifetime_seconds: 30 * 86_400,
             hashes_parallel_max: 0,
@@ -60,14 +89,57 @@ impl IdentityConfig {
             (self.access_token_lifetime_seconds, self.refresh_token_lifetime_seconds);
         within("access_token_lifetime_seconds", access, 1, ACCESS_SECONDS_MAX)?;
         within("refresh_token_lifetime_seconds", refresh, 1, REFRESH_SECONDS_MAX)?;
+        within("jwks_max_age_seconds", self.jwks_max_age_seconds, 0, JWKS_SECONDS_MAX)?;
+        within("remembered_tokens_max", self.remembered_tokens_max, 0, REMEMBERED_MAX)?;
+        if !self.keys_url.is_empty() {
+            providers::check_url("keys_url", &self.keys_url, true)?;
+        }
+        providers::check(&self.providers, &self.issuer)?;
         within("hashes_parallel_max", self.hashes_parallel_max, 0, HASHES_PARALLEL_MAX)?;
         within("hashes_waiting_max", self.hashes_waiting_max, 0, HASHES_WAITING_MAX)
     }
 
-    /// What checks the tokens that are signed with this key under this configuration.
+    /// How long a new key is published before it signs: longer than anybody keeps the old set.
+    pub(crate) fn key_lead_seconds(&self) -> u32 {
+        self.jwks_max_age_seconds + KEY_LEAD_SLACK_SECONDS
+    }
+
+    /// What checks the tokens of these keys under this configuration, and those of others.
     #[must_use]
-    pub fn verifier(&self, key: &TokenKey, clock: Arc<dyn Clock>) -> Verifier {
-        Verifier::new(key, self.issuer.as_str(), self.audience.as_str(), clock)
+    pub fn verifier(
+        &self,
+        keys: &KeyRing,
+        providers: Vec<Issuer>,
+        clock: Arc<dyn Clock>,
+    ) -> Verifier {
+        if keys.is_public() {
+            return self.public_verifier(keys.checking(), providers, clock);
+        }
+        let now = clock.now();
+        let (issuer, audience) = (self.issuer.as_str(), self.audience.as_str());
+        let verifier = Verifier::new(&keys.signer(now), issuer, audience, clock);
+        if let Some(rotation) = verifier.secret_rotation() {
+            keys.tells(rotation, now);
+        }
+        verifier.trusting(providers, self.remembered_tokens_max)
+    }
+
+    /// What checks our tokens by these public keys, and those of others.
+    pub(crate) fn public_verifier(
+        &self,
+        keys: Arc<KeySet>,
+        mut providers: Vec<Issuer>,
+        clock: Arc<dyn Clock>,
+    ) -> Verifier {
+        let ours = Issuer {
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            algorithms: SigningAlgorithm::PUBLIC.to_vec(),
+            keys,
+            kind: IssuerKind::Ours,
+        };
+        providers.insert(0, ours);
+        Verifier::of_issuers(providers, self.remembered_tokens_max, clock)
     }
 
     /// Passwords hashed at once, on this machine.
@@ -78,7 +150,7 @@ impl IdentityConfig {
     }
 }
 
-fn named(key: &str, text: &str) -> Result<(), Invalid> {
+pub(crate) fn named(key: &str, text: &str) -> Result<(), Invalid> {
     let length = 1..=NAME_BYTES_MAX;
     if length.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
@@ -87,7 +159,7 @@ fn named(key: &str, text: &str) -> Result<(), Invalid> {
     Err(Invalid::new(format!("identity.{key} must be 1 to {max} visible ASCII characters")))
 }
 
-fn within<N: Copy + PartialOrd + std::fmt::Display>(
+pub(crate) fn within<N: Copy + PartialOrd + std::fmt::Display>(
     key: &str,
     number: N,
     min: N,
@@ -118,6 +190,8 @@ mod tests {
             (IdentityConfig { access_token_lifetime_seconds: 0, ..sound() }, "access_token"),
             (IdentityConfig { access_token_lifetime_seconds: 86_401, ..sound() }, "access_token"),
             (IdentityConfig { refresh_token_lifetime_seconds: 0, ..sound() }, "refresh_token"),
+            (IdentityConfig { jwks_max_age_seconds: 86_401, ..sound() }, "jwks_max_age_seconds"),
+            (IdentityConfig { keys_url: "elsewhere".to_owned(), ..sound() }, "keys_url"),
             (IdentityConfig { hashes_parallel_max: 65, ..sound() }, "hashes_parallel_max"),
             (IdentityConfig { hashes_waiting_max: 10_001, ..sound() }, "hashes_waiting_max"),
         ] {

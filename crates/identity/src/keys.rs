@@ -1,30 +1,30 @@
-//! The signing key's file: made once, read by every process of the deployment.
+//! The keys that sign our access tokens: made on the first start, rotated while servers run, and
+//! known to every process of the deployment by one file.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+mod file;
+mod ring;
+mod schedule;
+
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use firstcome_web::TokenKey;
-use rand::TryRngCore;
-use rand::rngs::OsRng;
-use uuid::Uuid;
+use firstcome_core::Timestamp;
+use firstcome_web::auth::NoKey;
 
-/// The name of the file in the data directory.
-const FILE: &str = "signing.key";
-/// Bytes of the secret: as many as HS256 digests (RFC 7518, section 3.2, asks for no fewer).
-const SECRET_BYTES: usize = 32;
-/// Most bytes of the file that are looked at: the secret in base64url, and some blanks.
-const FILE_BYTES_MAX: u64 = 128;
+pub use ring::{KeyRing, ListedKey};
+pub use schedule::KeyState;
 
-/// The signing key cannot be had.
+use crate::IdentityConfig;
+use file::{KEYS_MAX, KeyFile, SECRET_BYTES, StoredKey};
+use ring::of_family;
+use schedule::{Term, states};
+
+/// The signing keys cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file or its directory cannot be made or read.
     #[error("cannot {action} the signing key {path}: {source}")]
     Io {
-        /// `read` or `make`.
+        /// `read`, `make` or `replace`.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -33,8 +33,9 @@ pub enum KeyFileError {
     },
     /// The file is there, but holds no key.
     #[error(
-        "the signing key {path} is damaged: it must be {SECRET_BYTES} bytes in base64url. Restore \
-         it from a backup, or remove it: a new one is made, and every access token ends"
+        "the signing key {path} is damaged: it must be {SECRET_BYTES} bytes in base64url, or the \
+         keys that `firstcome keys rotate` has written. Restore it from a backup, or remove it: a \
+         new one is made, and every access token ends"
     )]
     Malformed {
         /// The file.
@@ -42,168 +43,183 @@ pub enum KeyFileError {
     },
     /// The system has no random numbers to give.
     #[error("cannot make a signing key: the system gives no random numbers: {0}")]
-    Random(#[from] rand::rand_core::OsError),
+    NotMade(#[source] NoKey),
+    /// Only a process that signs makes keys.
+    #[error(
+        "there is no {algorithm} key in {path} to check access tokens with: start a process with \
+         the role identity on this data directory first, or set identity.keys_url to the \
+         /.well-known/jwks.json of one"
+    )]
+    NoKeyYet {
+        /// The file.
+        path: PathBuf,
+        /// What is configured.
+        algorithm: &'static str,
+    },
+    /// The file is full.
+    #[error(
+        "{path} has {KEYS_MAX} keys already, none of which has ended: wait until the tokens of the \
+         oldest have expired (`firstcome keys list` says when)"
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
-/// Reads the deployment's signing key, `signing.key` in the data directory; makes both where they
-/// are missing. Processes that ask at the same time get the same key.
+/// What a process does with the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUse {
+    /// It signs tokens, and makes the keys that are missing.
+    Sign,
+    /// It only checks them.
+    Check,
+    /// It only looks, and makes nothing.
+    Look,
+}
+
+/// Reads the deployment's keys, `signing.key` in the data directory. Who signs makes the directory
+/// and the keys where they are missing, and sees to it that a key of the configured algorithm is
+/// the next one to sign; processes that do so at the same time get the same keys.
 ///
 /// # Errors
 /// When the file cannot be read or made, or holds no key.
-pub fn load_or_create(data_dir: &Path) -> Result<TokenKey, KeyFileError> {
-    let path = data_dir.join(FILE);
-    if let Some(key) = load(&path)? {
-        return Ok(key);
-    }
-    let mut secret = [0; SECRET_BYTES];
-    OsRng.try_fill_bytes(&mut secret)?;
-    publish(data_dir, &path, &secret).map_err(failed("make", &path))?;
-    // Another process may have been first: what the file says counts.
-    load(&path)?.ok_or_else(|| failed("read", &path)(ErrorKind::NotFound.into()))
-}
-
-/// The key in the file; none when there is no file.
-fn load(path: &Path) -> Result<Option<TokenKey>, KeyFileError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("read", path)(error)),
+pub fn open(
+    data_dir: &Path,
+    config: &IdentityConfig,
+    purpose: KeyUse,
+    now: Timestamp,
+) -> Result<KeyRing, KeyFileError> {
+    let file = KeyFile::of(data_dir);
+    let seen = file.look().ok();
+    let algorithm = config.algorithm;
+    let is_public = algorithm.public().is_some();
+    let keys = match purpose {
+        KeyUse::Sign => prepared(&file, config, seconds(now))?,
+        // Whoever shares the secret may be the first to start.
+        KeyUse::Check if !is_public => prepared(&file, config, seconds(now))?,
+        KeyUse::Check | KeyUse::Look => file.read()?.unwrap_or_default(),
     };
-    let mut text = Vec::new();
-    file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(failed("read", path))?;
-    let malformed = || KeyFileError::Malformed { path: path.to_owned() };
-    let secret = URL_SAFE_NO_PAD.decode(text.trim_ascii()).map_err(|_| malformed())?;
-    let secret: [u8; SECRET_BYTES] = secret.try_into().map_err(|_| malformed())?;
-    Ok(Some(TokenKey::new(&secret)))
-}
-
-/// Puts the whole file in place at once, unless there is one already: under a name of its own
-/// first, then linked, which fails where a file is, and never shows half a key.
-fn publish(data_dir: &Path, path: &Path, secret: &[u8; SECRET_BYTES]) -> std::io::Result<()> {
-    std::fs::create_dir_all(data_dir)?;
-    let draft = data_dir.join(format!("{FILE}.{}", Uuid::now_v7().simple()));
-    let linked = write_private(&draft, secret).and_then(|()| std::fs::hard_link(&draft, path));
-    let removed = std::fs::remove_file(&draft);
-    match linked {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        linked => linked?,
+    let keys = of_family(keys, is_public);
+    if keys.is_empty() {
+        return Err(KeyFileError::NoKeyYet { path: file.path, algorithm: algorithm.name() });
     }
-    removed?;
-    sync_directory(data_dir)
+    let ring = KeyRing::with(Some(file), is_public, keys);
+    ring.has_seen(seen);
+    ring.tell(seconds(now));
+    Ok(ring)
 }
 
-fn write_private(path: &Path, secret: &[u8; SECRET_BYTES]) -> std::io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    writeln!(file, "{}", URL_SAFE_NO_PAD.encode(secret))?;
-    file.sync_all()
+/// Adds a key of the configured algorithm, which signs once everybody can have learnt of it, or
+/// after `lead_seconds`, and forgets keys that have ended.
+///
+/// # Errors
+/// As [`open`], and when there are too many keys.
+pub fn rotate(
+    data_dir: &Path,
+    config: &IdentityConfig,
+    lead_seconds: Option<u32>,
+    now: Timestamp,
+) -> Result<ListedKey, KeyFileError> {
+    let file = KeyFile::of(data_dir);
+    let now = seconds(now);
+    prepared(&file, config, now)?;
+    let lead_seconds = i64::from(lead_seconds.unwrap_or_else(|| config.key_lead_seconds()));
+    let keys = file.change(|keys| add(keys, &file, config, now + lead_seconds, now))?;
+    let is_public = config.algorithm.public().is_some();
+    let added = KeyRing::with(None, is_public, of_family(keys, is_public)).list_at(now).pop();
+    added.ok_or(KeyFileError::Malformed { path: file.path })
 }
 
-/// Makes the new name survive a power cut, where directories can be synced.
-fn sync_directory(directory: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
+/// The keys in the file, as one who signs needs them.
+fn prepared(
+    file: &KeyFile,
+    config: &IdentityConfig,
+    now: i64,
+) -> Result<Vec<StoredKey>, KeyFileError> {
+    let lifetime = config.access_token_lifetime_seconds;
+    let Some(keys) = file.read()? else {
+        // As long as a lone secret's, so that its file is what it always was.
+        let lifetime = if config.algorithm.public().is_some() { lifetime } else { 86_400 };
+        return file.create(&StoredKey::generate(config.algorithm, 0, lifetime)?);
+    };
+    if is_prepared(&keys, config) {
+        return Ok(keys);
+    }
+    file.change(|keys| {
+        if is_prepared(keys, config) {
+            return Ok(());
+        }
+        raise_lifetimes(keys, config, lifetime);
+        let family: Vec<_> = family_of(keys, config).collect();
+        let has_next = family.last().is_some_and(|key| key.algorithm == config.algorithm);
+        let from = if family.is_empty() { 0 } else { now + i64::from(config.key_lead_seconds()) };
+        if has_next { Ok(()) } else { add(keys, file, config, from, now) }
+    })
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> KeyFileError {
-    let path = path.to_owned();
-    move |source| KeyFileError::Io { action, path, source }
+/// Whether the next key that signs is of the configured algorithm, and no token will live longer
+/// than its key's record says.
+fn is_prepared(keys: &[StoredKey], config: &IdentityConfig) -> bool {
+    let lifetime = config.access_token_lifetime_seconds;
+    let mut family: Vec<_> = family_of(keys, config).collect();
+    family.sort_by_key(|key| key.signs_from);
+    family.last().is_some_and(|key| key.algorithm == config.algorithm)
+        && family.iter().all(|key| key.token_seconds_max >= lifetime)
+}
+
+fn raise_lifetimes(keys: &mut [StoredKey], config: &IdentityConfig, token_seconds: u32) {
+    let is_public = config.algorithm.public().is_some();
+    for key in keys.iter_mut().filter(|key| key.algorithm.public().is_some() == is_public) {
+        key.token_seconds_max = key.token_seconds_max.max(token_seconds);
+    }
+}
+
+fn add(
+    keys: &mut Vec<StoredKey>,
+    file: &KeyFile,
+    config: &IdentityConfig,
+    signs_from: i64,
+    now: i64,
+) -> Result<(), KeyFileError> {
+    keys.sort_by_key(|key| key.signs_from);
+    let ended = |is_public: bool, keys: &[StoredKey]| -> Vec<StoredKey> {
+        let family = keys.iter().filter(|key| key.algorithm.public().is_some() == is_public);
+        let family: Vec<_> = family.collect();
+        let terms: Vec<_> = family.iter().map(|key| key.term()).collect();
+        let states = states(&terms, now);
+        let ended = family.into_iter().zip(states).filter(|(_, state)| *state == KeyState::Ended);
+        ended.map(|(key, _)| key.clone()).collect()
+    };
+    let gone = [ended(true, keys), ended(false, keys)].concat();
+    keys.retain(|key| !gone.contains(key));
+    if keys.len() >= KEYS_MAX {
+        return Err(KeyFileError::Full { path: file.path.clone() });
+    }
+    // Never before one that is there: the newest signs last.
+    let last = family_of(keys, config).map(|key| key.signs_from + 1).max().unwrap_or(signs_from);
+    let (signs_from, lifetime) = (signs_from.max(last), config.access_token_lifetime_seconds);
+    keys.push(StoredKey::generate(config.algorithm, signs_from, lifetime)?);
+    Ok(())
+}
+
+fn family_of<'a>(
+    keys: &'a [StoredKey],
+    config: &IdentityConfig,
+) -> impl Iterator<Item = &'a StoredKey> {
+    let is_public = config.algorithm.public().is_some();
+    keys.iter().filter(move |key| key.algorithm.public().is_some() == is_public)
+}
+
+impl StoredKey {
+    fn term(&self) -> Term {
+        Term { signs_from: self.signs_from, token_seconds_max: self.token_seconds_max }
+    }
+}
+
+fn seconds(now: Timestamp) -> i64 {
+    now.as_micros() / 1_000_000
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Barrier;
-
-    use firstcome_core::{Timestamp, UserId};
-    use firstcome_web::Scopes;
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::{Grant, IdentityConfig, Mint};
-
-    /// A token that tells keys apart.
-    fn signed(key: TokenKey) -> String {
-        let mint = Mint::new(key, &IdentityConfig::default());
-        let grant = Grant {
-            subject: UserId::parse("kim").expect("a user id"),
-            scope: Scopes::USER,
-            session: None,
-        };
-        let token = mint.access_token_with_id(grant, "1", Timestamp::from_micros(0), 60);
-        token.rsplit_once('.').expect("a signature").1.to_owned()
-    }
-
-    #[test]
-    fn the_key_is_made_once_and_for_its_owner_alone() {
-        let directory = TempDir::new().expect("a temporary directory");
-        let data_dir = directory.path().join("not/yet");
-        let made = load_or_create(&data_dir).expect("a new key");
-        let read = load_or_create(&data_dir).expect("the key again");
-        assert_eq!(signed(made), signed(read));
-        let names: Vec<_> = std::fs::read_dir(&data_dir)
-            .expect("the directory")
-            .map(|entry| entry.expect("an entry").file_name())
-            .collect();
-        assert_eq!(names, [FILE]);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let metadata = std::fs::metadata(data_dir.join(FILE)).expect("the file");
-            assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
-        }
-    }
-
-    #[test]
-    fn two_deployments_have_two_keys() {
-        let key = || {
-            let directory = TempDir::new().expect("a temporary directory");
-            signed(load_or_create(directory.path()).expect("a new key"))
-        };
-        assert_ne!(key(), key());
-    }
-
-    #[test]
-    fn processes_that_start_together_share_one_key() {
-        let directory = TempDir::new().expect("a temporary directory");
-        let start = Barrier::new(8);
-        let mut signatures: Vec<String> = std::thread::scope(|scope| {
-            let process = || {
-                start.wait();
-                signed(load_or_create(directory.path()).expect("a key"))
-            };
-            let processes: Vec<_> = (0..8).map(|_| scope.spawn(process)).collect();
-            processes.into_iter().map(|process| process.join().expect("a signature")).collect()
-        });
-        signatures.dedup();
-        assert_eq!(signatures.len(), 1);
-        assert_eq!(std::fs::read_dir(directory.path()).expect("the directory").count(), 1);
-    }
-
-    #[test]
-    fn a_damaged_key_is_named_and_left_alone() {
-        for damage in ["", "\n", "c2hvcnQ", "not base64!", &"A".repeat(44), &"A".repeat(1_000)] {
-            let directory = TempDir::new().expect("a temporary directory");
-            let path = directory.path().join(FILE);
-            std::fs::write(&path, damage).expect("a file");
-            let error = load_or_create(directory.path()).expect_err(damage);
-            assert!(matches!(error, KeyFileError::Malformed { .. }), "{error}");
-            assert!(error.to_string().contains("signing.key is damaged"), "{error}");
-            assert_eq!(std::fs::read_to_string(&path).expect("the file"), damage);
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_or_made_is_named() {
-        let directory = TempDir::new().expect("a temporary directory");
-        std::fs::create_dir(directory.path().join(FILE)).expect("a directory in its place");
-        let error = load_or_create(directory.path()).expect_err("a directory is no file");
-        assert!(error.to_string().starts_with("cannot read the signing key"), "{error}");
-
-        let file = directory.path().join("file");
-        std::fs::write(&file, "").expect("a file");
-        let error = load_or_create(&file.join("data")).expect_err("a file is no directory");
-        assert!(matches!(error, KeyFileError::Io { .. }), "{error}");
-    }
-}
+mod tests;

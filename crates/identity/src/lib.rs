@@ -8,12 +8,14 @@
 //! - a log-in does the same work whether or not the e-mail address has an account;
 //! - hashing is bounded: so many at once, so many waiting, the rest refused;
 //! - nobody becomes an admin without having shown the account's own password;
-//! - no secret is in a `Debug`, a log line or an error.
+//! - no secret is in a `Debug`, a log line or an error;
+//! - whoever checks tokens knows a key before anybody signs with it, until the last token that it
+//!   has signed has expired.
 //!
-//! Modules in reading order: [`config`], [`keys`] (the signing key's file), [`mint`] (access
-//! tokens), [`passwords`], [`accounts`] (sign-up, `/v1/me`), [`sessions`] (log-in, log-out),
-//! [`erasure`], [`clients`],
-//! [`oauth`] (the token endpoint, the published keys), [`admins`], [`changes`] (the trail of theirs), `error`, `metrics`.
+//! Modules in reading order: [`config`], [`keys`] (what signs our tokens), [`providers`] (whose
+//! tokens are accepted beside them), [`mint`] (access tokens), [`passwords`], [`accounts`] (sign-up,
+//! `/v1/me`), [`erasure`], [`sessions`] (log-in, log-out), [`clients`], [`oauth`] (the token
+//! endpoint, the published keys), [`admins`], [`changes`] (the trail of theirs), `error`, `metrics`.
 
 pub mod accounts;
 pub mod admins;
@@ -27,13 +29,14 @@ mod metrics;
 pub mod mint;
 pub mod oauth;
 pub mod passwords;
+pub mod providers;
 pub mod sessions;
 
 use std::sync::Arc;
 
 use firstcome_core::Clock;
 use firstcome_ledger::Ledger;
-use firstcome_web::{CursorKey, HasVerifier, TokenKey, Verifier};
+use firstcome_web::{CursorKey, HasVerifier, Verifier};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -41,9 +44,10 @@ use utoipa_axum::routes;
 pub use admins::{AdminChange, FirstAdmin, generate_password};
 pub use config::IdentityConfig;
 pub use error::IdentityError;
-pub use keys::KeyFileError;
+pub use keys::{KeyFileError, KeyRing, KeyState, KeyUse, ListedKey};
 pub use metrics::describe_metrics;
 pub use mint::{Grant, Mint};
+pub use providers::{ProviderConfig, Trust};
 
 use passwords::Passwords;
 
@@ -56,6 +60,8 @@ pub struct Identity {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     verifier: Arc<Verifier>,
+    keys: KeyRing,
+    jwks_max_age_seconds: u32,
     mint: Arc<Mint>,
     passwords: Arc<Passwords>,
     refreshes: Turns,
@@ -65,25 +71,34 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The service on this ledger, signing with this key.
+    /// The service on this ledger, signing with these keys, and accepting what they have signed.
     #[must_use]
     pub fn new(
         ledger: Ledger,
-        key: TokenKey,
+        keys: impl Into<KeyRing>,
         config: &IdentityConfig,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let keys = keys.into();
         Self {
             ledger,
-            verifier: Arc::new(config.verifier(&key, Arc::clone(&clock))),
+            verifier: Arc::new(config.verifier(&keys, Vec::new(), Arc::clone(&clock))),
             clock,
-            mint: Arc::new(Mint::new(key, config)),
+            mint: Arc::new(Mint::new(keys.clone(), config)),
+            keys,
+            jwks_max_age_seconds: config.jwks_max_age_seconds,
             passwords: Arc::new(Passwords::new(config)),
             refreshes: Turns::new(REFRESHES_AT_ONCE),
             cursors: CursorKey::new(&rand::random()),
             access_token_lifetime_seconds: config.access_token_lifetime_seconds,
             refresh_token_lifetime_seconds: config.refresh_token_lifetime_seconds,
         }
+    }
+
+    /// The same, accepting what this verifier accepts.
+    #[must_use]
+    pub fn accepting(self, verifier: Arc<Verifier>) -> Self {
+        Self { verifier, ..self }
     }
 
     /// With cursors that are good at other processes too; otherwise they are this one's own.

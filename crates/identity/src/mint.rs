@@ -1,15 +1,15 @@
 //! Access tokens: made for a session, for a client, and for load tests from the command line.
 
 use firstcome_core::{ClientId, Invalid, Timestamp, UserId};
-use firstcome_web::{AccessClaims, Scopes, TokenKey};
+use firstcome_web::{AccessClaims, Scopes};
 use uuid::Uuid;
 
-use crate::IdentityConfig;
+use crate::{IdentityConfig, KeyRing};
 
-/// Makes access tokens; it needs nothing but the key, so it works beside a running server.
+/// Makes access tokens; it needs nothing but the keys, so it works beside a running server.
 #[derive(Debug)]
 pub struct Mint {
-    key: TokenKey,
+    keys: KeyRing,
     issuer: String,
     audience: String,
 }
@@ -26,10 +26,12 @@ pub struct Grant {
 }
 
 impl Mint {
-    /// Signs with this key, for the issuer and audience of the configuration.
+    /// Signs with the one of these keys whose turn it is, for the issuer and audience of the
+    /// configuration.
     #[must_use]
-    pub fn new(key: TokenKey, config: &IdentityConfig) -> Self {
-        Self { key, issuer: config.issuer.clone(), audience: config.audience.clone() }
+    pub fn new(keys: impl Into<KeyRing>, config: &IdentityConfig) -> Self {
+        let keys = keys.into();
+        Self { keys, issuer: config.issuer.clone(), audience: config.audience.clone() }
     }
 
     /// A new access token.
@@ -46,7 +48,7 @@ impl Mint {
         now: Timestamp,
         lifetime_seconds: u32,
     ) -> String {
-        self.key.sign(&self.claims(grant, id, now, lifetime_seconds))
+        self.keys.signer(now).sign(&self.claims(grant, id, now, lifetime_seconds))
     }
 
     /// A new access token of a client, for its own sake.
@@ -60,7 +62,7 @@ impl Mint {
         let (subject, id) = (UserId::from(client), Uuid::now_v7().to_string());
         let grant = Grant { subject, scope, session: None };
         let claims = self.claims(grant, &id, now, lifetime_seconds);
-        self.key.sign(&AccessClaims { client_id: Some(client), ..claims })
+        self.keys.signer(now).sign(&AccessClaims { client_id: Some(client), ..claims })
     }
 
     fn claims(
@@ -134,6 +136,7 @@ mod tests {
 
     use firstcome_core::Clock;
     use firstcome_testkit::ManualClock;
+    use firstcome_web::{TokenKey, Verifier};
 
     use super::*;
 
@@ -145,7 +148,7 @@ mod tests {
 
     fn users(name: &str, count: Option<u32>) -> Vec<String> {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
-        let verifier = IdentityConfig::default().verifier(&TokenKey::new(&[7; 32]), clock);
+        let verifier = Verifier::new(&TokenKey::new(&[7; 32]), "firstcome", "firstcome", clock);
         let mint = mint();
         let tokens = mint.load_test_tokens(name, count, Scopes::USER, NOW, 60).expect("names");
         let verified = tokens.map(|token| verifier.verify(&token).expect("a good token"));

@@ -15,6 +15,7 @@ use axum::http::header::{CACHE_CONTROL, PRAGMA, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use firstcome_ledger::{AccountRecord, ClientRecord, Rotation};
+use firstcome_web::auth::Jwk;
 use firstcome_web::{RawBody, Refused, Scopes};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -253,20 +254,18 @@ fn narrowed(granted: Scopes, asked: Option<&str>) -> Result<Scopes, Denied> {
 pub struct KeySetView {
     /// JSON Web Keys.
     #[schema(value_type = Vec<Object>)]
-    keys: [Never; 0],
+    keys: Vec<Jwk>,
 }
 
-/// A key that is never published.
-#[derive(Debug, Serialize)]
-enum Never {}
-
-/// The public keys that check access tokens.
+/// The public keys that check access tokens, those included that will sign soon.
 ///
-/// None: tokens are signed with a secret that is shared with nobody (HS256).
+/// None where tokens are signed with a secret (HS256).
 #[utoipa::path(
     get, path = "/.well-known/jwks.json", operation_id = "read_keys", tag = "identity",
     responses((status = 200, description = "The keys.", body = KeySetView))
 )]
-pub async fn jwks() -> Json<KeySetView> {
-    Json(KeySetView { keys: [] })
+pub async fn jwks(State(identity): State<Identity>) -> impl IntoResponse {
+    let keys = identity.keys.published(identity.clock.now());
+    let max_age = format!("public, max-age={}", identity.jwks_max_age_seconds);
+    ([(CACHE_CONTROL, max_age)], Json(KeySetView { keys }))
 }

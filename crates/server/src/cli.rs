@@ -52,6 +52,27 @@ pub(crate) enum Command {
     },
     /// Sign access tokens with the deployment's own key, one a line, also while a server runs
     Token(TokenFlags),
+    /// The keys that sign access tokens
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Show every key and what it does: a line with its id, its algorithm, and its state
+    List(DataFlags),
+    /// Make a new key, also while servers run: all of them learn of it, then it signs, and the old
+    /// one checks until its last token has expired
+    Rotate {
+        /// When the new key begins to sign, as 90s, 30m, 2h or 7d from now; tokens are refused
+        /// where it is not known by then [default: identity.jwks_max_age_seconds and 5 s]
+        #[arg(long, value_name = "TIME", value_parser = seconds)]
+        sign_after: Option<Seconds>,
+        #[command(flatten)]
+        flags: DataFlags,
+    },
 }
 
 #[derive(Debug, Subcommand)]

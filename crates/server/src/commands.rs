@@ -2,6 +2,7 @@
 
 mod audit;
 mod copy;
+mod keys;
 
 use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use firstcome_core::{Clock as _, Email, Password};
-use firstcome_identity::{AdminChange, Identity, Mint, generate_password, keys};
+use firstcome_identity::{AdminChange, Identity, KeyUse, Mint, generate_password};
 use firstcome_ledger::{Ledger, Purpose};
 use firstcome_web::SystemClock;
 use indicatif::{ProgressBar, ProgressIterator as _};
@@ -22,6 +23,7 @@ use crate::serve::make_private;
 
 pub(crate) use audit::audit;
 pub(crate) use copy::copy;
+pub(crate) use keys::{list_keys, rotate_keys};
 
 /// Brings the ledger's schema up, or says what that would do.
 pub(crate) async fn migrate(
@@ -62,7 +64,9 @@ pub(crate) fn openapi(out: &mut impl Write) -> anyhow::Result<ExitCode> {
 
 /// Prints every key, its value in force and its origin.
 pub(crate) fn config_check(flags: &ServeFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    out.write_all(flags.load()?.explain().as_bytes())?;
+    let configuration = flags.load()?;
+    configuration.settings.check_secret()?;
+    out.write_all(configuration.explain().as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -81,9 +85,9 @@ pub(crate) async fn add_admin(
         None => (generate_password()?, true),
     };
     let ledger = visit(&settings).await?;
-    let key = keys::load_or_create(&settings.server.data_dir)?;
     let clock = Arc::new(SystemClock::new());
-    let identity = Identity::new(ledger.clone(), key, &settings.identity, clock);
+    let keys = keys::open(&settings, KeyUse::Sign, clock.now())?;
+    let identity = Identity::new(ledger.clone(), keys, &settings.identity, clock);
     let change = identity.add_admin(email.clone(), password.clone()).await?;
     ledger.close().await?;
     match change {
@@ -115,9 +119,10 @@ fn password_from_stdin() -> anyhow::Result<Password> {
 /// Prints access tokens, one a line.
 pub(crate) fn token(flags: &TokenFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let settings = flags.flags.load()?.settings;
-    let key = keys::load_or_create(&settings.server.data_dir)?;
-    let mint = Mint::new(key, &settings.identity);
     let (name, now, Seconds(ttl)) = (flags.sub.as_str(), SystemClock::new().now(), flags.ttl);
+    let keys = keys::open(&settings, KeyUse::Sign, now)?;
+    keys.allow_for(&settings.identity, ttl)?;
+    let mint = Mint::new(keys, &settings.identity);
     let tokens = mint
         .load_test_tokens(name, flags.count, flags.scope, now, ttl)
         .map_err(|invalid| anyhow::anyhow!("--sub with its highest number {invalid}"))?;

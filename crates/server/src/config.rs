@@ -8,7 +8,6 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde_path_to_error::Path as KeyPath;
 use toml::Value;
 
 pub(crate) use layers::Origin;
@@ -91,7 +90,7 @@ impl Configuration {
         let faults: Vec<_> = settings
             .faults()
             .into_iter()
-            .map(|(key, sentence)| format!("{}: {key} {sentence}", layers.origin(&key)))
+            .map(|(key, sentence)| format!("{}: {key} {sentence}", layers.origin(listing(&key))))
             .collect();
         if faults.is_empty() { Ok(Self { settings, layers }) } else { Err(ConfigError(faults)) }
     }
@@ -119,15 +118,16 @@ fn add_file(layers: &mut Layers, path: &PathBuf) -> Vec<String> {
 /// The values as the types that the program uses.
 fn typed(layers: &Layers) -> Result<Settings, String> {
     serde_path_to_error::deserialize(layers.to_table()).map_err(|error| {
-        let key = dotted(error.path());
+        let path = error.path().to_string();
+        let key = listing(&path);
         let reason = error.inner().message();
-        format!("{}: {key}: {}", layers.origin(&key), reason.trim_end())
+        format!("{}: {}: {}", layers.origin(key), path, reason.trim_end())
     })
 }
 
 /// The key that a path within the settings leads to: a place in a list belongs to its list.
-fn dotted(path: &KeyPath) -> String {
-    path.to_string().split('[').next().unwrap_or_default().to_owned()
+fn listing(path: &str) -> &str {
+    path.split('[').next().unwrap_or_default()
 }
 
 fn shown(key: &str, value: &Value) -> String {

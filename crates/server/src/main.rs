@@ -25,7 +25,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use firstcome_web::with_causes;
 
-use cli::{Cli, Command, ConfigCommand, LedgerCommand, UserCommand};
+use cli::{Cli, Command, ConfigCommand, KeysCommand, LedgerCommand, UserCommand};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -72,6 +72,10 @@ async fn answer(command: Command) -> anyhow::Result<ExitCode> {
             commands::add_admin(flags, email, *password_stdin, &mut out).await
         }
         Command::Token(flags) => commands::token(flags, &mut out),
+        Command::Keys { command: KeysCommand::List(flags) } => commands::list_keys(flags, &mut out),
+        Command::Keys { command: KeysCommand::Rotate { sign_after, flags } } => {
+            commands::rotate_keys(flags, *sign_after, &mut out)
+        }
     }?;
     out.flush()?;
     Ok(code)

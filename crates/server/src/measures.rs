@@ -40,6 +40,7 @@ impl Measures {
             .install_recorder()?;
         let process = Collector::default();
         process.describe();
+        firstcome_web::auth::describe_metrics();
         firstcome_web::middleware::describe_metrics();
         firstcome_web::limits::describe_metrics();
         firstcome_web::thread::describe_metrics();

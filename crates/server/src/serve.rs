@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use firstcome_core::Clock;
-use firstcome_identity::keys;
+use firstcome_identity::FirstAdmin;
 use firstcome_issuance::ClaimCall;
 use firstcome_ledger::{Ledger, Purpose};
 use firstcome_web::{ConnectionThreads, Drained, Fronted, Limits, SystemClock, limited_edge};
@@ -32,6 +32,7 @@ const LAST_DRAIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the start fails, or the ledger cannot be closed; a sentence for the operator.
 pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    settings.check_secret()?;
     logs::init(&settings.telemetry)?;
     let stopping = stop::on_signal()?;
     let measures = Measures::install()?;
@@ -75,8 +76,7 @@ async fn start(settings: &Settings) -> anyhow::Result<(Ledger, Services)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     make_private(&settings.server.data_dir)?;
     let ledger = Ledger::open(settings.ledger_options(Purpose::Serve)?, Arc::clone(&clock)).await?;
-    let key = keys::load_or_create(&settings.server.data_dir)?;
-    let services = Services::start(settings, ledger.clone(), key, clock).await?;
+    let services = Services::start(settings, ledger.clone(), clock).await?;
     Ok((ledger, services))
 }
 
@@ -88,7 +88,11 @@ async fn announce(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let AdminConfig { email, password } = settings.admin.clone();
-    let admin = &services.identity().first_admin(email.clone(), password).await?;
+    // Without the role no password can be checked here: that is for who has it.
+    let admin = match services.identity() {
+        Some(identity) => &identity.first_admin(email.clone(), password).await?,
+        None => &FirstAdmin::Existing,
+    };
     let options = settings.ledger_options(Purpose::Serve)?;
     let ledger = options.path().map_or_else(|| options.shown(), absolute);
     let banner = Banner { address, ledger: &ledger, email: &email, admin };

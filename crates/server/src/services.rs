@@ -7,11 +7,12 @@ use anyhow::Context as _;
 use axum::Router;
 use firstcome_catalog::Catalog;
 use firstcome_core::Clock;
-use firstcome_identity::Identity;
+use firstcome_identity::{Identity, KeyRing, KeyUse, Trust, keys, providers::OwnKeys};
 use firstcome_issuance::{ClaimCall, Issuance, IssuanceHandle, IssuanceState, NotDrained};
 use firstcome_ledger::Ledger;
 use firstcome_wallet::Wallet;
-use firstcome_web::{CursorKey, Front, TokenKey, Verifier};
+use firstcome_web::{CursorKey, Front, Verifier};
+use tokio::task::JoinSet;
 use utoipa::openapi::OpenApi;
 
 use crate::config::{Role, Settings};
@@ -26,7 +27,10 @@ pub(crate) struct Services {
     clock: Arc<dyn Clock>,
     cursors: CursorKey,
     verifier: Arc<Verifier>,
-    identity: Identity,
+    /// None without the role.
+    identity: Option<Identity>,
+    /// Keeps the keys up to date.
+    _keys: JoinSet<()>,
     issuance: IssuanceHandle,
     running: Issuance,
 }
@@ -46,28 +50,36 @@ impl Services {
     /// Makes the services. After the recorder of the metrics was installed: they keep handles.
     ///
     /// # Errors
-    /// When the ledger does not answer.
+    /// When the keys cannot be had, or the ledger does not answer.
     pub(crate) async fn start(
         settings: &Settings,
         ledger: Ledger,
-        key: TokenKey,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
+        let own = own_keys(settings, clock.as_ref())?;
+        let ring = if let OwnKeys::Ring(ring) = &own { Some(ring.clone()) } else { None };
+        let config = &settings.identity;
+        let trust = Trust::new(config, own, Arc::clone(&clock));
+        let trust = trust.context("cannot make a client for the keys of other providers")?;
+        let verifier = Arc::clone(&trust.verifier);
         let secret = ledger.secret(CURSOR_SECRET).await.context("cannot read the ledger")?;
-        let verifier = Arc::new(settings.identity.verifier(&key, Arc::clone(&clock)));
         let cursors = CursorKey::new(&secret);
-        let identity = Identity::new(ledger.clone(), key, &settings.identity, clock)
-            .with_cursors(cursors.clone());
+        let signs = settings.server.roles().contains(&Role::Identity);
+        let identity = ring.filter(|_| signs).map(|ring: KeyRing| {
+            let identity = Identity::new(ledger.clone(), ring, config, clock);
+            identity.accepting(Arc::clone(&verifier)).with_cursors(cursors.clone())
+        });
         let clock = ledger.clock();
         let (running, issuance) =
             Issuance::start(ledger.clone(), &settings.issuance, Arc::clone(&clock))
                 .context("cannot start the lanes")?;
-        Ok(Self { ledger, clock, cursors, verifier, identity, issuance, running })
+        let _keys = trust.keep_up();
+        Ok(Self { ledger, clock, cursors, verifier, identity, _keys, issuance, running })
     }
 
-    /// The accounts and tokens.
-    pub(crate) fn identity(&self) -> &Identity {
-        &self.identity
+    /// The accounts and tokens, where this process has them.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// The claim, to be put before the router, where these roles have it.
@@ -86,7 +98,10 @@ impl Services {
         let (ledger, clock) = (self.ledger.clone(), Arc::clone(&self.clock));
         let (cursors, verifier) = (self.cursors.clone(), Arc::clone(&self.verifier));
         let calls = match role {
-            Role::Identity => firstcome_identity::router(self.identity.clone()),
+            Role::Identity => match self.identity.clone() {
+                Some(identity) => firstcome_identity::router(identity),
+                None => return Router::new(),
+            },
             Role::Catalog => {
                 firstcome_catalog::router(Catalog { ledger, clock, cursors, verifier })
             }
@@ -107,4 +122,22 @@ impl Services {
     pub(crate) async fn shutdown(self, deadline: Duration) -> Result<(), NotDrained> {
         self.running.shutdown(deadline).await
     }
+}
+
+/// What our own tokens are signed and checked with: who has the role identity signs; the others
+/// check, by the same file or by what another process publishes.
+fn own_keys(settings: &Settings, clock: &dyn Clock) -> anyhow::Result<OwnKeys> {
+    let (config, data_dir) = (&settings.identity, &settings.server.data_dir);
+    let purpose = if settings.server.roles().contains(&Role::Identity) {
+        KeyUse::Sign
+    } else {
+        KeyUse::Check
+    };
+    if purpose == KeyUse::Check
+        && config.algorithm.public().is_some()
+        && !config.keys_url.is_empty()
+    {
+        return Ok(OwnKeys::From(config.keys_url.clone()));
+    }
+    Ok(OwnKeys::Ring(keys::open(data_dir, config, purpose, clock.now())?))
 }

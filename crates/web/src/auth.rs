@@ -1,9 +1,21 @@
 //! Who asks: access tokens, and the extractors that a handler names to require one.
 //!
 //! Every extractor first asks for a valid token (401), then whether its user sends too much (429),
-//! then for its scope (403). The user is the token's `sub`; nothing else in a request names one.
+//! then for its scope (403). The user is the token's `sub`, for another identity provider's tokens
+//! with a prefix; nothing else in a request names one.
+//!
+//! In reading order: `claims` is what a token says, `token_key` what signs ours, `token` checks
+//! them, with a secret; `issuer` by the public keys of a `key_set`, each a `public_key` for an
+//! `algorithm`; `remembered` spares what was checked already.
 
+mod algorithm;
+mod claims;
+mod issuer;
+pub mod key_set;
+mod public_key;
+mod remembered;
 mod token;
+mod token_key;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +26,14 @@ use axum::http::{HeaderMap, header};
 use firstcome_core::UserId;
 use serde::{Serialize, Serializer};
 
-pub use token::{AccessClaims, TokenKey, Verified, Verifier};
+pub use algorithm::Algorithm;
+pub use claims::{AccessClaims, LEEWAY_SECONDS, Verified};
+pub use issuer::{Issuer, IssuerKind, Provider};
+pub use key_set::KeySet;
+pub use public_key::{Jwk, NoKeySet, PublicKey};
+pub use remembered::describe_metrics;
+pub use token::{REMEMBERED_TOKENS_MAX, SecretRotation, Unverified, Verifier};
+pub use token_key::{NoKey, SigningAlgorithm, TokenKey};
 
 use crate::limits;
 use crate::problem::{Code, Problem};
@@ -103,7 +122,7 @@ macro_rules! token_extractors {
             type Rejection = Problem;
 
             async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-                let Verified { subject, scope, .. } = admit(parts, state)?;
+                let Verified { subject, scope, .. } = admit(state, parts).await?;
                 if !scope.has_any($need) {
                     let problem = Problem::new(Code::Forbidden, $refusal);
                     return Err(problem.challenge($challenge));
@@ -153,16 +172,30 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Verified { subject, scope, jti, session } = admit(parts, state)?;
+        let Verified { subject, scope, jti, session } = admit(state, parts).await?;
         Ok(Self { subject, scope, jti, session })
     }
 }
 
-/// The request's token, checked, and counted against its user's limit.
-fn admit(parts: &Parts, state: &impl HasVerifier) -> Result<Verified, Problem> {
-    let verified = state.verifier().check(&parts.headers)?;
+/// The token of a request, checked, and counted against its user's limit.
+#[inline]
+async fn admit<S: HasVerifier + Sync>(state: &S, parts: &Parts) -> Result<Verified, Problem> {
+    let verified = checked(state, parts).await?;
     limits::caller::spend_of_user(&verified.subject, verified.scope)?;
     Ok(verified)
+}
+
+/// The token of a request. Only one whose issuer must first be asked for its keys waits for
+/// anything, in a future of its own, so that the others' stay small.
+#[inline]
+async fn checked<S: HasVerifier + Sync>(state: &S, parts: &Parts) -> Result<Verified, Problem> {
+    match state.verifier().check(&parts.headers) {
+        Ok(verified) => Ok(verified),
+        Err(Unverified::Refused(problem)) => Err(problem),
+        Err(Unverified::KeyUnknown(keys)) => {
+            Box::pin(state.verifier().check_again(&parts.headers, keys)).await
+        }
+    }
 }
 
 /// The one bearer token of a request (RFC 6750, section 2.1).

@@ -28,8 +28,8 @@ pub mod trace;
 pub mod views;
 
 pub use auth::{
-    AccessClaims, AdminToken, AnyToken, HasVerifier, RedeemToken, Scopes, StaffToken, TokenKey,
-    UserToken, Verifier,
+    AccessClaims, AdminToken, AnyToken, HasVerifier, RedeemToken, Scopes, SigningAlgorithm,
+    StaffToken, TokenKey, UserToken, Verifier,
 };
 pub use clock::SystemClock;
 pub use etag::{IfMatch, etag};

@@ -58,12 +58,14 @@ impl Ledger {
 pub(crate) struct Home {
     pub(crate) data_dir: PathBuf,
     pub(crate) database: Option<Database>,
+    /// Lines of its configuration beyond those that every product has.
+    pub(crate) more_config: &'static str,
 }
 
 impl Home {
     /// A data directory of that name, new or not, with the ledger in it.
     pub(crate) fn embedded(workshop: &Workshop, name: &str) -> Self {
-        Self { data_dir: workshop.file(name), database: None }
+        Self { data_dir: workshop.file(name), database: None, more_config: "" }
     }
 
     /// A data directory of that name, and a fresh database if there is a server for it.

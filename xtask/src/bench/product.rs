@@ -57,7 +57,8 @@ impl Product {
             command.env("FIRSTCOME_LEDGER_URL", &database.url);
         }
         let config = home.data_dir.with_extension("toml");
-        std::fs::write(&config, CONFIG).with_context(|| format!("write {}", config.display()))?;
+        let lines = format!("{CONFIG}{}", home.more_config);
+        std::fs::write(&config, lines).with_context(|| format!("write {}", config.display()))?;
         command.arg("--config").arg(&config);
         let served = Served::start(command, "/readyz", &home.data_dir.with_extension("log"))?;
         let mut token = token_command(&program, &home.data_dir, "bench-admin");
@@ -210,6 +211,10 @@ pub(crate) fn write_tokens(
 fn token_command(program: &Path, data_dir: &Path, name: &str) -> Command {
     let mut command = Command::new(program);
     command.args(["token", "--sub", name, "--ttl", "2h", "--data-dir"]).arg(data_dir);
+    let config = data_dir.with_extension("toml");
+    if config.exists() {
+        command.arg("--config").arg(config);
+    }
     unconfigured(&mut command);
     command
 }

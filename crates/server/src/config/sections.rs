@@ -274,6 +274,25 @@ impl Settings {
         Ok(options)
     }
 
+    /// Whether this process may have what signs tokens.
+    ///
+    /// # Errors
+    /// When it only checks them, and yet would hold the secret of HS256, with which whoever breaks
+    /// into it could make tokens of any admin.
+    pub(crate) fn check_secret(&self) -> anyhow::Result<()> {
+        let identity = &self.identity;
+        let signs = self.server.roles.contains(&Role::Identity);
+        let is_secret = identity.algorithm.public().is_none();
+        anyhow::ensure!(
+            signs || !is_secret || identity.share_secret,
+            "identity.algorithm is HS256, and this process has no role identity: checking tokens \
+             would take the secret that signs them. Set identity.algorithm to \"RS256\" for every \
+             process of the deployment, or identity.share_secret to true if this one may have the \
+             secret (docs/operations/identity-providers.md)"
+        );
+        Ok(())
+    }
+
     /// The bounds of a ledger's connections.
     pub(crate) fn ledger_limits(&self) -> Limits {
         let ledger = &self.ledger;

@@ -253,3 +253,41 @@ fn what_is_explained_is_a_configuration_again() {
     let again = load(&explained, &[], &[]).unwrap();
     assert_eq!(again.settings.server.listen, "b:2");
 }
+
+#[test]
+fn a_provider_is_read_and_its_mistakes_are_named() {
+    let provider = |lines: &str| {
+        format!(
+            "[[identity.providers]]\nissuer = \"https://a.example\"\naudience = \"shop\"\n\
+             jwks_url = \"https://a.example/jwks\"\nscopes = {{ user = [\"buy\"] }}\n{lines}"
+        )
+    };
+    let settings = load(&provider(""), &[], &[]).unwrap().settings;
+    let [found] = settings.identity.providers.as_slice() else { panic!("one provider") };
+    assert_eq!((found.scope_claim.as_str(), found.refresh_seconds), ("scope", 300));
+    for (lines, expected) in [
+        ("jwks = 1", "identity.providers[0].jwks: unknown field `jwks`, expected one of"),
+        ("algorithms = [\"none\"]", "identity.providers[0].algorithms[0]: unknown variant `none`"),
+        ("algorithms = [\"HS256\"]", "identity.providers[0].algorithms[0]: unknown variant"),
+        ("refresh_seconds = 0", "identity.providers[0].refresh_seconds is 0"),
+    ] {
+        let found = complaints(&provider(lines), &[], &[]).concat();
+        assert!(found.starts_with(&format!("firstcome.toml:1: {expected}")), "{found}");
+    }
+    let found = complaints("[[identity.providers]]\nissuer = \"https://a.example\"", &[], &[]);
+    assert!(found.concat().contains("identity.providers[0]: missing field"), "{found:?}");
+}
+
+#[test]
+fn only_who_signs_has_the_secret() {
+    let check = |file: &str| load(file, &[], &[]).unwrap().settings.check_secret();
+    let apart = "server.roles = [\"issuance\"]\n";
+    let refusal = check(apart).unwrap_err().to_string();
+    for word in ["identity.algorithm", "RS256", "identity.share_secret"] {
+        assert!(refusal.contains(word), "{refusal}");
+    }
+    for more in ["identity.share_secret = true", "identity.algorithm = \"ES256\""] {
+        check(&format!("{apart}{more}")).unwrap();
+    }
+    check("server.roles = [\"identity\"]").unwrap();
+}

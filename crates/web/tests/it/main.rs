@@ -8,6 +8,7 @@ mod front;
 mod limits;
 mod metrics;
 mod serving;
+mod signed;
 mod tokens;
 
 use axum::Router;
