@@ -4,12 +4,15 @@
 
 mod bad_input;
 mod chance;
+mod changes;
 mod clients;
 mod connections;
 mod contract;
 mod databases;
 mod durability;
+mod erasure;
 mod full_disk;
+mod idempotency;
 mod keys;
 mod ledger_copy;
 mod lifecycle;
