@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use firstcome_core::Timestamp;
 use firstcome_testkit::coupon_body;
 use serde_json::{Value, json};
 
@@ -41,7 +42,9 @@ async fn a_change_has_the_members_of_the_contract() {
     check(&change, "change", "coupon", &id);
     assert_eq!(change["actor"], "admin-1");
     assert_eq!(change["request_id"], "change-1");
-    assert_eq!(change["at"], changed.member("/updated_at"));
+    let moment = |value: &Value| Timestamp::parse_rfc3339(value.as_str().expect("a moment"));
+    let (told_at, updated_at) = (moment(&change["at"]), moment(&changed.member("/updated_at")));
+    assert!(told_at.expect("RFC 3339") >= updated_at.expect("RFC 3339"), "{change}");
     assert_eq!(change["before"]["name"], coupon_body().json()["name"]);
     assert_eq!(change["after"]["name"], "새 이름");
     assert_eq!(change["before"]["benefit"], change["after"]["benefit"]);
