@@ -64,7 +64,7 @@ pub struct NewClientView {
     #[schema(value_type = String, format = Uuid)]
     client_id: ClientId,
     /// What it proves itself with. It is kept nowhere and never shown again.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "k2Rz7VtO1o3cYQbqX8dLr5uNfEwG0sJmHhTiPaCvBxU")]
     client_secret: ClientSecret,
 }
 

@@ -15,7 +15,8 @@
 //! Modules in reading order: [`config`], [`keys`] (what signs our tokens), [`providers`] (whose
 //! tokens are accepted beside them), [`mint`] (access tokens), [`passwords`], [`accounts`] (sign-up,
 //! `/v1/me`), [`erasure`], [`sessions`] (log-in, log-out), [`clients`], [`oauth`] (the token
-//! endpoint, the published keys), [`admins`], [`changes`] (the trail of theirs), `error`, `metrics`.
+//! endpoint, the published keys), [`admins`], [`changes`] (the trail of theirs), `turns`,
+//! `error`, `metrics`.
 
 pub mod accounts;
 pub mod admins;
@@ -31,13 +32,13 @@ pub mod oauth;
 pub mod passwords;
 pub mod providers;
 pub mod sessions;
+mod turns;
 
 use std::sync::Arc;
 
 use firstcome_core::Clock;
 use firstcome_ledger::Ledger;
 use firstcome_web::{CursorKey, HasVerifier, Verifier};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -50,6 +51,7 @@ pub use mint::{Grant, Mint};
 pub use providers::{ProviderConfig, Trust};
 
 use passwords::Passwords;
+use turns::Turns;
 
 /// Refreshes that write at once: in the embedded ledger, a batch of claims waits behind no more.
 const REFRESHES_AT_ONCE: usize = 4;
@@ -105,22 +107,6 @@ impl Identity {
     #[must_use]
     pub fn with_cursors(self, cursors: CursorKey) -> Self {
         Self { cursors, ..self }
-    }
-}
-
-/// Turns for work of which so much at once is enough.
-#[derive(Clone)]
-struct Turns(Arc<Semaphore>);
-
-impl Turns {
-    fn new(at_once: usize) -> Self {
-        Self(Arc::new(Semaphore::new(at_once)))
-    }
-
-    /// Waits for a turn, which lasts until it is dropped.
-    async fn acquire(&self) -> OwnedSemaphorePermit {
-        let turn = Arc::clone(&self.0).acquire_owned().await;
-        turn.expect("the semaphore of turns is never closed")
     }
 }
 

@@ -174,27 +174,34 @@ pub async fn token(
     RawBody(body): RawBody,
 ) -> Result<TokensView, IdentityError> {
     let mut form = TokenForm::parse(&headers, &body)?;
-    let client = match Proof::of(&headers, &mut form)? {
-        Some(proof) => Some(identity.proven(proof).await?),
-        None => None,
-    };
-    match (form.grant, client) {
-        (GrantAsked::RefreshToken(token), None) => identity.refresh(token, form.scope).await,
-        (GrantAsked::RefreshToken(_), Some(_)) => {
-            let description = "No refresh token is a client's: send it without a client.";
-            Err(Denied::new(Denial::InvalidGrant, description).into())
-        }
-        (GrantAsked::ClientCredentials, Some(client)) => {
-            identity.grant_to(&client, form.scope.as_deref()).map_err(IdentityError::from)
-        }
-        (GrantAsked::ClientCredentials, None) => {
-            let description = "client_credentials needs the client's id and secret.";
-            Err(Denied::new(Denial::InvalidClient, description).into())
-        }
-    }
+    let client = identity.proven(Proof::of(&headers, &mut form)?).await?;
+    identity.grant(form, client.as_ref()).await
 }
 
 impl Identity {
+    /// What is asked for, when whoever asks may.
+    async fn grant(
+        &self,
+        form: TokenForm,
+        client: Option<&ClientRecord>,
+    ) -> Result<TokensView, IdentityError> {
+        let denied = |error, description| Err(Denied::new(error, description).into());
+        match (form.grant, client) {
+            (GrantAsked::RefreshToken(token), None) => self.refresh(token, form.scope).await,
+            (GrantAsked::RefreshToken(_), Some(_)) => denied(
+                Denial::InvalidGrant,
+                "No refresh token is a client's: send it without a client.",
+            ),
+            (GrantAsked::ClientCredentials, Some(client)) => {
+                Ok(self.grant_to(client, form.scope.as_deref())?)
+            }
+            (GrantAsked::ClientCredentials, None) => denied(
+                Denial::InvalidClient,
+                "client_credentials needs the client's id and secret.",
+            ),
+        }
+    }
+
     /// The next tokens of a session, with what its account may do now, or as much of it as is
     /// asked for. The refresh token that was shown is used up by it.
     async fn refresh(
@@ -209,7 +216,7 @@ impl Identity {
         let session = self.ledger.session_by_refresh_hash(&shown.first_hash).await?;
         session.filter(|session| session.is_live(self.clock.now())).ok_or_else(refused)?;
 
-        let turn = self.refreshes.acquire().await;
+        let turn = self.refreshes.wait().await;
         let next = token.next()?;
         let permit = move |account: &AccountRecord| {
             let granted = narrowed(Scopes::parse(&account.scope), scope.as_deref())?;

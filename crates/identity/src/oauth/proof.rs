@@ -68,8 +68,13 @@ fn basic(header: &HeaderValue) -> Result<Proof, Denied> {
 }
 
 impl Identity {
-    /// The client that this proves. Whether its id or its secret was wrong does not show.
-    pub(super) async fn proven(&self, proof: Proof) -> Result<ClientRecord, IdentityError> {
+    /// The client that this proves; none when nobody says to be one. Whether an id or its secret
+    /// was wrong does not show.
+    pub(super) async fn proven(
+        &self,
+        proof: Option<Proof>,
+    ) -> Result<Option<ClientRecord>, IdentityError> {
+        let Some(proof) = proof else { return Ok(None) };
         let found = match ClientId::parse(&proof.id) {
             Some(id) => self.ledger.client(id).await?,
             None => None,
@@ -77,8 +82,12 @@ impl Identity {
         let (client, hash) = found.unzip();
         // Nobody's is the hash of no secret that anybody could find.
         let same = proof.secret.hash().ct_eq(&hash.unwrap_or_default());
-        client.filter(|_| same.into()).ok_or_else(|| {
-            Denied::new(Denial::InvalidClient, "No client has this id and secret.").into()
-        })
+        match client.filter(|_| same.into()) {
+            Some(client) => Ok(Some(client)),
+            None => {
+                let description = "No client has this id and secret.";
+                Err(Denied::new(Denial::InvalidClient, description).into())
+            }
+        }
     }
 }
