@@ -34,12 +34,14 @@ async fn every_call_is_described_and_every_reference_leads_somewhere() {
     let expected = [
         ("/.well-known/jwks.json", vec!["get"]),
         ("/oauth/token", vec!["post"]),
+        ("/v1/admin/changes", vec!["get"]),
         ("/v1/clients", vec!["get", "post"]),
         ("/v1/clients/{client_id}", vec!["delete"]),
-        ("/v1/me", vec!["get"]),
+        ("/v1/me", vec!["delete", "get"]),
         ("/v1/sessions", vec!["post"]),
         ("/v1/sessions/current", vec!["delete"]),
         ("/v1/users", vec!["post"]),
+        ("/v1/users/{id}", vec!["delete"]),
     ];
     assert_eq!(calls, expected);
     let mut found = BTreeSet::new();
