@@ -1,5 +1,5 @@
-//! Who sent the request at work, so far as it is known: what the edge has learned and the extractors
-//! of tokens and the log-in go on with.
+//! Who sent the request at work, so far as it is known: what the edge has learned, and what the
+//! extractors of tokens and the log-in go on with.
 //!
 //! A thread-local that holds while a request's future is polled, and not an extension of the
 //! request: that would cost every claim an allocation and a look-up.
