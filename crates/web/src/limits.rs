@@ -38,7 +38,7 @@ use crate::problem::Problem;
 use accounts::Accounts;
 use kind::Kind;
 use limit::{Limit, REFUSED};
-use proxies::{Address, TrustedProxies};
+use proxies::TrustedProxies;
 use quota::Micros;
 
 /// Declares the metric of the limits with its help text. Call it once a recorder is installed.
@@ -94,10 +94,13 @@ impl Limits {
         self.secret.hash_one(key)
     }
 
-    /// Where a request came from; none in a process without sockets.
-    fn address_of(&self, request: &Request) -> Option<Address> {
+    /// The digest of where a request came from, if anything is counted by it; none without a socket.
+    fn address_of(&self, request: &Request, class: Class) -> Option<u64> {
+        if !self.counts_address(class) {
+            return None;
+        }
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip();
-        Some(self.proxies.client(peer, request.headers()))
+        Some(self.digest(self.proxies.client(peer, request.headers())))
     }
 
     /// Whether anything is counted by the address of such a request.
@@ -110,12 +113,12 @@ impl Limits {
     fn spend_of_address(
         &self,
         class: Class,
-        address: Option<Address>,
+        address: Option<u64>,
         at: Micros,
     ) -> Result<Option<LimitFields>, Problem> {
         let limit = class.by_address().and_then(|kind| self.limit(kind));
         let Some((limit, address)) = limit.zip(address) else { return Ok(None) };
-        let standing = limit.spend(self.digest(address), at)?;
+        let standing = limit.spend(address, at)?;
         Ok(class.is_strict().then(|| limit.fields(standing)))
     }
 

@@ -17,6 +17,7 @@ use crate::shop::Shop;
 const OTHERS: usize = 1_000;
 /// Longest that a test waits for a place.
 const WAIT_MAX: Duration = Duration::from_secs(20);
+const REFUSED: &str = "firstcome_connections_refused_total";
 const GET: &str = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
 
 /// The turn of a test that opens many files: only one at a time does.
@@ -120,6 +121,12 @@ async fn one_connection_too_many_is_refused_and_not_hung() {
         assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
         assert!(refused.contains("\"code\":\"unavailable\""), "{refused}");
     }
+    let metrics = "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n";
+    seated[0].send(metrics).await.expect("the server reads");
+    let counted = seated[0].answer().await.expect("an answer").text();
+    let counted = counted.lines().find_map(|line| line.strip_prefix(REFUSED)?.strip_prefix(' '));
+    let counted: usize = counted.and_then(|count| count.parse().ok()).expect("a count");
+    assert!(counted >= 5, "{counted} are counted");
     drop(seated.pop());
     seat(authority).await;
 }
