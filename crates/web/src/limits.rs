@@ -25,26 +25,21 @@ use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, Request};
 use firstcome_core::{Invalid, UserId};
-use metrics::{Unit, describe_counter};
 use tokio::time::Instant;
 
 pub use caller::{LogInAttempt, LogInAttempts};
 pub use config::LimitsConfig;
 pub(crate) use fields::LimitFields;
 pub(crate) use kind::Class;
+pub use limit::describe_metrics;
 
 use crate::auth::Scopes;
 use crate::problem::Problem;
 use accounts::Accounts;
 use kind::Kind;
-use limit::{Limit, REFUSED};
+use limit::Limit;
 use proxies::TrustedProxies;
 use quota::Micros;
-
-/// Declares the metric of the limits with its help text. Call it once a recorder is installed.
-pub fn describe_metrics() {
-    describe_counter!(REFUSED, Unit::Count, "Requests refused by a rate limit, by which one.");
-}
 
 /// Every limit of a process. Its memory is taken at the start and never grows.
 #[derive(Debug)]
@@ -94,7 +89,7 @@ impl Limits {
         self.secret.hash_one(key)
     }
 
-    /// The digest of where a request came from, if anything is counted by it; none without a socket.
+    /// The digest of where a request came from, if that is counted; none without a socket.
     fn address_of(&self, request: &Request, class: Class) -> Option<u64> {
         if !self.counts_address(class) {
             return None;
