@@ -15,6 +15,7 @@ mod report;
 mod served;
 mod server;
 mod shares;
+mod slow_clients;
 mod spread;
 mod tokens;
 mod wrk;
@@ -41,6 +42,8 @@ pub(crate) enum Scenario {
     Spread(spread::Options),
     /// What checking a token costs, by how it is signed.
     Tokens(tokens::Options),
+    /// Claims beside clients that send a byte a second, against claims alone.
+    SlowClients(slow_clients::Options),
     /// What one claim costs when many coupons are issued, against few.
     Growth(growth::Options),
 }
@@ -65,6 +68,7 @@ impl Scenario {
             }
             Self::Spread(options) => spread::run(&workshop, &options),
             Self::Tokens(options) => tokens::run(&workshop, &options),
+            Self::SlowClients(options) => slow_clients::run(&workshop, &options),
             Self::Growth(options) => growth::run(&workshop, &options),
         }
     }

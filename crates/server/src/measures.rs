@@ -43,6 +43,7 @@ impl Measures {
         firstcome_web::auth::describe_metrics();
         firstcome_web::middleware::describe_metrics();
         firstcome_web::limits::describe_metrics();
+        firstcome_web::serve::describe_metrics();
         firstcome_web::thread::describe_metrics();
         firstcome_ledger::describe_metrics();
         firstcome_identity::describe_metrics();

@@ -25,26 +25,21 @@ use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, Request};
 use firstcome_core::{Invalid, UserId};
-use metrics::{Unit, describe_counter};
 use tokio::time::Instant;
 
 pub use caller::{LogInAttempt, LogInAttempts};
 pub use config::LimitsConfig;
 pub(crate) use fields::LimitFields;
 pub(crate) use kind::Class;
+pub use limit::describe_metrics;
 
 use crate::auth::Scopes;
 use crate::problem::Problem;
 use accounts::Accounts;
 use kind::Kind;
-use limit::{Limit, REFUSED};
-use proxies::{Address, TrustedProxies};
+use limit::Limit;
+use proxies::TrustedProxies;
 use quota::Micros;
-
-/// Declares the metric of the limits with its help text. Call it once a recorder is installed.
-pub fn describe_metrics() {
-    describe_counter!(REFUSED, Unit::Count, "Requests refused by a rate limit, by which one.");
-}
 
 /// Every limit of a process. Its memory is taken at the start and never grows.
 #[derive(Debug)]
@@ -94,10 +89,13 @@ impl Limits {
         self.secret.hash_one(key)
     }
 
-    /// Where a request came from; none in a process without sockets.
-    fn address_of(&self, request: &Request) -> Option<Address> {
+    /// The digest of where a request came from, if that is counted; none without a socket.
+    fn address_of(&self, request: &Request, class: Class) -> Option<u64> {
+        if !self.counts_address(class) {
+            return None;
+        }
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip();
-        Some(self.proxies.client(peer, request.headers()))
+        Some(self.digest(self.proxies.client(peer, request.headers())))
     }
 
     /// Whether anything is counted by the address of such a request.
@@ -110,12 +108,12 @@ impl Limits {
     fn spend_of_address(
         &self,
         class: Class,
-        address: Option<Address>,
+        address: Option<u64>,
         at: Micros,
     ) -> Result<Option<LimitFields>, Problem> {
         let limit = class.by_address().and_then(|kind| self.limit(kind));
         let Some((limit, address)) = limit.zip(address) else { return Ok(None) };
-        let standing = limit.spend(self.digest(address), at)?;
+        let standing = limit.spend(address, at)?;
         Ok(class.is_strict().then(|| limit.fields(standing)))
     }
 

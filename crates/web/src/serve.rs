@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use metrics::{Unit, counter, describe_counter};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -32,6 +33,7 @@ pub use threads::ConnectionThreads;
 /// Most bytes of a request's head that are read at all. The edge refuses heads far below this with
 /// a problem; above it nothing is parsed, and hyper answers a bare 431.
 const HEAD_BYTES_MAX: usize = 128 * 1024;
+const TURNED_AWAY: &str = "firstcome_connections_refused_total";
 /// How long accepting pauses when the process has run out of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -229,8 +231,14 @@ where
     }
 }
 
+/// Declares the metric of serving with its help text. Call it once a recorder is installed.
+pub fn describe_metrics() {
+    describe_counter!(TURNED_AWAY, Unit::Count, "Connections refused beyond connections_max.");
+}
+
 /// Says 503 without reading anything, and closes. A peer that is slow to listen may miss it.
 fn turn_away(stream: &TcpStream) {
+    counter!(TURNED_AWAY).increment(1);
     let problem = Problem::new(Code::Unavailable, "too many connections");
     let body = problem.render(RequestId::make().as_str());
     let mut answer = format!(

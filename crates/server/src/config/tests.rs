@@ -175,12 +175,13 @@ fn a_mistake_is_named_with_its_place() {
         ),
         (
             "limits.sign_up_address_burst = 1000001",
-            "firstcome.toml:1: limits.sign_up_address_burst is 1000001; it must be from 0 to 1000000",
+            "firstcome.toml:1: limits.sign_up_address_burst is 1000001; it must be from 0 to \
+             1000000",
         ),
         (
             "limits.trusted_proxies = [\"10.0.0.1/8\"]",
-            "firstcome.toml:1: limits.trusted_proxies has \"10.0.0.1/8\"; it must be an address or a \
-             network, as 10.0.0.0/8, whose bits beyond the prefix are zero",
+            "firstcome.toml:1: limits.trusted_proxies has \"10.0.0.1/8\"; it must be an address or \
+             a network, as 10.0.0.0/8, whose bits beyond the prefix are zero",
         ),
         (
             "server.listen = \"8080\"",

@@ -1,7 +1,7 @@
 //! Many connections at once.
 
-use std::future::IntoFuture;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use firstcome_testkit::Wire;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -9,17 +9,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use crate::shop::{Shop, eventually};
+use crate::shop::Shop;
 
 /// Files that the other tests of this process may open meanwhile.
 const OTHERS: usize = 1_000;
+/// Longest that a test waits for a place.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+const REFUSED: &str = "firstcome_connections_refused_total";
 const GET: &str = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
 
 /// The turn of a test that opens many files: only one at a time does.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Waits for the turn to open so many files in this process, and sees to it that they may be opened.
+/// Waits for the turn to open so many files in this process, which it must be allowed to.
 pub(crate) async fn many_files(count: usize) -> MutexGuard<'static, ()> {
     let turn = TURN.lock().await;
     let allowed = files_allowed();
@@ -79,11 +83,6 @@ async fn idle_connections_take_little_memory() {
     let (after, _) = shop.server.memory_bytes();
     let grown = (after - before) * CONNECTIONS as u64 / connections as u64;
     let needed = before + grown;
-    println!(
-        "{connections} idle connections: {} MiB before, {} MiB with 20,000",
-        before >> 20,
-        needed >> 20
-    );
     assert!(needed < BYTES_MAX, "{CONNECTIONS} connections take {} MiB", needed >> 20);
     // The oldest of them is still good.
     let first = &mut held[0];
@@ -91,30 +90,43 @@ async fn idle_connections_take_little_memory() {
     assert_ne!(first.read(&mut [0; 1024]).await.expect("an answer"), 0);
 }
 
-#[tokio::test]
-async fn one_connection_too_many_is_refused_and_not_hung() {
-    let shop = Shop::open_configured("[server]\nconnections_max = 10\n").await;
-    let authority = shop.server.authority().to_owned();
-    let connect = async || Wire::connect(&authority).await.expect("it is accepted or refused");
-    let mut seated = Vec::new();
-    // The last connections of the start may not be closed yet.
-    while seated.len() < 10 {
-        let mut wire = connect().await;
+/// Connects until there is a place.
+async fn seat(authority: &str) -> Wire {
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        let mut wire = Wire::connect(authority).await.expect("it is accepted or refused");
+        // Who is refused may find the connection closed already.
         let _refused = wire.send(GET).await;
         if wire.answer().await.is_ok_and(|answer| answer.status == 200) {
-            seated.push(wire);
+            return wire;
         }
+        assert!(Instant::now() < deadline, "there is no place");
+    }
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_refused_and_not_hung() {
+    const CONNECTIONS: usize = 10;
+    let config = format!("[server]\nconnections_max = {CONNECTIONS}\n");
+    let shop = Shop::open_configured(&config).await;
+    let authority = shop.server.authority();
+    let mut seated = Vec::new();
+    for _ in 0..CONNECTIONS {
+        seated.push(seat(authority).await);
     }
     for _ in 0..5 {
-        let answer = String::from_utf8_lossy(&connect().await.until_closed().await).into_owned();
-        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-        assert!(answer.contains("retry-after: 1\r\n") && answer.contains("\"unavailable\""));
+        let refused = shop.wire().await.until_closed().await;
+        let refused = String::from_utf8_lossy(&refused);
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+        assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
+        assert!(refused.contains("\"code\":\"unavailable\""), "{refused}");
     }
-    seated.truncate(9);
-    let again = eventually(
-        "a place is free again",
-        || shop.api.get("/livez").into_future(),
-        |it| it.status == 200,
-    );
-    let _ = again.await;
+    let metrics = "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n";
+    seated[0].send(metrics).await.expect("the server reads");
+    let counted = seated[0].answer().await.expect("an answer").text();
+    let counted = counted.lines().find_map(|line| line.strip_prefix(REFUSED)?.strip_prefix(' '));
+    let counted: usize = counted.and_then(|count| count.parse().ok()).expect("a count");
+    assert!(counted >= 5, "{counted} are counted");
+    drop(seated.pop());
+    seat(authority).await;
 }

@@ -1,5 +1,5 @@
-//! Who sent the request at work, so far as it is known: what the edge has learned and the extractors
-//! of tokens and the log-in go on with.
+//! Who sent the request at work, so far as it is known: what the edge has learned, and what the
+//! extractors of tokens and the log-in go on with.
 //!
 //! A thread-local that holds while a request's future is polled, and not an extension of the
 //! request: that would cost every claim an allocation and a look-up.
@@ -15,7 +15,6 @@ use firstcome_core::{Email, UserId};
 use tokio::time::Instant;
 
 use super::accounts::AccountKeys;
-use super::proxies::Address;
 use super::quota::Micros;
 use super::{Class, LimitFields, Limits};
 use crate::auth::Scopes;
@@ -42,7 +41,8 @@ struct Held(Arc<Limits>);
 pub(crate) struct Caller {
     held: Arc<Held>,
     class: Class,
-    address: Option<Address>,
+    /// The digest of its address, where that is counted.
+    address: Option<u64>,
     at: Micros,
 }
 
@@ -63,7 +63,7 @@ impl Gate {
         let Held(limits) = &*self.held;
         let class = self.class.unwrap_or_else(|| Class::of(request));
         let at = limits.micros_at(began);
-        let address = limits.counts_address(class).then(|| limits.address_of(request)).flatten();
+        let address = limits.address_of(request, class);
         let fields = limits.spend_of_address(class, address, at)?;
         Ok((Caller { held: Arc::clone(&self.held), class, address, at }, fields))
     }

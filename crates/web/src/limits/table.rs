@@ -139,7 +139,7 @@ mod tests {
         for (moment, key) in (1..).zip(&keys) {
             assert_eq!(table.read(*key), moment);
         }
-        let refused = table.change(keys[0], |moment| Err(moment));
+        let refused = table.change(keys[0], Err);
         assert_eq!((refused, table.read(keys[0])), (Err(1), 1), "an error changes nothing");
     }
 

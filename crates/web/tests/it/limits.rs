@@ -65,6 +65,7 @@ fn with_token_of(secret: &[u8; 32], mut request: Request, user: &str, scope: &st
         sub: UserId::parse(user).unwrap(),
         exp: i64::MAX,
         iat: 0,
+        client_id: None,
         jti: "1".to_owned(),
         scope: Scopes::parse(scope),
         sid: None,

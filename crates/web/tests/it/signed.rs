@@ -31,6 +31,7 @@ fn claims(issuer: &str) -> AccessClaims {
         sub: UserId::parse("kim").expect("a user id"),
         exp: NOW + 600,
         iat: NOW,
+        client_id: None,
         jti: "token-1".to_owned(),
         scope: Scopes::USER,
         sid: Some("session-1".to_owned()),
