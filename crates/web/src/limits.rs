@@ -25,26 +25,21 @@ use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, Request};
 use firstcome_core::{Invalid, UserId};
-use metrics::{Unit, describe_counter};
 use tokio::time::Instant;
 
 pub use caller::{LogInAttempt, LogInAttempts};
 pub use config::LimitsConfig;
 pub(crate) use fields::LimitFields;
 pub(crate) use kind::Class;
+pub use limit::describe_metrics;
 
 use crate::auth::Scopes;
 use crate::problem::Problem;
 use accounts::Accounts;
 use kind::Kind;
-use limit::{Limit, REFUSED};
+use limit::Limit;
 use proxies::{Address, TrustedProxies};
 use quota::Micros;
-
-/// Declares the metric of the limits with its help text. Call it once a recorder is installed.
-pub fn describe_metrics() {
-    describe_counter!(REFUSED, Unit::Count, "Requests refused by a rate limit, by which one.");
-}
 
 /// Every limit of a process. Its memory is taken at the start and never grows.
 #[derive(Debug)]

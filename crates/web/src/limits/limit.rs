@@ -1,7 +1,7 @@
 //! One limit: a quota for each key, and what was spent of it.
 
 use axum::http::HeaderValue;
-use metrics::{Counter, counter};
+use metrics::{Counter, Unit, counter, describe_counter};
 
 use super::fields::{self, LimitFields};
 use super::kind::Kind;
@@ -9,7 +9,12 @@ use super::quota::{Exhausted, Micros, Quota, Standing};
 use super::table::Table;
 use crate::problem::{Code, Problem};
 
-pub(super) const REFUSED: &str = "firstcome_rate_limited_total";
+const REFUSED: &str = "firstcome_rate_limited_total";
+
+/// Declares the metric of the limits with its help text. Call it once a recorder is installed.
+pub fn describe_metrics() {
+    describe_counter!(REFUSED, Unit::Count, "Requests refused by a rate limit, by which one.");
+}
 
 /// A limit that is on.
 pub(super) struct Limit {
