@@ -12,8 +12,8 @@ use crate::shop::Shop;
 pub(super) const MARK: &str = "kanarienvogel";
 pub(super) const ADMIN_EMAIL: &str = "kanarienvogel-admin@example.com";
 pub(super) const ADMIN_PASSWORD: &str = "kanarienvogel-of-the-admin";
-const EMAIL: &str = "kanarienvogel-shopper@example.com";
-const PASSWORD: &str = "kanarienvogel-of-the-shopper";
+pub(super) const EMAIL: &str = "kanarienvogel-shopper@example.com";
+pub(super) const PASSWORD: &str = "kanarienvogel-of-the-shopper";
 /// A code that nobody has.
 const WRONG_CODE: &str = "KANA-R1EN-V0GE";
 
@@ -44,22 +44,25 @@ impl Heard {
         heard.bad_bodies(shop).await;
         heard.bad_tokens(shop).await;
         heard.drop(shop).await;
+        heard.services(shop).await;
+        heard.administration(shop).await;
         heard.reads(shop).await;
+        heard.last_calls(shop).await;
         heard
     }
 
-    fn keep(&mut self, name: &str, secret: &str) {
+    pub(super) fn keep(&mut self, name: &str, secret: &str) {
         self.secrets.insert(format!("{name} ({})", self.secrets.len()), secret.to_owned());
     }
 
     /// The parts of a token; the first says how it is signed.
-    fn keep_token(&mut self, name: &str, token: &str) {
+    pub(super) fn keep_token(&mut self, name: &str, token: &str) {
         for part in token.split('.').skip(1).chain([token]) {
             self.keep(name, part);
         }
     }
 
-    async fn hear(&mut self, call: Call) -> Answer {
+    pub(super) async fn hear(&mut self, call: Call) -> Answer {
         let answer = call.await;
         self.answers.push(answer.clone());
         answer
