@@ -7,6 +7,7 @@
 //! shows the issued coupon with its code.
 
 mod calls;
+mod staff;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ type Places = BTreeMap<String, Vec<u8>>;
 
 /// Fewer bytes may stand somewhere by chance.
 const BYTES_MIN: usize = 12;
+/// The bytes in base64url of the shortest key; a key's id is shorter.
+const KEY_BYTES_MIN: usize = 43;
 
 /// Where a secret is: its name and the place's.
 fn leaks(secrets: &BTreeMap<String, String>, places: &Places) -> Vec<String> {
@@ -76,9 +79,15 @@ async fn talkative(
     Shop { api: server.api(), server, admin }
 }
 
-async fn nothing_gets_out(format: &str) {
+async fn nothing_gets_out(format: &str, algorithm: &str) {
+    let files = tempfile::tempdir().expect("a directory");
+    let file = files.path().join("firstcome.toml");
+    let signing = format!("identity.algorithm = \"{algorithm}\"\n");
+    std::fs::write(&file, signing).expect("a file");
+    let file = file.to_str().expect("a path in UTF-8");
     let collector = Collector::start().await;
-    let mut shop = talkative(&collector, format, |launch| launch).await;
+    let change = |launch: Launch| launch.environment("FIRSTCOME_CONFIG", file);
+    let mut shop = talkative(&collector, format, change).await;
     let heard = Heard::drive(&shop).await;
     let metrics = shop.api.get("/metrics").await.expect(200);
     assert_eq!(shop.server.terminate().await, Some(0));
@@ -91,20 +100,25 @@ async fn nothing_gets_out(format: &str) {
     assert!(places["the traces"].len() > 10_000, "traces were heard");
     assert!(shop.server.logged().len() > 10_000, "the log was heard");
     let mut secrets = heard.secrets;
-    let key = std::fs::read_to_string(shop.server.data_dir().join("signing.key"));
-    secrets.insert("the signing key".to_owned(), key.expect("the key").trim().to_owned());
+    let keys = std::fs::read_to_string(shop.server.data_dir().join("signing.key"));
+    let keys = keys.expect("the file of the keys");
+    let long = keys.split(|c: char| !c.is_ascii_alphanumeric() && !"_-".contains(c));
+    for (number, key) in long.filter(|word| word.len() >= KEY_BYTES_MIN).enumerate() {
+        secrets.insert(format!("a signing key ({number})"), key.to_owned());
+    }
+    assert!(secrets.contains_key("a signing key (0)"), "a key was found");
     let leaks = leaks(&secrets, &places);
     assert!(leaks.is_empty(), "{leaks:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_gets_out_of_a_readable_log() {
-    nothing_gets_out("text").await;
+    nothing_gets_out("text", "HS256").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_gets_out_of_a_log_of_json() {
-    nothing_gets_out("json").await;
+    nothing_gets_out("json", "ES256").await;
 }
 
 /// The password of the ledger's URL, while the database answers, refuses and is gone.

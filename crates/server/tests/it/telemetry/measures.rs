@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::shop::{Shop, eventually};
 
 const PAGE: &str = include_str!("../../../../../docs/metrics.md");
-/// The part of the page that a deployment without a collector does not have.
-const NOT_HERE: &str = "## Traces";
+/// How a part of the page begins whose metrics this deployment does not have.
+const NOT_HERE: &str = "Only where ";
 
 /// A metric by its kind and the names of its labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,8 @@ fn documented() -> BTreeMap<String, Metric> {
     let mut metrics = BTreeMap::new();
     let mut here = true;
     for line in PAGE.lines() {
-        if line.starts_with('#') {
-            here = line != NOT_HERE;
+        if line.starts_with('#') || line.starts_with(NOT_HERE) {
+            here = line.starts_with('#');
         }
         if here && line.starts_with("| `") {
             let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
