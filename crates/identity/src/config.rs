@@ -119,7 +119,7 @@ impl IdentityConfig {
         let (issuer, audience) = (self.issuer.as_str(), self.audience.as_str());
         let verifier = Verifier::new(&keys.signer(now), issuer, audience, clock);
         if let Some(rotation) = verifier.secret_rotation() {
-            keys.tells(rotation, now);
+            keys.tells(&rotation, now);
         }
         verifier.trusting(providers, self.remembered_tokens_max)
     }

@@ -274,7 +274,7 @@ async fn ready(launch: &Launch) -> (Process, String) {
 
 /// The first address that a server said it listens on.
 fn announced(said: &str) -> Option<String> {
-    let (_, rest) = said.split_once("http://127.0.0.1:")?;
+    let (_, rest) = said.split_once("listening on http://127.0.0.1:")?;
     let (port, _) = rest.split_once(|c: char| !c.is_ascii_digit())?;
     Some(format!("127.0.0.1:{port}"))
 }

@@ -1,4 +1,5 @@
-//! The file of the signing keys: made once, replaced whole, read by every process of the deployment.
+//! The file of the signing keys: made once, replaced whole, read by every process of the
+//! deployment.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};

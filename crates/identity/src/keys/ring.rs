@@ -1,7 +1,7 @@
 //! The keys as a running process knows them: they follow the file and the time.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use firstcome_core::{Clock, Timestamp};
@@ -40,8 +40,8 @@ struct Ring {
     seen: Mutex<Option<Seen>>,
     /// Those that check at the moment, for whoever verifies.
     checking: Arc<KeySet>,
-    /// What to tell where a secret checks: the name of the verifier's own one, and its rotation.
-    rotation: Mutex<Option<(String, Arc<SecretRotation>)>>,
+    /// Whom to tell where a secret checks: the name of a verifier's own one, and its rotation.
+    rotations: Mutex<Vec<(String, Weak<SecretRotation>)>>,
     /// The names of the keys that whoever verifies was told last.
     told: Mutex<Vec<String>>,
 }
@@ -86,7 +86,7 @@ impl KeyRing {
             keys: RwLock::new(Arc::new(keys)),
             seen: Mutex::default(),
             checking: Arc::new(KeySet::of(Vec::new())),
-            rotation: Mutex::default(),
+            rotations: Mutex::default(),
             told: Mutex::default(),
         }))
     }
@@ -122,9 +122,9 @@ impl KeyRing {
     }
 
     /// From here on, tells this verifier's secret what becomes of it.
-    pub(crate) fn tells(&self, rotation: Arc<SecretRotation>, now: Timestamp) {
+    pub(crate) fn tells(&self, rotation: &Arc<SecretRotation>, now: Timestamp) {
         let now = seconds(now);
-        *lock(&self.0.rotation) = Some((self.signing(now).0, rotation));
+        lock(&self.0.rotations).push((self.signing(now).0, Arc::downgrade(rotation)));
         lock(&self.0.told).clear();
         self.tell(now);
     }
@@ -167,7 +167,7 @@ impl KeyRing {
 
     /// Reads the file if it has changed. One that cannot be read changes nothing, and is told of
     /// once.
-    fn look(&self, now: i64) -> Result<(), KeyFileError> {
+    pub(super) fn look(&self, now: i64) -> Result<(), KeyFileError> {
         let read = self.read_again();
         self.tell(now);
         read
@@ -203,10 +203,12 @@ impl KeyRing {
             return;
         }
         self.0.checking.replace(checking.iter().filter_map(|(_, key)| key.public_key()).collect());
-        if let Some((own, rotation)) = &*lock(&self.0.rotation) {
+        lock(&self.0.rotations).retain(|(own, rotation)| {
+            let Some(rotation) = rotation.upgrade() else { return false };
             let others = checking.iter().filter(|(id, _)| id != own);
             rotation.set(names.contains(own), others.map(|(_, key)| key.clone()).collect());
-        }
+            true
+        });
         if !told.is_empty() {
             tracing::info!("access tokens are now checked with {} keys", names.len());
         }

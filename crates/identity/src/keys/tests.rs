@@ -1,6 +1,7 @@
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 
 use firstcome_core::{Timestamp, UserId};
+use firstcome_testkit::ManualClock;
 use firstcome_web::{Scopes, SigningAlgorithm};
 use tempfile::TempDir;
 
@@ -118,7 +119,8 @@ fn states_at(ring: &KeyRing, seconds: i64) -> Vec<KeyState> {
 
 #[test]
 fn a_rotation_lets_everybody_learn_of_the_new_key_first() {
-    for algorithm in [SigningAlgorithm::Hs256, SigningAlgorithm::Es256] {
+    // Both sign the same in the same way, so that signatures tell keys apart.
+    for algorithm in [SigningAlgorithm::Hs256, SigningAlgorithm::EdDsa] {
         let (directory, config) = (TempDir::new().expect("a directory"), config(algorithm));
         let before = opened(&directory, &config, NOON).signer(at(NOON));
         let made = rotate(directory.path(), &config, None, at(NOON)).expect("a new key");
@@ -227,4 +229,31 @@ fn rotations_at_the_same_time_lose_no_key() {
         }
     });
     assert_eq!(opened(&directory, &config, NOON).list(at(NOON)).len(), 5);
+}
+
+#[test]
+fn every_verifier_of_a_secret_hears_of_a_rotation() {
+    let (directory, config) =
+        (TempDir::new().expect("a directory"), config(SigningAlgorithm::Hs256));
+    let clock: Arc<ManualClock> = Arc::new(ManualClock::new(at(NOON)));
+    let ring = opened(&directory, &config, NOON);
+    let verifier = || config.verifier(&ring, Vec::new(), Arc::clone(&clock) as _);
+    let verifiers = [verifier(), verifier()];
+    let token = |ring: &KeyRing, seconds: i64| {
+        let subject = UserId::parse("kim").expect("a user id");
+        let grant = Grant { subject, scope: Scopes::USER, session: None };
+        Mint::new(ring.clone(), &config).access_token(grant, at(seconds), 86_400 * 30)
+    };
+    let old = token(&ring, NOON);
+    rotate(directory.path(), &config, Some(0), at(NOON)).expect("a new key");
+    ring.look(NOON).expect("the file");
+    let new = token(&ring, NOON + 1);
+    assert_ne!(old, new);
+    let good = |token: &str| verifiers.each_ref().map(|verifier| verifier.verify(token).is_ok());
+    assert_eq!((good(&old), good(&new)), ([true; 2], [true; 2]));
+    // The old secret's last token could live for a day, although this one says a month.
+    ring.look(NOON + 86_400 + 64).expect("the file");
+    assert_eq!((good(&old), good(&new)), ([true; 2], [true; 2]));
+    ring.look(NOON + 86_400 + 65).expect("the file");
+    assert_eq!((good(&old), good(&new)), ([false; 2], [true; 2]));
 }

@@ -79,14 +79,16 @@ impl Fetch {
 
     /// Fetches now, whenever a key is missing, and from time to time; for ever.
     pub(super) async fn keep_up(self) {
-        let mut failed = None;
+        let mut failed: Option<String> = None;
         loop {
             let fetched = timeout(FETCH_MAX, self.fetch()).await;
             let fetched = fetched.unwrap_or(Err(NotFetched::TooLate));
             let wait = if fetched.is_ok() { self.refresh } else { RETRY.min(self.refresh) };
             let outcome = if fetched.is_ok() { "ok" } else { "failed" };
             metrics::key_fetch(&self.issuer, outcome);
-            failed = self.tell(failed, fetched.as_ref().err().map(ToString::to_string));
+            let error = fetched.as_ref().err().map(ToString::to_string);
+            self.tell(failed.as_deref(), error.as_deref());
+            failed = error;
             self.keys.fetch_ended(fetched.ok());
             tokio::select! {
                 () = sleep(wait) => {}
@@ -95,18 +97,17 @@ impl Fetch {
         }
     }
 
-    /// Tells the log what is new; what is wrong now.
-    fn tell(&self, before: Option<String>, now: Option<String>) -> Option<String> {
+    /// Tells the log what is new of what is wrong.
+    fn tell(&self, before: Option<&str>, now: Option<&str>) {
         let issuer = &self.issuer;
-        match (&before, &now) {
-            (before, Some(error)) if before.as_ref() != Some(error) => tracing::warn!(
+        match (before, now) {
+            (before, Some(error)) if before != Some(error) => tracing::warn!(
                 error.message = %error,
                 "the keys of {issuer} cannot be had; those that are known stay"
             ),
             (Some(_), None) => tracing::info!("the keys of {issuer} can be had again"),
             _ => {}
         }
-        now
     }
 
     async fn fetch(&self) -> Result<Vec<PublicKey>, NotFetched> {

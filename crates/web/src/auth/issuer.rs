@@ -156,7 +156,7 @@ impl Issuer {
         let algorithm = algorithm.filter(|_| header.is_plain()).ok_or_else(not_ours)?;
         let signature = decoded(token.signature).ok_or_else(not_ours)?;
         let mut candidates = self.keys.candidates(header.kid.as_deref(), algorithm);
-        if candidates.is_empty() && self.keys.is_fetched() {
+        if candidates.is_empty() && self.keys.may_yet_have(header.kid.as_deref()) {
             return Err(Unverified::KeyUnknown(Arc::clone(&self.keys)));
         }
         candidates.retain(|key| key.has_signed(algorithm, token.message.as_bytes(), &signature));

@@ -113,9 +113,13 @@ impl KeySet {
         })
     }
 
-    /// Whether a key that is not there may yet come.
-    pub(super) fn is_fetched(&self) -> bool {
-        self.fetching.is_some()
+    /// Whether a key that is not there may yet come: the first fetch has not ended well, or no key
+    /// has this name.
+    pub(super) fn may_yet_have(&self, kid: Option<&str>) -> bool {
+        let Some(fetching) = &self.fetching else { return false };
+        let has_that_name =
+            |kid: &str| self.keys.load().iter().any(|key| key.jwk().kid.as_deref() == Some(kid));
+        !fetching.loaded.load(Ordering::Relaxed) || kid.is_some_and(|kid| !has_that_name(kid))
     }
 
     /// The keys that a token with this key id may have been signed with. Without an id it must be

@@ -21,7 +21,10 @@ pub(crate) struct Oidc {
 impl Oidc {
     /// Starts one with keys of this id, which signs access tokens so, and types them so.
     pub(crate) fn start(kid: &str, algorithm: &str, format: &str) -> Self {
-        let client = |id: &str, scope: &str| json!({"client_id": id, "client_secret": "secret", "scope": scope});
+        let client = |id: &str, scope: &str| {
+            let secret = "secret";
+            json!({"client_id": id, "client_secret": secret, "scope": scope})
+        };
         let clients = [
             client("shopper-1", "shop:claim"),
             client("shopper-2", "shop:claim"),
