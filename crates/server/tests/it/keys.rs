@@ -200,7 +200,9 @@ async fn the_old_key_goes_with_its_last_token() {
     let _ = eventually("the old key ends", ask, |answer| !has_two(answer)).await;
     assert_ne!(published.member("/keys/0/kid"), kids(&shop.api).await[0]);
     // Although it was checked a moment ago, and would be good by its own time.
-    let _ = me(&shop.api, &old).await.expect_problem(401, "unauthenticated");
+    let ask = || me(&shop.api, &old);
+    let answer = eventually("it checks no more", ask, |answer| answer.status != 200).await;
+    let _ = answer.expect_problem(401, "unauthenticated");
     let _ = me(&shop.api, &shop.user("u").await).await.expect(200);
 }
 
