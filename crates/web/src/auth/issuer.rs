@@ -17,7 +17,7 @@ use super::{Algorithm, KeySet, PublicKey, Scopes, Unverified, refused};
 
 /// Longest token that is looked at: providers put groups and names into theirs.
 const TOKEN_BYTES_MAX: usize = 8_192;
-/// Version of the UUIDs that local accounts are called by.
+/// Version of the UUIDs that local accounts and clients are called by.
 const ACCOUNT_UUID_VERSION: usize = 7;
 
 /// Whose tokens are accepted, and what they must be like.
@@ -244,7 +244,8 @@ fn is_of_another_kind(claims: &Value) -> bool {
         || claims["typ"].as_str().is_some_and(|typ| typ.eq_ignore_ascii_case("id"))
 }
 
-/// Whether a user id has the form of a local account's: nobody else's may look like one.
+/// Whether a user id has the form of a local account's or client's: no one else's may look like
+/// one.
 fn may_be_an_account(subject: &UserId) -> bool {
     AccountId::parse(subject.as_str())
         .is_some_and(|id| id.as_uuid().get_version_num() == ACCOUNT_UUID_VERSION)

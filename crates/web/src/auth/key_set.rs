@@ -106,10 +106,13 @@ impl KeySet {
         }
     }
 
-    /// Whether the answer "no such key" is worth nothing: the keys cannot be had.
+    /// Whether the answer "no such key" is worth nothing: the keys cannot be had, or are not here
+    /// yet.
     pub(super) fn is_away(&self) -> bool {
         self.fetching.as_ref().is_some_and(|fetching| {
-            !fetching.loaded.load(Ordering::Relaxed) || fetching.failed.load(Ordering::Relaxed)
+            !fetching.loaded.load(Ordering::Relaxed)
+                || fetching.failed.load(Ordering::Relaxed)
+                || fetching.under_way.load(Ordering::Relaxed)
         })
     }
 
