@@ -13,9 +13,9 @@
 //!   has signed has expired.
 //!
 //! Modules in reading order: [`config`], [`keys`] (what signs our tokens), [`providers`] (whose
-//! tokens are accepted beside them), [`mint`] (access tokens), [`passwords`], [`accounts`] (sign-up,
-//! `/v1/me`), [`erasure`], [`sessions`] (log-in, log-out), [`clients`], [`oauth`] (the token
-//! endpoint, the published keys), [`admins`], [`changes`] (the trail of theirs), `turns`,
+//! tokens are accepted beside them), [`mint`] (access tokens), [`passwords`], [`accounts`]
+//! (sign-up, `/v1/me`), [`erasure`], [`sessions`] (log-in, log-out), [`clients`], [`oauth`] (the
+//! token endpoint, the published keys), [`admins`], [`changes`] (the trail of theirs), `turns`,
 //! `error`, `metrics`.
 
 pub mod accounts;

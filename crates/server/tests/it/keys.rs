@@ -127,7 +127,7 @@ async fn rotates_without_a_refusal(processes: &[&Shop]) {
     let [first, ..] = processes else { panic!("a process") };
     let old = first.user("old").await;
     let event = first.event(10_000).await;
-    let refresh = log_in(&first.api).await.member_text("/refresh_token");
+    let mut refresh = log_in(&first.api).await.member_text("/refresh_token");
     let before = kids(&first.api).await;
     let order = lines(&first.server, &["keys", "rotate"]).await.concat();
     let kid = order.split("  ").next().expect("an id").to_owned();
@@ -137,8 +137,9 @@ async fn rotates_without_a_refusal(processes: &[&Shop]) {
         for shop in processes {
             number += 1;
             let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
-            let new = shop.api.post("/oauth/token").form(&form).await.expect(200);
-            let new = new.member_text("/access_token");
+            let granted = shop.api.post("/oauth/token").form(&form).await.expect(200);
+            let new = granted.member_text("/access_token");
+            refresh = granted.member_text("/refresh_token");
             let is_new = header(&new)["kid"] == kid.as_str();
             signed += usize::from(is_new);
             let claimant = shop.server.token(&format!("u-{number}"), "user").await;
