@@ -52,14 +52,17 @@ pub enum Once {
     InProgress,
 }
 
+/// Caller, path and name.
+type KeyOf = (UserId, &'static str, String);
+
 /// The keys of calls that are under way in this process.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct KeysAtWork(Arc<Mutex<HashSet<(UserId, &'static str, String)>>>);
+pub(crate) struct KeysAtWork(Arc<Mutex<HashSet<KeyOf>>>);
 
 /// A key at work, until it is dropped.
 pub(crate) struct KeyAtWork {
     keys: KeysAtWork,
-    key: (UserId, &'static str, String),
+    key: KeyOf,
 }
 
 impl KeysAtWork {

@@ -150,7 +150,10 @@ async fn a_revocation_and_a_cancel_are_told_once(store: Store) {
     );
     assert_eq!(revoke.after, Some(after), "of whom it was is not told");
     assert_eq!((cancel.resource, &cancel.resource_id), (Resource::Redemption, &id.to_string()));
-    let of = |state: &str| json!({"issued_coupon_id": issued_coupon_id, "order_id": "A-1", "state": state});
+    let of = |state: &str| {
+        let id = &issued_coupon_id;
+        json!({"issued_coupon_id": id, "order_id": "A-1", "state": state})
+    };
     assert_eq!((&cancel.before, &cancel.after), (&Some(of("redeemed")), &Some(of("cancelled"))));
 }
 

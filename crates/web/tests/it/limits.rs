@@ -69,7 +69,6 @@ fn with_token_of(secret: &[u8; 32], mut request: Request, user: &str, scope: &st
         jti: "1".to_owned(),
         scope: Scopes::parse(scope),
         sid: None,
-        client_id: None,
     };
     let token = format!("Bearer {}", TokenKey::new(secret).sign(&claims));
     request.headers_mut().insert("authorization", token.parse().unwrap());

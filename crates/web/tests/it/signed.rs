@@ -35,7 +35,6 @@ fn claims(issuer: &str) -> AccessClaims {
         jti: "token-1".to_owned(),
         scope: Scopes::USER,
         sid: Some("session-1".to_owned()),
-        client_id: None,
     }
 }
 
