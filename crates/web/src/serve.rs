@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use metrics::{Unit, counter, describe_counter};
+use metrics::{Counter, Unit, counter, describe_counter};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -123,6 +123,8 @@ struct Server<A> {
     closing: CancellationToken,
     /// Close now.
     cutting: CancellationToken,
+    /// Connections beyond the limit; it shows zero before the first.
+    turned_away: Counter,
 }
 
 impl<A> Server<A>
@@ -142,12 +144,14 @@ where
             seats: Arc::new(Semaphore::new(options.connections_max)),
             closing: CancellationToken::new(),
             cutting: CancellationToken::new(),
+            turned_away: counter!(TURNED_AWAY),
         }
     }
 
     /// Gives the connection a task of its own, or turns it away.
     fn admit(&self, threads: &ConnectionThreads, stream: TcpStream, peer: SocketAddr) {
         let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
+            self.turned_away.increment(1);
             return turn_away(&stream);
         };
         // An answer is one write: to wait for more would only delay it.
@@ -238,7 +242,6 @@ pub fn describe_metrics() {
 
 /// Says 503 without reading anything, and closes. A peer that is slow to listen may miss it.
 fn turn_away(stream: &TcpStream) {
-    counter!(TURNED_AWAY).increment(1);
     let problem = Problem::new(Code::Unavailable, "too many connections");
     let body = problem.render(RequestId::make().as_str());
     let mut answer = format!(
