@@ -2,14 +2,15 @@
 //!
 //! In reading order: [`ci`] is what CI runs, [`tidy`] what it checks beyond the compiler,
 //! [`mod@test`] the one command that runs every test, [`services`] the servers that tests talk to,
-//! [`node`] what of them runs on Node.js, [`mod@bench`] the measurements behind
-//! `docs/benchmarks.md`.
+//! [`node`] and [`python`] what of them runs on Node.js and Python, [`mod@bench`] the measurements
+//! behind `docs/benchmarks.md`.
 #![expect(clippy::print_stdout, reason = "a command line program prints its progress")]
 
 mod bench;
 mod ci;
 mod node;
 mod process;
+mod python;
 mod services;
 mod stopwatch;
 mod test;

@@ -56,15 +56,24 @@ pub(crate) fn need(program: &str, package: &str) -> anyhow::Result<()> {
     if installed(program) {
         return Ok(());
     }
+    install(program, package)?;
+    anyhow::ensure!(installed(program), "{package} is installed, but {program} is not found");
+    Ok(())
+}
+
+/// Installs a package of Debian for what is missing.
+///
+/// # Errors
+/// When that cannot be done from here: the message says what to install.
+pub(crate) fn install(missing: &str, package: &str) -> anyhow::Result<()> {
     anyhow::ensure!(
         is_root() && installed("apt-get"),
-        "{program} is missing; install it (on Debian: `sudo apt-get install {package}`)"
+        "{missing} is missing; install it (on Debian: `sudo apt-get install {package}`)"
     );
     println!("installing {package}");
     run(Command::new("apt-get").args(["update", "-qq"]))?;
-    run(Command::new("apt-get").args(["install", "-y", "-qq", package]))?;
-    anyhow::ensure!(installed(program), "{package} is installed, but {program} is not found");
-    Ok(())
+    let install = ["install", "-y", "-qq", "--no-install-recommends", package];
+    run(Command::new("apt-get").args(install).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
 /// Whether we may do everything on this machine.

@@ -15,7 +15,7 @@ mod install;
 mod kafka;
 mod mariadb;
 mod origin;
-mod place;
+pub(crate) mod place;
 mod postgres;
 mod recorded;
 mod redis;

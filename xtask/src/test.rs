@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
-use crate::{node, process, services};
+use crate::{node, process, python, services};
 
 /// The OpenID provider that tests start themselves.
 const PROVIDER: &str = "crates/server/tests/oidc";
+/// The client that tests make of the OpenAPI document.
+const CLIENT: &str = "crates/server/tests/client";
+/// What holds the server against the OpenAPI document: its packages, and where they lie.
+const SCHEMATHESIS: (&str, &str) =
+    ("crates/server/tests/schemathesis/requirements.txt", "target/schemathesis");
 
 /// Runs every test, documentation tests included; `arguments` go to `cargo test`.
 ///
@@ -16,7 +21,12 @@ const PROVIDER: &str = "crates/server/tests/oidc";
 /// When a server cannot be started, packages cannot be fetched, or a test fails.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
     node::ensure_node()?;
-    node::npm_ci(&root.join(PROVIDER))?;
+    for packages in [PROVIDER, CLIENT] {
+        node::npm_ci(&root.join(packages))?;
+    }
+    let (requirements, environment) = SCHEMATHESIS;
+    python::ensure_python()?;
+    python::environment(&root.join(environment), &root.join(requirements))?;
     let variables = services::up_for_tests(root)?;
     let mut command = process::cargo(root);
     command.args(["test", "--workspace", "--locked"]).args(arguments);

@@ -7,8 +7,8 @@ use axum::response::Response;
 use firstcome_core::CouponId;
 use firstcome_ledger::{By, CouponRecord, Made, Once, OnceKey};
 use firstcome_web::{
-    AdminToken, Body, IfMatch, KeyedBody, Listing, Page, PathId, Problem, ProblemView, Refused,
-    RequestId, RequestKey, created, etag,
+    AdminToken, Body, Code, IfMatch, KeyedBody, Listing, Page, PathId, Problem, Refused, RequestId,
+    RequestKey, codes, created, etag,
 };
 use uuid::Uuid;
 
@@ -22,12 +22,17 @@ type Coupon = ([(HeaderName, HeaderValue); 1], Json<CouponView>);
 /// Makes a coupon.
 #[utoipa::path(
     post, path = "/v1/coupons", operation_id = "create_coupon", tag = "coupons",
+    params(("Idempotency-Key" = Option<String>, Header)),
     request_body = CouponBody, security(("bearer" = ["admin"])),
     responses(
         (status = 201, description = "The coupon.", body = CouponView,
-            headers(("Location" = String), ("ETag" = String))),
-        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<422>,
-        Refused<503>,
+            headers(("Location" = String), ("ETag" = String)),
+            links(
+                ("ReadCoupon" = (operation_id = "read_coupon",
+                    parameters(("id" = "$response.body#/id")))),
+                ("ChangeCoupon" = (operation_id = "change_coupon", parameters(
+                    ("id" = "$response.body#/id"), ("If-Match" = "$response.header.ETag")))),
+            )),
     )
 )]
 pub async fn create(
@@ -64,13 +69,12 @@ fn made(coupon: CouponRecord) -> Made {
 #[utoipa::path(
     get, path = "/v1/coupons", operation_id = "list_coupons", tag = "coupons",
     params(
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
+            description = "Most items on the page; 50 when it is left out."),
+        ("cursor" = Option<String>, Query,
+            description = "The `next_cursor` of the page before."),
     ),
-    responses(
-        (status = 200, description = "A page of coupons.", body = Page<CouponView>),
-        Refused<400>, Refused<422>, Refused<503>,
-    )
+    responses((status = 200, description = "A page of coupons.", body = Page<CouponView>))
 )]
 pub async fn list(
     State(catalog): State<Catalog>,
@@ -90,9 +94,7 @@ pub async fn list(
     responses(
         (status = 200, description = "The coupon.", body = CouponView,
             headers(("ETag" = String))),
-        (status = 404, description = "`coupon_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<503>,
+        Refused<{ codes(&[Code::CouponNotFound]) }>,
     )
 )]
 pub async fn read(
@@ -115,10 +117,7 @@ pub async fn read(
     responses(
         (status = 200, description = "The coupon as it is now.", body = CouponView,
             headers(("ETag" = String))),
-        (status = 404, description = "`coupon_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<400>, Refused<401>, Refused<403>, Refused<412>, Refused<413>, Refused<415>,
-        Refused<422>, Refused<428>, Refused<503>,
+        Refused<{ codes(&[Code::CouponNotFound]) }>,
     )
 )]
 pub async fn change(

@@ -7,65 +7,79 @@ use firstcome_core::{
     Amount, Benefit, Conditions, CouponDraft, Currency, Days, Invalid, Label, MinOrderAmount, Name,
     Percent, Timestamp, Validity, limits,
 };
-use firstcome_web::{Checks, Code, FieldError, Integer, Problem, present};
+use firstcome_web::{Checks, Code, FieldError, Integer, LabelText, NameText, Problem, present};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::kinds::{BenefitInputKinds, ValidityInputKinds};
+
 /// A coupon to be made.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = CreateCoupon)]
+#[schema(as = NewCoupon, examples(json!({
+    "name": "Welcome 5,000",
+    "benefit": {"type": "amount", "amount": 5000, "currency": "KRW"},
+    "conditions": {"min_order_amount": 20000},
+    "validity": {"type": "days", "days": 30},
+})))]
+#[serde(deny_unknown_fields)]
 pub struct CouponBody {
-    /// 1 to 100 characters, none of them a control character.
+    /// What people call it.
+    #[schema(value_type = NameText)]
     name: String,
+    /// What it gives.
+    #[schema(value_type = BenefitInputKinds)]
     benefit: BenefitBody,
-    /// No conditions when it is absent.
+    /// What an order must meet; nothing when it is absent.
     #[serde(default)]
     conditions: ConditionsBody,
+    /// When it can be used.
+    #[schema(value_type = ValidityInputKinds)]
     validity: ValidityBody,
 }
 
 /// A change of a coupon: what is given is replaced whole, what is absent stays.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = ChangeCoupon)]
+#[schema(as = CouponChange, examples(json!({"name": "Welcome 5,000, again"})))]
+#[serde(deny_unknown_fields)]
 pub struct CouponPatch {
+    /// What people call it.
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
+    #[schema(value_type = Option<NameText>, nullable = false)]
     name: Option<String>,
+    /// What it gives.
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
+    #[schema(value_type = Option<BenefitInputKinds>, nullable = false)]
     benefit: Option<BenefitBody>,
+    /// What an order must meet.
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     conditions: Option<ConditionsBody>,
+    /// When it can be used.
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
+    #[schema(value_type = Option<ValidityInputKinds>, nullable = false)]
     validity: Option<ValidityBody>,
 }
 
 /// What a coupon gives. Money is in the currency's minor unit.
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = BenefitInput)]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct BenefitBody {
     r#type: BenefitType,
     /// Of type `amount`, and required there.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<u64>, nullable = false, minimum = 1)]
     amount: Option<Integer>,
     /// Of type `percent`, and required there.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<u32>, nullable = false, minimum = 1, maximum = 100)]
     percent: Option<Integer>,
     /// Of type `percent`: the most that it gives; no cap when it is absent.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<u64>, nullable = false, minimum = 1)]
     max_amount: Option<Integer>,
     /// An ISO 4217 code; `KRW` when it is absent.
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false, example = "KRW")]
     currency: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum BenefitType {
     Amount,
@@ -75,39 +89,39 @@ enum BenefitType {
 /// What an order must meet; all of it.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = ConditionsInput)]
+#[serde(deny_unknown_fields)]
 struct ConditionsBody {
-    /// 0 when it is absent.
+    /// The least amount of the order; 0 when it is absent.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<u64>, nullable = false)]
+    #[schema(value_type = Option<u64>, nullable = false, maximum = 1_000_000_000_000_u64)]
     min_order_amount: Option<Integer>,
-    /// At most 100; any product when it is empty or absent.
+    /// One of these products is in the order; any when it is empty or absent.
     #[serde(default)]
+    #[schema(value_type = Vec<LabelText>, max_items = 100)]
     product_ids: Vec<String>,
-    /// At most 100; any category when it is empty or absent.
+    /// A product of one of these categories is in the order; any when it is empty or absent.
     #[serde(default)]
+    #[schema(value_type = Vec<LabelText>, max_items = 100)]
     category_ids: Vec<String>,
 }
 
 /// When an issued coupon can be used.
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = ValidityInput)]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ValidityBody {
     r#type: ValidityType,
     /// Of type `period`, and required there: its first moment.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     from: Option<String>,
     /// Of type `period`, and required there: the first moment after it.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     until: Option<String>,
     /// Of type `days`, and required there: days of 24 hours from issue.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<u32>, nullable = false, minimum = 1, maximum = 3650)]
     days: Option<Integer>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ValidityType {
     Period,

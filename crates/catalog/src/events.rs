@@ -6,7 +6,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use firstcome_core::{EventId, EventState};
 use firstcome_ledger::{EventQuery, EventRecord};
 use firstcome_web::{
-    Checks, EventView, Listing, Page, PathId, Problem, ProblemView, Refused, etag,
+    Checks, Code, EventStateWord, EventView, Listing, Page, PathId, Problem, Refused, codes, etag,
 };
 use uuid::Uuid;
 
@@ -19,15 +19,13 @@ use crate::{Catalog, CatalogError};
 #[utoipa::path(
     get, path = "/v1/events", operation_id = "list_events", tag = "events",
     params(
-        ("state" = Option<String>, Query,
-            description = "`scheduled`, `open`, `paused`, `sold_out` or `closed`"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query),
+        ("state" = Option<EventStateWord>, Query, description = "Only events in this state."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
+            description = "Most items on the page; 50 when it is left out."),
+        ("cursor" = Option<String>, Query,
+            description = "The `next_cursor` of the page before."),
     ),
-    responses(
-        (status = 200, description = "A page of events.", body = Page<EventView>),
-        Refused<400>, Refused<422>, Refused<503>,
-    )
+    responses((status = 200, description = "A page of events.", body = Page<EventView>))
 )]
 pub async fn list(
     State(catalog): State<Catalog>,
@@ -51,9 +49,7 @@ pub async fn list(
     responses(
         (status = 200, description = "The event.", body = EventView,
             headers(("ETag" = String))),
-        (status = 404, description = "`event_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<503>,
+        Refused<{ codes(&[Code::EventNotFound]) }>,
     )
 )]
 pub async fn read(

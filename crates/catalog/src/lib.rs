@@ -6,12 +6,13 @@
 //! - an answer has exactly the members of its shape, defaults spelled out.
 //!
 //! Modules in reading order: [`coupons`] and [`events`] (the calls), `draft` (what an admin
-//! writes), `view` (what everybody reads), `error`.
+//! writes), `view` (what everybody reads), `kinds` (schemas of both), `error`.
 
 pub mod coupons;
 mod draft;
 mod error;
 pub mod events;
+mod kinds;
 mod view;
 
 use std::sync::Arc;

@@ -9,21 +9,31 @@ use firstcome_web::EventView;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::kinds::{BenefitKinds, ValidityKinds};
+
 /// A coupon.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Coupon)]
+#[schema(as = Coupon, examples(json!({
+    "id": "0199a8e1-5f2c-7a10-9b00-0123456789ab", "name": "Welcome 5,000",
+    "benefit": {"type": "amount", "amount": 5000, "currency": "KRW"},
+    "conditions": {"min_order_amount": 20000, "product_ids": [], "category_ids": []},
+    "validity": {"type": "days", "days": 30},
+    "created_at": "2026-11-20T02:00:00Z", "updated_at": "2026-11-20T02:00:00Z",
+})))]
 pub struct CouponView {
     /// Its id.
     #[schema(value_type = String, format = Uuid)]
     id: CouponId,
     /// What people call it.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1, max_length = 100)]
     name: Name,
     /// What it gives.
+    #[schema(value_type = BenefitKinds)]
     benefit: BenefitView,
     /// What an order must meet; all of it.
     conditions: ConditionsView,
     /// When it can be used.
+    #[schema(value_type = ValidityKinds)]
     validity: ValidityView,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
@@ -34,26 +44,17 @@ pub struct CouponView {
 }
 
 /// What a coupon gives. Money is in the currency's minor unit.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Benefit)]
+#[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum BenefitView {
     /// A fixed amount off the order.
-    Amount {
-        #[schema(value_type = u64)]
-        amount: Amount,
-        #[schema(value_type = String, example = "KRW")]
-        currency: Currency,
-    },
+    Amount { amount: Amount, currency: Currency },
     /// A share of the order.
     Percent {
-        #[schema(value_type = u32, minimum = 1, maximum = 100)]
         percent: Percent,
         /// The most that it gives; absent for no cap.
-        #[schema(value_type = Option<u64>, nullable = false)]
         #[serde(skip_serializing_if = "Option::is_none")]
         max_amount: Option<Amount>,
-        #[schema(value_type = String, example = "KRW")]
         currency: Currency,
     },
 }
@@ -63,33 +64,24 @@ enum BenefitView {
 #[schema(as = Conditions)]
 struct ConditionsView {
     /// The least amount of the order.
-    #[schema(value_type = u64)]
+    #[schema(value_type = u64, maximum = 1_000_000_000_000_u64)]
     min_order_amount: MinOrderAmount,
     /// One of these products is in the order; empty for any.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<String>, max_items = 100)]
     product_ids: Vec<Label>,
     /// A product of one of these categories is in the order; empty for any.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<String>, max_items = 100)]
     category_ids: Vec<Label>,
 }
 
 /// When an issued coupon can be used.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Validity)]
+#[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ValidityView {
     /// The same period for everybody: `[from, until)`.
-    Period {
-        #[schema(value_type = String, format = DateTime)]
-        from: Timestamp,
-        #[schema(value_type = String, format = DateTime)]
-        until: Timestamp,
-    },
+    Period { from: Timestamp, until: Timestamp },
     /// From issue, for that many days of 24 hours.
-    Days {
-        #[schema(value_type = u32, minimum = 1, maximum = 3650)]
-        days: Days,
-    },
+    Days { days: Days },
 }
 
 impl CouponView {

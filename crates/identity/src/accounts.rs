@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use firstcome_core::{AccountId, Email, Password, Timestamp, UserId};
 use firstcome_ledger::{AccountRecord, NewAccount};
-use firstcome_web::{AnyToken, Body, Checks, Code, Problem, ProblemView, Refused, Scopes};
+use firstcome_web::{AnyToken, Body, Checks, Code, Problem, Refused, Scopes, codes};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -14,12 +14,14 @@ use crate::{Identity, IdentityError};
 
 /// E-mail address and password, as they are sent.
 #[derive(Deserialize, ToSchema)]
+#[schema(examples(json!({"email": "kim@example.com", "password": "correct horse battery"})))]
+#[serde(deny_unknown_fields)]
 pub struct Credentials {
     /// At most 254 characters, as `name@example.com`; upper and lower case are the same.
-    #[schema(max_length = 254, example = "kim@example.com")]
+    #[schema(format = "email", max_length = 254)]
     email: String,
     /// 8 to 128 characters, taken as they are.
-    #[schema(min_length = 8, max_length = 128, example = "correct horse battery")]
+    #[schema(format = Password, min_length = 8, max_length = 128)]
     password: String,
 }
 
@@ -35,13 +37,16 @@ impl Credentials {
 
 /// An account.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Account)]
+#[schema(as = Account, examples(json!({
+    "id": "0199a8e3-11aa-7bb0-8c00-0123456789ab", "email": "kim@example.com",
+    "created_at": "2026-11-20T02:00:00Z",
+})))]
 pub struct AccountView {
     /// Its id, the `sub` of its tokens.
     #[schema(value_type = String, format = Uuid)]
     id: AccountId,
     /// The address, in lower case.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = "email", max_length = 254)]
     email: Email,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
@@ -50,16 +55,18 @@ pub struct AccountView {
 
 /// Whose token it is.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Me)]
+#[schema(as = Me, examples(json!({
+    "id": "0199a8e3-11aa-7bb0-8c00-0123456789ab", "email": "kim@example.com", "scope": "user",
+})))]
 pub struct MeView {
     /// The token's `sub`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[!-~]{1,128}$")]
     id: UserId,
     /// The account's address; null for a token of no account here.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = "email", required = true)]
     email: Option<Email>,
     /// What the token permits, words apart by spaces.
-    #[schema(value_type = String, example = "user")]
+    #[schema(value_type = String)]
     scope: Scopes,
 }
 
@@ -68,10 +75,9 @@ pub struct MeView {
     post, path = "/v1/users", operation_id = "sign_up", tag = "identity",
     request_body = Credentials,
     responses(
-        (status = 201, description = "The account.", body = AccountView),
-        (status = 409, description = "`email_taken`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<400>, Refused<413>, Refused<415>, Refused<422>, Refused<429>, Refused<503>,
+        (status = 201, description = "The account.", body = AccountView,
+            headers(("RateLimit" = String), ("RateLimit-Policy" = String))),
+        Refused<{ codes(&[Code::EmailTaken]) }>,
     )
 )]
 pub async fn sign_up(
@@ -90,9 +96,7 @@ pub async fn sign_up(
 /// Says whose token it is, and what it permits.
 #[utoipa::path(
     get, path = "/v1/me", operation_id = "read_me", tag = "identity", security(("bearer" = [])),
-    responses(
-        (status = 200, description = "The bearer.", body = MeView), Refused<401>, Refused<503>,
-    )
+    responses((status = 200, description = "The bearer.", body = MeView))
 )]
 pub async fn me(
     State(identity): State<Identity>,

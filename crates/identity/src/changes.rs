@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use firstcome_core::{Timestamp, UserId};
 use firstcome_ledger::{ChangeQuery, ChangeRecord, Resource};
-use firstcome_web::{AdminToken, Checks, Listing, Page, Problem, Refused};
+use firstcome_web::{AdminToken, Checks, Listing, Page, Problem};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -17,7 +17,13 @@ const LIST: &str = "changes";
 
 /// A change that an admin made.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Change)]
+#[schema(as = Change, examples(json!({
+    "id": "0199a8f4-3b2a-7e10-8d00-0123456789ab", "at": "2026-11-27T01:20:00Z",
+    "actor": "0199a8e0-0c11-7f20-9a00-0123456789ab", "action": "change", "resource": "event",
+    "resource_id": "0199a8e2-7c1b-7d3e-8f00-0123456789ab",
+    "before": {"quantity": 10000}, "after": {"quantity": 12000},
+    "request_id": "3f2b8c1d9e0a4f6b8d7c5e3a1b9f0d2c",
+})))]
 pub struct ChangeView {
     /// Its id.
     id: Uuid,
@@ -25,24 +31,37 @@ pub struct ChangeView {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     /// Whose token it was: its `sub`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[!-~]{1,128}$")]
     actor: UserId,
     /// What was done.
-    #[schema(example = "pause")]
     action: String,
     /// What was changed.
-    #[schema(pattern = "^(coupon|event|client|user|issued_coupon|redemption)$")]
+    #[schema(value_type = ResourceWord)]
     resource: &'static str,
     /// Which.
     resource_id: String,
     /// What of it can be changed, as it was; null where it was made.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, required = true)]
     before: Option<Value>,
     /// The same as it became; null where it was removed.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, required = true)]
     after: Option<Value>,
     /// The id of the request, as in its `X-Request-Id`.
     request_id: String,
+}
+
+/// What an admin changes.
+#[derive(Debug, ToSchema)]
+#[schema(as = Resource)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "a schema; the ledger has the words")]
+enum ResourceWord {
+    Coupon,
+    Event,
+    Client,
+    User,
+    IssuedCoupon,
+    Redemption,
 }
 
 impl ChangeView {
@@ -66,18 +85,15 @@ impl ChangeView {
     get, path = "/v1/admin/changes", operation_id = "list_changes", tag = "identity",
     security(("bearer" = ["admin"])),
     params(
-        ("actor" = Option<String>, Query, description = "Only those by this user"),
-        ("resource" = Option<String>, Query,
-            description = "Only those of a `coupon`, `event`, `client`, `user`, `issued_coupon` \
-                or `redemption`"),
-        ("resource_id" = Option<String>, Query, description = "Only those of the one with this id"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query),
+        ("actor" = Option<String>, Query, description = "Only those by this user."),
+        ("resource" = Option<ResourceWord>, Query, description = "Only those of this kind."),
+        ("resource_id" = Option<String>, Query, description = "Only those of this one."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
+            description = "Most items on the page; 50 when it is left out."),
+        ("cursor" = Option<String>, Query,
+            description = "The `next_cursor` of the page before."),
     ),
-    responses(
-        (status = 200, description = "A page of changes.", body = Page<ChangeView>),
-        Refused<400>, Refused<401>, Refused<403>, Refused<422>, Refused<503>,
-    )
+    responses((status = 200, description = "A page of changes.", body = Page<ChangeView>))
 )]
 pub async fn list(
     State(identity): State<Identity>,

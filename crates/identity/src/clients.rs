@@ -10,8 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use firstcome_core::{ClientId, Invalid, Name, Timestamp};
 use firstcome_ledger::{By, ClientRecord, NewClient};
 use firstcome_web::{
-    AdminToken, Body, Checks, Listing, Page, PathId, Problem, ProblemView, Refused, RequestId,
-    Scopes,
+    AdminToken, Body, Checks, Code, Listing, NameText, Page, PathId, Problem, Refused, RequestId,
+    Scopes, codes,
 };
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -30,13 +30,13 @@ const LIST: &str = "clients";
 
 /// A client to be made.
 #[derive(Deserialize, ToSchema)]
-#[schema(as = CreateClient)]
+#[schema(as = CreateClient, examples(json!({"name": "checkout", "scope": "redeem"})))]
+#[serde(deny_unknown_fields)]
 pub struct ClientBody {
-    /// 1 to 100 characters, none of them a control character.
-    #[schema(example = "checkout")]
+    /// What people call it.
+    #[schema(value_type = NameText)]
     name: String,
     /// The most that its tokens may do: `redeem`, `admin`, or both with a space between.
-    #[schema(example = "redeem")]
     scope: String,
 }
 
@@ -58,7 +58,10 @@ fn client_scope(text: &str) -> Result<Scopes, Invalid> {
 
 /// A client's id and secret.
 #[derive(Serialize, ToSchema)]
-#[schema(as = NewClient)]
+#[schema(as = NewClient, examples(json!({
+    "client_id": "0199a8e2-7c1b-7d3e-8f00-0123456789ab",
+    "client_secret": "k2Rz7VtO1o3cYQbqX8dLr5uNfEwG0sJmHhTiPaCvBxU",
+})))]
 pub struct NewClientView {
     /// Its id, the `sub` of its tokens.
     #[schema(value_type = String, format = Uuid)]
@@ -70,16 +73,19 @@ pub struct NewClientView {
 
 /// A client.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Client)]
+#[schema(as = Client, examples(json!({
+    "client_id": "0199a8e2-7c1b-7d3e-8f00-0123456789ab", "name": "checkout", "scope": "redeem",
+    "created_at": "2026-11-20T02:00:00Z",
+})))]
 pub struct ClientView {
     /// Its id, the `sub` of its tokens.
     #[schema(value_type = String, format = Uuid)]
     client_id: ClientId,
     /// What people call it.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1, max_length = 100)]
     name: Name,
     /// The most that its tokens may do, words apart by spaces.
-    #[schema(value_type = String, example = "redeem")]
+    #[schema(value_type = String)]
     scope: Scopes,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
@@ -126,9 +132,9 @@ impl ClientSecret {
     request_body = ClientBody, security(("bearer" = ["admin"])),
     responses(
         (status = 201, description = "Id and secret.", body = NewClientView,
-            headers(("Cache-Control" = String, description = "`no-store`"))),
-        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<422>,
-        Refused<503>,
+            headers(("Cache-Control" = String)),
+            links(("DeleteClient" = (operation_id = "delete_client",
+                parameters(("client_id" = "$response.body#/client_id")))))),
     )
 )]
 pub async fn create(
@@ -152,13 +158,12 @@ pub async fn create(
     get, path = "/v1/clients", operation_id = "list_clients", tag = "identity",
     security(("bearer" = ["admin"])),
     params(
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
+            description = "Most items on the page; 50 when it is left out."),
+        ("cursor" = Option<String>, Query,
+            description = "The `next_cursor` of the page before."),
     ),
-    responses(
-        (status = 200, description = "A page of clients.", body = Page<ClientView>),
-        Refused<400>, Refused<401>, Refused<403>, Refused<422>, Refused<503>,
-    )
+    responses((status = 200, description = "A page of clients.", body = Page<ClientView>))
 )]
 pub async fn list(
     State(identity): State<Identity>,
@@ -180,9 +185,7 @@ pub async fn list(
     params(("client_id" = Uuid, Path)), security(("bearer" = ["admin"])),
     responses(
         (status = 204, description = "There is no such client any more."),
-        (status = 404, description = "`client_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<401>, Refused<403>, Refused<503>,
+        Refused<{ codes(&[Code::ClientNotFound]) }>,
     )
 )]
 pub async fn delete(

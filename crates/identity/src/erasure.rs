@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use firstcome_core::UserId;
 use firstcome_ledger::{By, Ledger};
-use firstcome_web::{AdminToken, PathId, ProblemView, Refused, RequestId, UserToken};
+use firstcome_web::{AdminToken, Code, PathId, Refused, RequestId, UserToken, codes};
 
 use crate::{Identity, IdentityError};
 
@@ -17,9 +17,7 @@ use crate::{Identity, IdentityError};
     security(("bearer" = ["user"])),
     responses(
         (status = 204, description = "Nothing is left."),
-        (status = 404, description = "`user_not_found`: nothing was there.", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<401>, Refused<403>, Refused<503>,
+        Refused<{ codes(&[Code::UserNotFound]) }>,
     )
 )]
 pub async fn erase_me(
@@ -33,13 +31,11 @@ pub async fn erase_me(
 /// id in issued coupons.
 #[utoipa::path(
     delete, path = "/v1/users/{id}", operation_id = "erase_user", tag = "identity",
-    params(("id" = String, Path, description = "The `sub` of the user's tokens")),
+    params(("id" = String, Path, description = "The `sub` of the user's tokens.")),
     security(("bearer" = ["admin"])),
     responses(
         (status = 204, description = "Nothing is left."),
-        (status = 404, description = "`user_not_found`: nothing was there.", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<401>, Refused<403>, Refused<503>,
+        Refused<{ codes(&[Code::UserNotFound]) }>,
     )
 )]
 pub async fn erase_user(

@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use firstcome_ledger::{AccountRecord, ClientRecord, Rotation};
 use firstcome_web::auth::Jwk;
-use firstcome_web::{RawBody, Refused, Scopes};
+use firstcome_web::{RawBody, Scopes};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -46,7 +46,9 @@ pub enum Denial {
 /// A refusal of the token endpoint.
 #[derive(Debug, Clone, Serialize, thiserror::Error, ToSchema)]
 #[error("{error_description}")]
-#[schema(as = OAuthError)]
+#[schema(as = OAuthError, examples(json!({
+    "error": "invalid_grant", "error_description": "The refresh token is not in force.",
+})))]
 pub struct Denied {
     error: Denial,
     /// A sentence for the developer.
@@ -152,20 +154,19 @@ enum ClientGrant {
     security((), ("client" = [])),
     responses(
         (status = 200, description = "Tokens.", body = TokensView,
-            headers(("Cache-Control" = String, description = "`no-store`"),
-                ("Pragma" = String, description = "`no-cache`"))),
+            headers(("Cache-Control" = String), ("Pragma" = String), ("RateLimit" = String),
+                ("RateLimit-Policy" = String))),
         (status = 400, description = "Refused, as RFC 6749 has it.", body = Denied,
-            headers(("Cache-Control" = String, description = "`no-store`"),
-                ("Pragma" = String, description = "`no-cache`")),
+            headers(("Cache-Control" = String),
+                ("Pragma" = String)),
             example = json!({"error": "invalid_grant",
                 "error_description": "The refresh token is not in force."})),
         (status = 401, description = "`invalid_client`: the client is not proven.", body = Denied,
-            headers(("Cache-Control" = String, description = "`no-store`"),
-                ("Pragma" = String, description = "`no-cache`"),
-                ("WWW-Authenticate" = String, description = "`Basic`")),
+            headers(("Cache-Control" = String),
+                ("Pragma" = String),
+                ("WWW-Authenticate" = String)),
             example = json!({"error": "invalid_client",
                 "error_description": "No client has this id and secret."})),
-        Refused<413>, Refused<429>, Refused<503>,
     )
 )]
 pub async fn token(
@@ -257,10 +258,13 @@ fn narrowed(granted: Scopes, asked: Option<&str>) -> Result<Scopes, Denied> {
 
 /// Public keys that check access tokens.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = KeySet)]
+#[schema(as = KeySet, examples(json!({"keys": [
+    {"kty": "EC", "kid": "k1", "use": "sig", "alg": "ES256", "crv": "P-256",
+     "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+     "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"},
+]})))]
 pub struct KeySetView {
     /// JSON Web Keys.
-    #[schema(value_type = Vec<Object>)]
     keys: Vec<Jwk>,
 }
 
@@ -269,7 +273,8 @@ pub struct KeySetView {
 /// None where tokens are signed with a secret (HS256).
 #[utoipa::path(
     get, path = "/.well-known/jwks.json", operation_id = "read_keys", tag = "identity",
-    responses((status = 200, description = "The keys.", body = KeySetView))
+    responses((status = 200, description = "The keys.", body = KeySetView,
+        headers(("Cache-Control" = String))))
 )]
 pub async fn jwks(State(identity): State<Identity>) -> impl IntoResponse {
     let keys = identity.keys.published(identity.clock.now());

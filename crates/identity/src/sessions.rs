@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use firstcome_core::{Email, Password, Timestamp, UserId};
 use firstcome_ledger::{AccountRecord, NewSession, SessionRecord, ShownToken};
-use firstcome_web::{AnyToken, Body, Code, LogInAttempts, Problem, ProblemView, Refused, Scopes};
+use firstcome_web::{AnyToken, Body, Code, LogInAttempts, Problem, Refused, Scopes, codes};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use serde::Serialize;
@@ -28,22 +28,26 @@ const REFRESH_CHARS: usize = 43;
 // Without `Debug`: all of it is secret.
 /// Tokens, as RFC 6749, section 5.1, has them.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Tokens)]
+#[schema(as = Tokens, examples(json!({
+    "access_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiJraW0ifQ.c2lnbmF0dXJl",
+    "token_type": "Bearer", "expires_in": 3600, "scope": "user",
+    "refresh_token": "J8p1Yb3cXq0vZ5nT2mK7sR9wL4dF6hG1aE8uC0iO3xB",
+})))]
 pub struct TokensView {
     /// For the header `Authorization: Bearer …`; a JWT.
     access_token: String,
     /// `Bearer`.
-    #[schema(example = "Bearer")]
+    #[schema(pattern = "^Bearer$")]
     token_type: &'static str,
     /// How long the access token is good, in seconds.
-    #[schema(example = 3600)]
+    #[schema(minimum = 1)]
     expires_in: u32,
     /// Buys the next tokens at `/oauth/token`, once; absent where a client asks for itself.
     #[schema(value_type = Option<String>, nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<RefreshToken>,
     /// What the access token permits, words apart by spaces.
-    #[schema(value_type = String, example = "user")]
+    #[schema(value_type = String)]
     scope: Scopes,
 }
 
@@ -117,10 +121,10 @@ fn random() -> Result<String, IdentityError> {
     post, path = "/v1/sessions", operation_id = "log_in", tag = "identity",
     request_body = Credentials,
     responses(
-        (status = 200, description = "Tokens of a new session.", body = TokensView),
-        (status = 401, description = "`invalid_credentials`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<400>, Refused<413>, Refused<415>, Refused<422>, Refused<429>, Refused<503>,
+        (status = 200, description = "Tokens of a new session.", body = TokensView,
+            headers(("Cache-Control" = String), ("Pragma" = String), ("RateLimit" = String),
+                ("RateLimit-Policy" = String))),
+        Refused<{ codes(&[Code::InvalidCredentials]) }>,
     )
 )]
 pub async fn log_in(
@@ -145,10 +149,7 @@ pub async fn log_in(
 #[utoipa::path(
     delete, path = "/v1/sessions/current", operation_id = "log_out", tag = "identity",
     security(("bearer" = [])),
-    responses(
-        (status = 204, description = "The token's session refreshes no more."),
-        Refused<401>, Refused<503>,
-    )
+    responses((status = 204, description = "The token's session refreshes no more."))
 )]
 pub async fn log_out(
     State(identity): State<Identity>,

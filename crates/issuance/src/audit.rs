@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use firstcome_core::EventId;
-use firstcome_web::{AdminToken, PathId, ProblemView, Refused};
+use firstcome_web::{AdminToken, Code, PathId, Refused, codes};
 
 use crate::view::AuditView;
 use crate::{IssuanceError, IssuanceState};
@@ -14,9 +14,7 @@ use crate::{IssuanceError, IssuanceState};
     params(("id" = Uuid, Path)), security(("bearer" = ["admin"])),
     responses(
         (status = 200, description = "The audit, whether it passes or fails.", body = AuditView),
-        (status = 404, description = "`event_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<401>, Refused<403>, Refused<503>,
+        Refused<{ codes(&[Code::EventNotFound]) }>,
     )
 )]
 pub async fn read(

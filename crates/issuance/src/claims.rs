@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use firstcome_core::{EventId, Timestamp};
 use firstcome_ledger::{Claim, Decision, IssuedCouponRecord};
 use firstcome_web::{
-    ClaimBody, Code, IssuedView, PathId, Problem, ProblemView, Refused, UserToken,
+    ClaimBody, Code, EmptyBody, IssuedView, PathId, Problem, Refused, UserToken, codes,
 };
 
 use crate::view::issued_view;
@@ -24,19 +24,23 @@ pub struct Won(IssuedCouponRecord);
 /// second coupon, and never takes one away.
 #[utoipa::path(
     post, path = "/v1/events/{id}/claims", operation_id = "claim", tag = "claims",
-    params(("id" = Uuid, Path)), security(("bearer" = ["user"])),
+    params(("id" = Uuid, Path)), request_body = EmptyBody,
+    security(("bearer" = ["user"])),
     responses(
         (status = 201, description = "The coupon that was won.", body = IssuedView,
-            headers(("Location" = String))),
-        (status = 404, description = "`event_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        (status = 409, body = ProblemView, content_type = "application/problem+json",
-            description = "`already_claimed` with `issued_coupon`, `sold_out`, `not_open` with \
-                `opens_at` and `Retry-After`, `paused`, or `closed`"),
-        (status = 503, body = ProblemView, content_type = "application/problem+json",
-            description = "`unavailable`: nothing was decided; `in_doubt`: whether the claim won \
-                is not known. Send it again after `Retry-After`"),
-        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>,
+            headers(("Location" = String)),
+            links(
+                ("ReadMyCoupon" = (operation_id = "read_my_coupon",
+                    parameters(("id" = "$response.body#/id")))),
+                ("RedeemMyCoupon" = (operation_id = "redeem_my_coupon",
+                    parameters(("id" = "$response.body#/id")))),
+                ("ReadMyClaim" = (operation_id = "read_my_claim",
+                    parameters(("id" = "$response.body#/event_id")))),
+            )),
+        Refused<{ codes(&[
+            Code::EventNotFound, Code::AlreadyClaimed, Code::SoldOut, Code::NotOpen, Code::Paused,
+            Code::Closed, Code::InDoubt,
+        ]) }>,
     )
 )]
 pub async fn claim(
@@ -56,9 +60,7 @@ pub async fn claim(
     params(("id" = Uuid, Path)), security(("bearer" = ["user"])),
     responses(
         (status = 200, description = "The issued coupon.", body = IssuedView),
-        (status = 404, description = "`not_claimed` or `event_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<401>, Refused<403>, Refused<503>,
+        Refused<{ codes(&[Code::NotClaimed, Code::EventNotFound]) }>,
     )
 )]
 pub async fn read_mine(

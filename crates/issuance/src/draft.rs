@@ -4,20 +4,25 @@ use firstcome_core::{
     CouponId, EventRule, EventState, Invalid, Name, Quantity, Strategy, Timestamp, Window,
 };
 use firstcome_ledger::{EventRecord, NewEvent};
-use firstcome_web::{Checks, Code, Integer, Problem, present};
+use firstcome_web::{Checks, Code, Integer, NameText, Problem, StrategyWord, present};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// An event to be made.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = NewEvent)]
+#[schema(as = NewEvent, examples(json!({
+    "coupon_id": "0199a8e1-5f2c-7a10-9b00-0123456789ab", "name": "Ten o'clock drop",
+    "quantity": 10000, "opens_at": "2026-11-27T10:00:00+09:00",
+    "closes_at": "2026-11-27T12:00:00+09:00", "strategy": "ledger",
+})))]
+#[serde(deny_unknown_fields)]
 pub struct EventBody {
     /// The coupon that it issues.
     #[schema(format = Uuid)]
     coupon_id: String,
     /// What people call it.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(value_type = NameText)]
     name: String,
     /// How many coupons it has.
     #[schema(value_type = u32, minimum = 1, maximum = 10_000_000)]
@@ -29,17 +34,18 @@ pub struct EventBody {
     #[schema(format = DateTime)]
     closes_at: String,
     /// Who decides its claims; `ledger` if absent.
-    #[schema(nullable = false, pattern = "^(ledger|redis_lock|redis)$")]
+    #[schema(value_type = Option<StrategyWord>, nullable = false)]
     #[serde(default, deserialize_with = "present")]
     strategy: Option<String>,
 }
 
 /// What shall change of an event; what is absent stays.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = EventChange)]
+#[schema(as = EventChange, examples(json!({"quantity": 12000})))]
+#[serde(deny_unknown_fields)]
 pub struct EventPatch {
     /// What people call it.
-    #[schema(nullable = false, min_length = 1, max_length = 100)]
+    #[schema(value_type = Option<NameText>, nullable = false)]
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
     /// How many coupons it has; not below what is issued.

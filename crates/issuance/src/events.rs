@@ -7,8 +7,8 @@ use axum::response::Response;
 use firstcome_core::{Action, EventId, Timestamp, WrongState};
 use firstcome_ledger::{By, EventRecord, Made, Once, OnceKey};
 use firstcome_web::{
-    AdminToken, Body, Code, EventView, IfMatch, KeyedBody, OptionalBody, PathId, Problem,
-    ProblemView, Refused, RequestId, RequestKey, created, etag,
+    AdminToken, Body, Code, EmptyBody, EventView, IfMatch, KeyedBody, OptionalBody, PathId,
+    Problem, Refused, RequestId, RequestKey, codes, created, etag,
 };
 
 use crate::draft::{EventBody, EventPatch, wrong_state};
@@ -21,14 +21,22 @@ type Event = ([(HeaderName, HeaderValue); 1], Json<EventView>);
 /// Makes an event. It opens and closes by itself.
 #[utoipa::path(
     post, path = "/v1/events", operation_id = "create_event", tag = "events",
+    params(("Idempotency-Key" = Option<String>, Header)),
     request_body = EventBody, security(("bearer" = ["admin"])),
     responses(
         (status = 201, description = "The event.", body = EventView,
-            headers(("Location" = String), ("ETag" = String))),
-        (status = 404, description = "`coupon_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<422>,
-        Refused<503>,
+            headers(("Location" = String), ("ETag" = String)),
+            links(
+                ("ReadEvent" = (operation_id = "read_event",
+                    parameters(("id" = "$response.body#/id")))),
+                ("ChangeEvent" = (operation_id = "change_event", parameters(
+                    ("id" = "$response.body#/id"), ("If-Match" = "$response.header.ETag")))),
+                ("Claim" = (operation_id = "claim",
+                    parameters(("id" = "$response.body#/id")))),
+                ("AuditEvent" = (operation_id = "audit_event",
+                    parameters(("id" = "$response.body#/id")))),
+            )),
+        Refused<{ codes(&[Code::CouponNotFound]) }>,
     )
 )]
 pub async fn create(
@@ -74,12 +82,9 @@ fn made(event: EventRecord, now: Timestamp) -> Made {
     responses(
         (status = 200, description = "The event as it is now.", body = EventView,
             headers(("ETag" = String))),
-        (status = 404, description = "`event_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        (status = 409, body = ProblemView, content_type = "application/problem+json",
-            description = "`quantity_below_issued` with `issued`, or `wrong_state` with `state`"),
-        Refused<400>, Refused<401>, Refused<403>, Refused<412>, Refused<413>, Refused<415>,
-        Refused<422>, Refused<428>, Refused<503>,
+        Refused<{ codes(&[
+            Code::EventNotFound, Code::QuantityBelowIssued, Code::WrongState,
+        ]) }>,
     )
 )]
 pub async fn change(
@@ -103,16 +108,12 @@ macro_rules! lifecycle {
         $(#[$doc])*
         #[utoipa::path(
             post, path = $path, operation_id = $operation, tag = "events",
-            params(("id" = Uuid, Path)), security(("bearer" = ["admin"])),
+            params(("id" = Uuid, Path)), request_body = EmptyBody,
+            security(("bearer" = ["admin"])),
             responses(
                 (status = 200, description = "The event as it is now.", body = EventView,
                     headers(("ETag" = String))),
-                (status = 404, description = "`event_not_found`", body = ProblemView,
-                    content_type = "application/problem+json"),
-                (status = 409, description = "`wrong_state` with `state`", body = ProblemView,
-                    content_type = "application/problem+json"),
-                Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>,
-                Refused<503>,
+                Refused<{ codes(&[Code::EventNotFound, Code::WrongState]) }>,
             )
         )]
         pub async fn $call(
@@ -144,13 +145,12 @@ lifecycle! {
 /// The strategy `ledger` has nothing beside the ledger but what tells that an event is sold out.
 #[utoipa::path(
     post, path = "/v1/events/{id}/sync", operation_id = "sync_event", tag = "events",
-    params(("id" = Uuid, Path)), security(("bearer" = ["admin"])),
+    params(("id" = Uuid, Path)), request_body = EmptyBody,
+    security(("bearer" = ["admin"])),
     responses(
         (status = 200, description = "The event.", body = EventView,
             headers(("ETag" = String))),
-        (status = 404, description = "`event_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<503>,
+        Refused<{ codes(&[Code::EventNotFound]) }>,
     )
 )]
 pub async fn sync(

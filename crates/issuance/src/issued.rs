@@ -6,9 +6,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use firstcome_core::{EventId, Sequence};
 use firstcome_ledger::{EventRecord, IssuedCouponRecord};
-use firstcome_web::{
-    AdminToken, Code, IssuedView, Listing, Page, PathId, Problem, ProblemView, Refused,
-};
+use firstcome_web::{AdminToken, Code, IssuedView, Listing, Page, PathId, Problem, Refused, codes};
 
 use crate::accept::Wanted;
 use crate::csv;
@@ -27,15 +25,16 @@ const LIST: &str = "issued-coupons";
     tag = "events", security(("bearer" = ["admin"])),
     params(
         ("id" = Uuid, Path),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
+            description = "Most items on the page; 50 when it is left out."),
+        ("cursor" = Option<String>, Query,
+            description = "The `next_cursor` of the page before."),
     ),
     responses(
         (status = 200, description = "A page of issued coupons, or all of them.", content(
-            (Page<IssuedView> = "application/json"), (String = "text/csv"))),
-        (status = 404, description = "`event_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<400>, Refused<401>, Refused<403>, Refused<422>, Refused<503>,
+            (Page<IssuedView> = "application/json"), (String = "text/csv")),
+            headers(("Vary" = String))),
+        Refused<{ codes(&[Code::EventNotFound]) }>,
     )
 )]
 pub async fn list(

@@ -8,14 +8,17 @@ use utoipa::ToSchema;
 
 /// The audit of an event, all of it counted at one moment.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = Audit)]
+#[schema(as = Audit, examples(json!({
+    "event_id": "0199a8e2-7c1b-7d3e-8f00-0123456789ab", "verdict": "pass", "quantity": 10000,
+    "issued": 1200, "rows": 1200, "distinct_users": 1200, "max_sequence": 1200, "pending": 0,
+    "checks": [{"name": "rows_equal_issued", "expected": 1200, "found": 1200, "pass": true}],
+})))]
 pub struct AuditView {
     /// The event.
     #[schema(value_type = String, format = Uuid)]
     event_id: EventId,
     /// `pass` if every check passes, else `fail`.
-    #[schema(pattern = "^(pass|fail)$")]
-    verdict: &'static str,
+    verdict: Verdict,
     /// How many coupons it has.
     quantity: u64,
     /// How many it says that it has issued.
@@ -32,12 +35,20 @@ pub struct AuditView {
     checks: Vec<CheckView>,
 }
 
+/// Whether every check of an audit passes.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = AuditVerdict)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Pass,
+    Fail,
+}
+
 /// One thing that must hold.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = AuditCheck)]
 struct CheckView {
     /// What.
-    #[schema(example = "rows_equal_issued")]
     name: &'static str,
     /// The number that there should be, or the highest allowed.
     expected: u64,
@@ -55,7 +66,7 @@ impl AuditView {
             |AuditCheck { name, expected, found, pass }| CheckView { name, expected, found, pass };
         Self {
             event_id: audit.event_id,
-            verdict: if audit.pass() { "pass" } else { "fail" },
+            verdict: if audit.pass() { Verdict::Pass } else { Verdict::Fail },
             quantity: audit.quantity,
             issued: audit.issued,
             rows: audit.rows,

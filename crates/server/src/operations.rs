@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
 use firstcome_ledger::Ledger;
-use firstcome_web::{Code, Problem, ProblemView};
+use firstcome_web::{Code, Problem, Refused, codes};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -28,9 +28,10 @@ pub(crate) struct Operations {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"status": "ready"})))]
 struct Health {
     /// One word.
-    #[schema(example = "ready")]
+    #[schema(pattern = "^(alive|ready)$")]
     status: &'static str,
 }
 
@@ -72,13 +73,13 @@ async fn livez() -> Json<Health> {
     Json(Health { status: "alive" })
 }
 
-/// Whether the process can serve: the ledger answers, and it is not stopping.
+/// Whether the process can serve: the ledger answers, and it is not stopping. Where it cannot, the
+/// refusal `unavailable` lists in `missing` what it lacks.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "operations",
     responses(
         (status = 200, description = "It is ready.", body = Health),
-        (status = 503, description = "It is not; `missing` lists what it lacks.",
-            body = ProblemView, content_type = "application/problem+json"),
+        Refused<{ codes(&[Code::Unavailable]) }>,
     )
 )]
 async fn readyz(State(operations): State<Operations>) -> Result<Json<Health>, Problem> {

@@ -2,11 +2,12 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder};
 
-use crate::{Answer, Body};
+use crate::{Answer, Body, Document};
 
 /// Longest that a test waits for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -16,6 +17,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Api {
     client: Client,
     base: String,
+    document: Option<Arc<Document>>,
 }
 
 /// A call that is sent when it is awaited.
@@ -24,6 +26,7 @@ pub struct Api {
 pub struct Call {
     what: String,
     request: RequestBuilder,
+    document: Option<Arc<Document>>,
 }
 
 impl Api {
@@ -34,7 +37,15 @@ impl Api {
     #[must_use]
     pub fn new(base: &str) -> Self {
         let client = Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().build();
-        Self { client: client.expect("an HTTP client"), base: base.to_owned() }
+        let client = client.expect("an HTTP client");
+        Self { client, base: base.to_owned(), document: None }
+    }
+
+    /// The same, with every answer held against this document.
+    #[must_use]
+    pub(crate) fn documented(mut self, document: Arc<Document>) -> Self {
+        self.document = Some(document);
+        self
     }
 
     /// A call with any method.
@@ -44,7 +55,7 @@ impl Api {
     pub fn call(&self, method: &str, path: &str) -> Call {
         let parsed = Method::from_bytes(method.as_bytes()).expect("a method");
         let request = self.client.request(parsed, format!("{}{path}", self.base));
-        Call { what: format!("{method} {path}"), request }
+        Call { what: format!("{method} {path}"), request, document: self.document.clone() }
     }
 
     /// A `GET`.
@@ -102,11 +113,18 @@ impl Call {
     ///
     /// # Errors
     /// When the connection cannot be made, or ends before the answer does.
+    ///
+    /// # Panics
+    /// When the server's document does not foresee the answer.
     pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
         let response = self.request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await?.to_vec();
-        Ok(Answer { call: self.what, status, headers, bytes })
+        let answer = Answer { call: self.what, status, headers, bytes };
+        if let Some(document) = self.document {
+            document.check(&answer);
+        }
+        Ok(answer)
     }
 }
 

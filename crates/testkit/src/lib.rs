@@ -5,10 +5,10 @@
 //!
 //! Modules in reading order: [`clock`] (a clock that stands until it is moved), [`draft`] and
 //! [`body`] (values and bodies with safe defaults), [`token`] (access tokens, signed independently
-//! of the code under test), [`answer`], [`api`] (a thin HTTP client), [`wire`] (one connection,
-//! byte by byte), [`launch`] (how the binary is started), [`server`] (the binary, running),
-//! [`database`] (a fresh database on a server of the tests), [`database_server`] (a server that may
-//! be killed), [`proxy`] (a network that breaks).
+//! of the code under test), [`answer`], [`document`] (what every answer is held against), [`api`]
+//! (a thin HTTP client), [`wire`] (one connection, byte by byte), [`launch`] (how the binary is
+//! started), [`server`] (the binary, running), [`database`] (a fresh database on a server of the
+//! tests), [`database_server`] (a server that may be killed), [`proxy`] (a network that breaks).
 
 pub mod answer;
 pub mod api;
@@ -16,6 +16,7 @@ pub mod body;
 pub mod clock;
 pub mod database;
 pub mod database_server;
+pub mod document;
 pub mod draft;
 pub mod launch;
 pub mod proxy;
@@ -30,6 +31,7 @@ pub use body::{Body, coupon_body, event_body};
 pub use clock::ManualClock;
 pub use database::{Engine, TestDatabase};
 pub use database_server::DatabaseServer;
+pub use document::Document;
 pub use launch::{Ended, Launch};
 pub use proxy::{CommitFault, Direction, Proxy};
 pub use server::Server;

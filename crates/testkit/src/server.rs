@@ -3,13 +3,14 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::launch::{POLL, Process};
-use crate::{Api, Ended, Launch, Wire};
+use crate::{Api, Document, Ended, Launch, Wire};
 
 /// Longest from the start to the first `/readyz` that says yes.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,6 +21,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Server {
     launch: Launch,
+    document: Arc<Document>,
     data: PathBuf,
     authority: String,
     process: Process,
@@ -73,8 +75,8 @@ impl Server {
     /// When it does not become ready.
     pub async fn start_beside(&self) -> Self {
         let (launch, data) = (self.launch.clone(), self.data.clone());
-        let (process, authority) = ready(&launch).await;
-        Self { launch, data, _made: None, process, authority }
+        let (process, authority, document) = ready(&launch).await;
+        Self { launch, document, data, _made: None, process, authority }
     }
 
     async fn start_with(
@@ -86,8 +88,8 @@ impl Server {
         let directory = data.to_str().expect("a path in UTF-8");
         let launch = Launch::new(binary, &["serve", "--listen", "127.0.0.1:0"]);
         let launch = change(launch.arguments(&["--data-dir", directory]));
-        let (process, authority) = ready(&launch).await;
-        Self { launch, data, _made: made, process, authority }
+        let (process, authority, document) = ready(&launch).await;
+        Self { launch, document, data, _made: made, process, authority }
     }
 
     /// Where it listens, as `127.0.0.1:8080`.
@@ -96,10 +98,10 @@ impl Server {
         &self.authority
     }
 
-    /// A client of it.
+    /// A client of it, that holds every answer against the server's own document.
     #[must_use]
     pub fn api(&self) -> Api {
-        Api::new(&format!("http://{}", self.authority))
+        Api::new(&format!("http://{}", self.authority)).documented(Arc::clone(&self.document))
     }
 
     /// A connection to it.
@@ -204,7 +206,7 @@ impl Server {
         let ended = self.process.child.try_wait().expect("the child's status");
         assert!(ended.is_some(), "it still runs");
         self.launch = change(self.launch.clone());
-        (self.process, self.authority) = ready(&self.launch).await;
+        (self.process, self.authority, self.document) = ready(&self.launch).await;
     }
 
     /// Runs a command of the binary on the same data, in the same environment, to its end.
@@ -252,8 +254,8 @@ impl Drop for Server {
     }
 }
 
-/// Starts a server and waits until it is ready; where it listens.
-async fn ready(launch: &Launch) -> (Process, String) {
+/// Starts a server and waits until it is ready; where it listens, and what it says of itself.
+async fn ready(launch: &Launch) -> (Process, String, Arc<Document>) {
     let mut process = launch.spawn();
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
@@ -265,7 +267,8 @@ async fn ready(launch: &Launch) -> (Process, String) {
         if let Some(authority) = announced(&process.said())
             && is_ready(&authority).await
         {
-            return (process, authority);
+            let document = Document::of(&Api::new(&format!("http://{authority}"))).await;
+            return (process, authority, Arc::new(document));
         }
         assert!(Instant::now() < deadline, "not ready in time; it said:\n{}", process.said());
         sleep(POLL).await;

@@ -5,8 +5,8 @@ use axum::extract::State;
 use firstcome_core::{IssuedCouponId, IssuedState, Label, Timestamp};
 use firstcome_ledger::{By, IssuedCouponRecord, IssuedPlace, IssuedQuery};
 use firstcome_web::{
-    AdminToken, Body, Checks, Code, IssuedView, Listing, Page, PathId, Problem, ProblemView,
-    Refused, RequestId, UserToken,
+    AdminToken, Body, Checks, Code, IssuedStateWord, IssuedView, LabelText, Listing, Page, PathId,
+    Problem, Refused, RequestId, UserToken, codes,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -22,15 +22,14 @@ const LIST: &str = "my-coupons";
 #[utoipa::path(
     get, path = "/v1/me/coupons", operation_id = "list_my_coupons", tag = "wallet",
     params(
-        ("state" = Option<String>, Query, description = "`issued`, `used`, `expired` or `revoked`"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query),
+        ("state" = Option<IssuedStateWord>, Query, description = "Only coupons in this state."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
+            description = "Most items on the page; 50 when it is left out."),
+        ("cursor" = Option<String>, Query,
+            description = "The `next_cursor` of the page before."),
     ),
     security(("bearer" = ["user"])),
-    responses(
-        (status = 200, description = "A page of issued coupons.", body = Page<IssuedView>),
-        Refused<400>, Refused<401>, Refused<403>, Refused<422>, Refused<503>,
-    )
+    responses((status = 200, description = "A page of issued coupons.", body = Page<IssuedView>))
 )]
 pub async fn list(
     State(wallet): State<Wallet>,
@@ -54,9 +53,7 @@ pub async fn list(
     params(("id" = Uuid, Path)), security(("bearer" = ["user"])),
     responses(
         (status = 200, description = "The issued coupon.", body = IssuedView),
-        (status = 404, description = "`issued_coupon_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<401>, Refused<403>, Refused<503>,
+        Refused<{ codes(&[Code::IssuedCouponNotFound]) }>,
     )
 )]
 pub async fn read(
@@ -71,8 +68,11 @@ pub async fn read(
 
 /// Why a coupon is taken back.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(examples(json!({"reason": "The order was fraudulent."})))]
+#[serde(deny_unknown_fields)]
 pub struct Revocation {
-    /// 1 to 200 characters, none of them a control character.
+    /// For the record.
+    #[schema(value_type = LabelText)]
     reason: String,
 }
 
@@ -85,12 +85,7 @@ pub struct Revocation {
     security(("bearer" = ["admin"])),
     responses(
         (status = 200, description = "The revoked coupon.", body = IssuedView),
-        (status = 404, description = "`issued_coupon_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        (status = 409, description = "`already_used`, with `redemption`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<422>,
-        Refused<503>,
+        Refused<{ codes(&[Code::IssuedCouponNotFound, Code::AlreadyUsed]) }>,
     )
 )]
 pub async fn revoke(

@@ -1,60 +1,75 @@
 //! What a checkout writes of an order, read by the rules of single values.
 
 use firstcome_core::{Amount, Code, Currency, Label, Order, OrderId, OrderItem, limits};
-use firstcome_web::{Checks, Integer, Problem, present};
+use firstcome_web::{Checks, Integer, LabelText, Problem, present};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 /// An order. Money is in the currency's minor unit.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = Order)]
+#[schema(as = Order, examples(json!({
+    "order_id": "order-20261127-17", "order_amount": 32000, "currency": "KRW",
+    "items": [{"product_id": "shoes-1", "category_ids": ["shoes"], "amount": 32000}],
+})))]
+#[serde(deny_unknown_fields)]
 pub struct OrderBody {
     /// The shop's own id: 1 to 64 visible ASCII characters.
+    #[schema(pattern = "^[!-~]{1,64}$")]
     order_id: String,
     /// What the order costs before the discount.
-    #[schema(value_type = u64, minimum = 1)]
+    #[schema(value_type = u64, minimum = 1, maximum = 1_000_000_000_000_u64)]
     order_amount: Integer,
     /// An ISO 4217 code; `KRW` when it is absent.
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false, example = "KRW")]
+    #[schema(nullable = false, pattern = "^[A-Z]{3}$")]
     currency: Option<String>,
-    /// At most 200.
+    /// What is in it.
     #[serde(default)]
+    #[schema(max_items = 200)]
     items: Vec<ItemBody>,
 }
 
 /// An order beside the code of the coupon to use for it.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = OrderByCode)]
+#[schema(as = OrderByCode, examples(json!({
+    "code": "7ZK3-0QXM-R4TB", "order_id": "order-20261127-17", "order_amount": 32000,
+})))]
+#[serde(deny_unknown_fields)]
 pub struct OrderByCodeBody {
     /// The code, in either case, with or without its hyphens.
-    #[schema(example = "7ZK3-0QXM-R4TB")]
     code: String,
     /// The shop's own id: 1 to 64 visible ASCII characters.
+    #[schema(pattern = "^[!-~]{1,64}$")]
     order_id: String,
     /// What the order costs before the discount.
-    #[schema(value_type = u64, minimum = 1)]
+    #[schema(value_type = u64, minimum = 1, maximum = 1_000_000_000_000_u64)]
     order_amount: Integer,
     /// An ISO 4217 code; `KRW` when it is absent.
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false, example = "KRW")]
+    #[schema(nullable = false, pattern = "^[A-Z]{3}$")]
     currency: Option<String>,
-    /// At most 200.
+    /// What is in it.
     #[serde(default)]
+    #[schema(max_items = 200)]
     items: Vec<ItemBody>,
 }
 
 /// One thing in an order.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = OrderItem)]
+#[serde(deny_unknown_fields)]
 struct ItemBody {
-    /// 1 to 200 characters.
+    /// The shop's own id of the product.
+    #[schema(value_type = LabelText)]
     product_id: String,
-    /// At most 100.
+    /// The categories that the product is in.
     #[serde(default)]
+    #[schema(value_type = Vec<LabelText>, max_items = 100)]
     category_ids: Vec<String>,
+    /// What it costs; the order's amount alone decides.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<u64>, nullable = false, minimum = 1)]
+    #[schema(value_type = Option<u64>, nullable = false, minimum = 1,
+        maximum = 1_000_000_000_000_u64)]
     amount: Option<Integer>,
 }
 

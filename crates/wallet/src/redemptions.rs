@@ -6,14 +6,25 @@ use axum::http::StatusCode;
 use firstcome_core::{Attempt, IssuedCouponId, NotRedeemed, Order, Redeemed, RedemptionId};
 use firstcome_ledger::{By, IssuedCouponRecord};
 use firstcome_web::{
-    Body, Code, OptionalBody, PathId, Problem, ProblemView, RedeemToken, Refused, RequestId,
-    Scopes, StaffToken, UserToken,
+    Body, Code, EmptyBody, OptionalBody, PathId, Problem, RedeemToken, Refused, RequestId, Scopes,
+    StaffToken, UserToken, codes,
 };
 use uuid::Uuid;
 
 use crate::order::{OrderBody, OrderByCodeBody};
 use crate::view::RedemptionView;
 use crate::{Wallet, WalletError};
+
+/// Why a coupon is not used for an order.
+const NOT_REDEEMED: u64 = codes(&[
+    Code::IssuedCouponNotFound,
+    Code::AlreadyUsed,
+    Code::Expired,
+    Code::NotYetValid,
+    Code::Revoked,
+    Code::OrderMismatch,
+    Code::ConditionsNotMet,
+]);
 
 type Outcome = Result<(StatusCode, Json<RedemptionView>), WalletError>;
 
@@ -25,16 +36,11 @@ type Outcome = Result<(StatusCode, Json<RedemptionView>), WalletError>;
     tag = "wallet", params(("id" = Uuid, Path)), request_body = OrderBody,
     security(("bearer" = ["user"])),
     responses(
-        (status = 201, description = "The redemption.", body = RedemptionView),
+        (status = 201, description = "The redemption.", body = RedemptionView,
+            links(("CancelRedemption" = (operation_id = "cancel_redemption",
+                parameters(("id" = "$response.body#/id")))))),
         (status = 200, description = "The same redemption again.", body = RedemptionView),
-        (status = 404, description = "`issued_coupon_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        (status = 409, description = "`already_used` (with `redemption`), `expired`, \
-            `not_yet_valid`, `revoked`, `order_mismatch`", body = ProblemView,
-            content_type = "application/problem+json"),
-        (status = 422, description = "`conditions_not_met` (with `unmet`), `invalid` (with \
-            `errors`)", body = ProblemView, content_type = "application/problem+json"),
-        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<503>,
+        Refused<NOT_REDEEMED>,
     )
 )]
 pub async fn redeem(
@@ -56,16 +62,11 @@ pub async fn redeem(
     post, path = "/v1/redemptions", operation_id = "redeem_by_code", tag = "wallet",
     request_body = OrderByCodeBody, security(("bearer" = ["redeem"])),
     responses(
-        (status = 201, description = "The redemption.", body = RedemptionView),
+        (status = 201, description = "The redemption.", body = RedemptionView,
+            links(("CancelRedemption" = (operation_id = "cancel_redemption",
+                parameters(("id" = "$response.body#/id")))))),
         (status = 200, description = "The same redemption again.", body = RedemptionView),
-        (status = 404, description = "`issued_coupon_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        (status = 409, description = "`already_used` (with `redemption`), `expired`, \
-            `not_yet_valid`, `revoked`, `order_mismatch`", body = ProblemView,
-            content_type = "application/problem+json"),
-        (status = 422, description = "`conditions_not_met` (with `unmet`), `invalid` (with \
-            `errors`)", body = ProblemView, content_type = "application/problem+json"),
-        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<503>,
+        Refused<NOT_REDEEMED>,
     )
 )]
 pub async fn redeem_by_code(
@@ -85,12 +86,11 @@ pub async fn redeem_by_code(
 /// Cancelling again answers the same cancelled redemption.
 #[utoipa::path(
     post, path = "/v1/redemptions/{id}/cancel", operation_id = "cancel_redemption",
-    tag = "wallet", params(("id" = Uuid, Path)), security(("bearer" = ["redeem", "admin"])),
+    tag = "wallet", params(("id" = Uuid, Path)), request_body = EmptyBody,
+    security(("bearer" = ["redeem"]), ("bearer" = ["admin"])),
     responses(
         (status = 200, description = "The cancelled redemption.", body = RedemptionView),
-        (status = 404, description = "`redemption_not_found`", body = ProblemView,
-            content_type = "application/problem+json"),
-        Refused<400>, Refused<401>, Refused<403>, Refused<413>, Refused<415>, Refused<503>,
+        Refused<{ codes(&[Code::RedemptionNotFound]) }>,
     )
 )]
 pub async fn cancel(

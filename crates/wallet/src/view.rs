@@ -5,12 +5,13 @@ use firstcome_core::{
 };
 use firstcome_ledger::IssuedCouponRecord;
 use firstcome_web::IssuedView;
+use firstcome_web::views::redemption_example;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// A use of an issued coupon. Money is in the currency's minor unit.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Redemption)]
+#[schema(as = Redemption, examples(redemption_example))]
 pub struct RedemptionView {
     /// Its id.
     #[schema(value_type = String, format = Uuid)]
@@ -19,22 +20,24 @@ pub struct RedemptionView {
     #[schema(value_type = String, format = Uuid)]
     issued_coupon_id: IssuedCouponId,
     /// The order that it was used for.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[!-~]{1,64}$")]
     order_id: OrderId,
     /// What the order cost before the discount.
-    #[schema(value_type = u64)]
+    #[schema(value_type = u64, minimum = 1, maximum = 1_000_000_000_000_u64)]
     order_amount: Amount,
     /// What was taken off the order.
+    #[schema(maximum = 1_000_000_000_000_u64)]
     discount_amount: u64,
     /// The currency of both.
-    #[schema(value_type = String, example = "KRW")]
+    #[schema(value_type = String, pattern = "^[A-Z]{3}$")]
     currency: Currency,
+    /// Whether it stands.
     state: RedemptionState,
     /// When.
     #[schema(value_type = String, format = DateTime)]
     redeemed_at: Timestamp,
     /// When it was cancelled; null while it is not.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
     cancelled_at: Option<Timestamp>,
 }
 

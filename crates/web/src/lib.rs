@@ -9,7 +9,7 @@
 //!
 //! Modules in reading order: [`problem`], [`json`], [`path`], [`listing`], [`mod@etag`],
 //! [`idempotency`], [`auth`], [`clock`], [`trace`], [`limits`], [`middleware`], [`thread`],
-//! [`mod@serve`], [`views`], [`openapi`].
+//! [`mod@serve`], [`views`], [`mod@openapi`].
 
 pub mod auth;
 pub mod clock;
@@ -40,9 +40,12 @@ pub use listing::{CursorKey, Listing, Page};
 pub use middleware::{
     EdgeOptions, Front, Fronted, RequestId, current_request_id, edge, limited_edge,
 };
-pub use openapi::{ProblemView, Refused};
+pub use openapi::{
+    EmptyBody, EventStateWord, IssuedStateWord, LabelText, NameText, ProblemView, Refused,
+};
+pub use openapi::{StrategyWord, codes, complete};
 pub use path::PathId;
-pub use problem::{Code, Problem, error_pages, with_causes};
+pub use problem::{Code, Problem, with_causes};
 pub use serve::{ConnectionThreads, Drained, ServeOptions, serve};
 pub use thread::RuntimeThread;
 pub use trace::Trace;

@@ -24,7 +24,8 @@ const CURSOR_BYTES_MAX: usize = 1024;
 pub struct Page<T> {
     /// The items, in the list's order.
     pub items: Vec<T>,
-    /// Where the next page begins; none on the last page.
+    /// Where the next page begins; null on the last page.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 

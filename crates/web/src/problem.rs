@@ -5,7 +5,7 @@
 
 mod code;
 mod failure;
-mod pages;
+pub mod pages;
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -19,7 +19,6 @@ use serde::Serialize;
 pub use code::Code;
 pub(crate) use failure::Failure;
 use failure::Telling;
-pub use pages::error_pages;
 
 use crate::json::FieldError;
 use crate::limits::LimitFields;

@@ -63,7 +63,8 @@ impl TestIssuance {
         let key = TokenKey::new(&SECRET);
         let verifier = Arc::new(Verifier::new(&key, "test", "firstcome", time));
         let state = IssuanceState::new(handle.clone(), verifier, CursorKey::new(&SECRET));
-        let (router, document) = firstcome_issuance::router(state).split_for_parts();
+        let (router, mut document) = firstcome_issuance::router(state).split_for_parts();
+        firstcome_web::complete(&mut document);
         let document = serde_json::to_value(document).expect("a document is JSON");
         let router = edge(router, EdgeOptions::default());
         Self { service, handle, ledger, clock, document, router, key, _directory: directory }

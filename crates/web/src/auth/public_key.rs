@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use super::Algorithm;
 use super::algorithm::Fit;
@@ -21,36 +22,46 @@ pub(super) const KEY_ID_BYTES_MAX: usize = 256;
 const MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
 /// A public key as RFC 7517 writes it. Members that we do not know are left out.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[schema(as = JsonWebKey)]
 pub struct Jwk {
     /// `RSA`, `EC` or `OKP`.
     pub kty: String,
     /// What tokens call it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub kid: Option<String>,
     /// What it is for: `sig`.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub usage: Option<String>,
     /// What may be done with it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub key_ops: Option<Vec<String>>,
     /// The one algorithm that it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub alg: Option<String>,
     /// Its curve.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub crv: Option<String>,
     /// The modulus of an RSA key.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub n: Option<String>,
     /// The exponent of an RSA key.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub e: Option<String>,
     /// The first coordinate of a point, or all of an octet key.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub x: Option<String>,
     /// The second coordinate of a point.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub y: Option<String>,
 }
 

@@ -12,7 +12,7 @@ use crate::problem::{Code, Problem};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// RFC 6901 JSON pointer into the body; for a query parameter, `/` and its name.
-    #[schema(value_type = String, example = "/quantity")]
+    #[schema(value_type = String, examples("/quantity"))]
     pub pointer: Cow<'static, str>,
     /// A sentence for the sender.
     pub detail: String,

@@ -1,19 +1,22 @@
 //! The pages that a problem's `type` leads to.
 
-use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 
 use super::{Code, Problem};
+use crate::openapi::{Refused, codes};
 
-/// `GET /docs/errors/{code}`: what the code means and what to do, as Markdown.
-pub fn error_pages() -> Router {
-    Router::new().route("/docs/errors/{code}", get(page))
-}
-
-async fn page(Path(word): Path<String>) -> Response {
+/// What a code means and what to do about it, as Markdown.
+#[utoipa::path(
+    get, path = "/docs/errors/{code}", operation_id = "read_error_page", tag = "operations",
+    params(("code" = String, Path, description = "The `code` of a refusal.", example = "sold_out")),
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = "text/markdown"),
+        Refused<{ codes(&[Code::NotFound]) }>,
+    )
+)]
+pub async fn error_page(Path(word): Path<String>) -> Response {
     let Some(code) = Code::parse(&word) else {
         return Problem::new(Code::NotFound, "There is no such code.").into_response();
     };
