@@ -165,7 +165,9 @@ impl Changed {
     /// An issued coupon was taken back.
     pub(crate) fn revoked(before: &IssuedCouponRecord, now: Timestamp, reason: &Label) -> Self {
         let IssuedCouponRecord { event_id, sequence, .. } = before;
-        let of = |state: IssuedState| json!({"event_id": event_id, "sequence": sequence, "state": state});
+        let of = |state: IssuedState| -> Value {
+            json!({"event_id": event_id, "sequence": sequence, "state": state})
+        };
         let mut after = of(IssuedState::Revoked);
         after["reason"] = json!(reason);
         Self {
