@@ -91,7 +91,7 @@ async fn the_token_endpoint_is_described_as_it_is() {
     let call = &test.document["paths"]["/oauth/token"]["post"];
     assert_eq!(call["security"], json!([{}, {"client": []}]));
     let headers = |status: &str| names(&call["responses"][status]["headers"]);
-    assert_eq!(headers("200"), ["Cache-Control", "Pragma"]);
+    assert_eq!(headers("200"), ["Cache-Control", "Pragma", "RateLimit", "RateLimit-Policy"]);
     assert_eq!(headers("400"), ["Cache-Control", "Pragma"]);
     assert_eq!(headers("401"), ["Cache-Control", "Pragma", "WWW-Authenticate"]);
 }

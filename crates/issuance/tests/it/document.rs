@@ -28,7 +28,11 @@ async fn every_call_is_described_with_its_scope_its_success_and_its_refusals() {
         let responses = call["responses"].as_object().expect("responses");
         assert!(responses[success]["content"].is_object(), "{path}");
         for refusal in ["401", "403", "503"] {
-            let content = &responses[refusal]["content"]["application/problem+json"];
+            let shared = responses[refusal]["$ref"].as_str();
+            let shared = shared.and_then(|reference| reference.strip_prefix('#'));
+            let refused = shared.map_or(Some(&responses[refusal]), |at| test.document.pointer(at));
+            let refused = refused.expect("the reference leads somewhere");
+            let content = &refused["content"]["application/problem+json"];
             assert_ne!(*content, Value::Null, "{path} {refusal}");
         }
     }
