@@ -8,7 +8,7 @@ use utoipa::openapi::{RefOr, Response, ResponseBuilder};
 
 use crate::problem::Code;
 
-/// Where a declared response keeps its codes until [`complete`](super::complete) describes them.
+/// Where a declared response keeps its codes till [`complete()`](super::complete()) tells of them.
 const DECLARED: &str = "x-codes";
 
 const _: () = assert!(Code::ALL.len() <= 64, "a set of codes is a bit for each");
