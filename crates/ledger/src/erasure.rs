@@ -15,6 +15,9 @@ use crate::entity::{account, event, issued_coupon, secret, session};
 use crate::holders::{Row, Wanted, wanted};
 use crate::{Ledger, LedgerError, secrets};
 
+/// Most looks for what a user holds: one finds all, but for what is won meanwhile.
+const ROUNDS_MAX: u32 = 100;
+
 impl Ledger {
     /// Erases a user. Whether there was anything of them: an account, or an issued coupon.
     ///
@@ -29,7 +32,13 @@ impl Ledger {
             let had_account = ledger.erase_account(&user, !held.is_empty()).await?;
             let erased = had_account || !held.is_empty();
             // What was won meanwhile, the next look finds.
+            let mut rounds = 0;
             while !held.is_empty() {
+                rounds += 1;
+                if rounds > ROUNDS_MAX {
+                    let what = "an erased user is found again and again".to_owned();
+                    return Err(LedgerError::Corrupt(what));
+                }
                 for row in held {
                     ledger.erase_in_event(&row, &user).await?;
                 }
