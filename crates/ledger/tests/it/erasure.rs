@@ -98,6 +98,9 @@ async fn an_erased_user_gets_no_second_coupon(store: Store) {
     test.claim(&event, &["lee"]).await;
     assert!(erase(&test.ledger, "kim").await);
     let test = if store == Store::Sqlite { test.settle().await } else { test };
+    // A batch on one event is what a server takes in one message.
+    let alone = test.claim(&event, &["kim"]).await;
+    assert!(matches!(alone[0], Decision::AlreadyClaimed(_)), "{alone:?}");
     let mut both = batch(&event, &["kim", "park", "choi"]);
     both.extend(batch(&other, &["kim"]));
     let again = test.ledger.claim(both).await.expect("verdicts");
