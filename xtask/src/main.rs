@@ -1,9 +1,9 @@
 //! `cargo xtask`: the tasks of the workspace, in Rust, so that a fresh machine needs no other tool.
 //!
 //! In reading order: [`ci`] is what CI runs, [`tidy`] what it checks beyond the compiler,
-//! [`mod@test`] the one command that runs every test, [`services`] the servers that tests talk to,
-//! [`node`] and [`python`] what of them runs on Node.js and Python, [`mod@bench`] the measurements
-//! behind `docs/benchmarks.md`.
+//! [`mod@test`] the one command that runs every test, [`watch`] what ends a test that hangs,
+//! [`services`] the servers that tests talk to, [`node`] and [`python`] what of them runs on Node.js
+//! and Python, [`mod@bench`] the measurements behind `docs/benchmarks.md`.
 #![expect(clippy::print_stdout, reason = "a command line program prints its progress")]
 
 mod bench;
@@ -15,6 +15,7 @@ mod services;
 mod stopwatch;
 mod test;
 mod tidy;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,8 +1,10 @@
 //! `cargo xtask test`: what the tests need, then every test of the workspace.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::{node, process, python, services};
+use crate::{node, process, python, services, watch};
 
 /// The OpenID provider that tests start themselves.
 const PROVIDER: &str = "crates/server/tests/oidc";
@@ -11,6 +13,9 @@ const CLIENT: &str = "crates/server/tests/client";
 /// What holds the server against the OpenAPI document: its packages, and where they lie.
 const SCHEMATHESIS: (&str, &str) =
     ("crates/server/tests/schemathesis/requirements.txt", "target/schemathesis");
+
+/// Longest that tests which nobody looks at may say nothing: several times what the slowest takes.
+const SILENCE_MAX: Duration = Duration::from_secs(600);
 
 /// Runs every test, documentation tests included; `arguments` go to `cargo test`.
 ///
@@ -28,7 +33,14 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
     python::ensure_python()?;
     python::environment(&root.join(environment), &root.join(requirements))?;
     let variables = services::up_for_tests(root)?;
+    let mut compile = process::cargo(root);
+    process::run(compile.args(["test", "--workspace", "--locked", "--no-run"]))?;
     let mut command = process::cargo(root);
-    command.args(["test", "--workspace", "--locked"]).args(arguments);
-    process::run(command.envs(variables))
+    command.args(["test", "--workspace", "--locked"]).args(arguments).envs(variables);
+    // Who sees that a test hangs can end it; CI has nobody who looks.
+    if std::io::stdout().is_terminal() {
+        process::run(&mut command)
+    } else {
+        watch::run(&mut command, SILENCE_MAX)
+    }
 }

@@ -84,6 +84,11 @@ impl Launch {
     }
 
     pub(crate) fn spawn(&self) -> Process {
+        self.spawn_with(Stdio::null())
+    }
+
+    /// Starts it with this as its standard input.
+    pub(crate) fn spawn_with(&self, stdin: Stdio) -> Process {
         let mut command = self.command();
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
@@ -94,7 +99,7 @@ impl Launch {
         for (name, value) in &self.environment {
             command.env(name, value);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn();
         let mut child =
             child.unwrap_or_else(|error| panic!("cannot start {}: {error}", self.binary.display()));

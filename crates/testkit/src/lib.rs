@@ -8,7 +8,8 @@
 //! of the code under test), [`answer`], [`document`] (what every answer is held against), [`api`]
 //! (a thin HTTP client), [`wire`] (one connection, byte by byte), [`launch`] (how the binary is
 //! started), [`server`] (the binary, running), [`database`] (a fresh database on a server of the
-//! tests), [`database_server`] (a server that may be killed), [`proxy`] (a network that breaks).
+//! tests), [`database_server`] (a server that may be killed), [`program`] (another program beside it),
+//! [`proxy`] (a network that breaks).
 
 pub mod answer;
 pub mod api;
@@ -19,6 +20,7 @@ pub mod database_server;
 pub mod document;
 pub mod draft;
 pub mod launch;
+pub mod program;
 pub mod proxy;
 pub mod server;
 mod sql;
@@ -33,6 +35,7 @@ pub use database::{Engine, TestDatabase};
 pub use database_server::DatabaseServer;
 pub use document::Document;
 pub use launch::{Ended, Launch};
+pub use program::Program;
 pub use proxy::{CommitFault, Direction, Proxy};
 pub use server::Server;
 pub use token::TokenMint;

@@ -46,7 +46,7 @@ async fn user_of_claim(shop: &Shop, event: &str, token: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_of_a_real_provider() {
     for algorithm in ["RS256", "ES256"] {
-        let oidc = Oidc::start("k1", algorithm, "at+jwt");
+        let oidc = Oidc::start("k1", algorithm, "at+jwt").await;
         let more = format!("algorithms = [\"{algorithm}\"]");
         let configured = Configured::open(&oidc.section(&more)).await;
         let shop = &configured.shop;
@@ -77,7 +77,7 @@ async fn tokens_of_a_real_provider() {
 
 #[tokio::test]
 async fn an_algorithm_or_type_that_is_not_listed_is_refused() {
-    let oidc = Oidc::start("k1", "ES256", "JWT");
+    let oidc = Oidc::start("k1", "ES256", "JWT").await;
     let refusing = Configured::open(&oidc.section("algorithms = [\"ES256\"]")).await;
     let token = oidc.token("shopper-1", "shop:claim").await;
     let _ = me(&refusing.shop, &token).await.expect_problem(401, "unauthenticated");
@@ -90,7 +90,7 @@ async fn an_algorithm_or_type_that_is_not_listed_is_refused() {
 
 #[tokio::test]
 async fn a_provider_that_is_away_and_comes_back_with_other_keys() {
-    let mut oidc = Oidc::start("before", "RS256", "at+jwt");
+    let mut oidc = Oidc::start("before", "RS256", "at+jwt").await;
     let configured = Configured::open(&oidc.section("")).await;
     let shop = &configured.shop;
     let seen = oidc.token("shopper-1", "shop:claim").await;
@@ -100,7 +100,7 @@ async fn a_provider_that_is_away_and_comes_back_with_other_keys() {
     for token in [&seen, &unseen] {
         let _ = me(shop, token).await.expect(200);
     }
-    oidc.restart("after");
+    oidc.restart("after").await;
     let new = oidc.token("shopper-1", "shop:claim").await;
     // The first request that needs the new key has it.
     let _ = me(shop, &new).await.expect(200);
@@ -112,14 +112,14 @@ async fn a_provider_that_is_away_and_comes_back_with_other_keys() {
 
 #[tokio::test]
 async fn a_provider_that_starts_after_us() {
-    let mut oidc = Oidc::start("k1", "RS256", "at+jwt");
+    let mut oidc = Oidc::start("k1", "RS256", "at+jwt").await;
     let token = oidc.token("shopper-1", "shop:claim").await;
     oidc.stop();
     let configured = Configured::open(&oidc.section("refresh_seconds = 1")).await;
     let shop = &configured.shop;
     let refused = me(shop, &token).await.expect_problem(503, "unavailable");
     assert_eq!(refused.member("/retryable"), true);
-    oidc.restart("k2");
+    oidc.restart("k2").await;
     let token = oidc.token("shopper-1", "shop:claim").await;
     let ask = || me(shop, &token);
     let _ = eventually("its keys are fetched", ask, |answer| answer.status == 200).await;

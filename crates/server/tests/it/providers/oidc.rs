@@ -1,10 +1,8 @@
 //! A real OpenID provider: `oidc-provider` on Node.js.
 
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-use firstcome_testkit::Api;
+use firstcome_testkit::{Api, Launch, Program};
 use serde_json::{Value, json};
 
 /// The audience that its tokens are for.
@@ -13,14 +11,14 @@ const PROVIDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oidc");
 
 /// A provider; dropping it ends it.
 pub(crate) struct Oidc {
-    child: Child,
+    program: Program,
     pub(crate) issuer: String,
     options: Value,
 }
 
 impl Oidc {
     /// Starts one with keys of this id, which signs access tokens so, and types them so.
-    pub(crate) fn start(kid: &str, algorithm: &str, format: &str) -> Self {
+    pub(crate) async fn start(kid: &str, algorithm: &str, format: &str) -> Self {
         let client = |id: &str, scope: &str| {
             let secret = "secret";
             json!({"client_id": id, "client_secret": secret, "scope": scope})
@@ -35,42 +33,30 @@ impl Oidc {
             "port": 0, "kids": [kid], "algorithm": algorithm, "audience": AUDIENCE,
             "format": format, "clients": clients,
         });
-        Self::with(options)
+        Self::with(options).await
     }
 
-    fn with(options: Value) -> Self {
+    async fn with(options: Value) -> Self {
         let packages = Path::new(PROVIDER).join("node_modules/oidc-provider");
         assert!(packages.exists(), "run `cargo xtask test`, or `npm ci` in {PROVIDER}");
-        let script = Path::new(PROVIDER).join("provider.mjs");
-        let mut command = Command::new("node");
-        command.arg(script).arg(options.to_string());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("node is installed");
-        let mut issuer = String::new();
-        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
-        output.read_line(&mut issuer).expect("a line");
-        if issuer.is_empty() {
-            let mut said = String::new();
-            let mut errors = child.stderr.take().expect("a pipe");
-            errors.read_to_string(&mut said).expect("text");
-            panic!("the provider does not start: {said}");
-        }
-        Self { child, issuer: issuer.trim().to_owned(), options }
+        let script = format!("{PROVIDER}/provider.mjs");
+        let launch = Launch::new("node", &[&script, &options.to_string()]);
+        let (program, issuer) = Program::start(&launch).await;
+        Self { program, issuer, options }
     }
 
     /// Ends it; at the same address nobody answers any more.
     pub(crate) fn stop(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
+        self.program.kill9();
     }
 
     /// After its end: starts it again at the same address, with new keys.
-    pub(crate) fn restart(&mut self, kid: &str) {
+    pub(crate) async fn restart(&mut self, kid: &str) {
         let (_, port) = self.issuer.rsplit_once(':').expect("a port");
         let mut options = self.options.clone();
         options["port"] = port.parse::<u16>().expect("a port").into();
         options["kids"] = json!([kid]);
-        *self = Self::with(options);
+        *self = Self::with(options).await;
     }
 
     /// What a configuration says of it, without what its users may do.
@@ -92,14 +78,5 @@ impl Oidc {
             ("scope", scope),
         ]);
         call.await.expect(200).member_text("/access_token")
-    }
-}
-
-impl Drop for Oidc {
-    fn drop(&mut self) {
-        // It has ended already, or it is killed: either is what is wanted.
-        if self.child.kill().is_ok() {
-            let _ = self.child.wait();
-        }
     }
 }
