@@ -5,7 +5,7 @@
 //! password is ever changed here.
 
 use firstcome_core::{Email, Password};
-use firstcome_ledger::{AccountRecord, PasswordHash};
+use firstcome_ledger::{AccountRecord, By, PasswordHash};
 use firstcome_web::Scopes;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -50,7 +50,7 @@ pub enum FirstAdmin {
 }
 
 impl Identity {
-    /// Sees to it that this address is an admin's.
+    /// Sees to it that this address is an admin's. But for the first of all, the trail tells that.
     ///
     /// # Errors
     /// [`IdentityError::AdminNotProven`] when the address has an account that is no admin's and has
@@ -60,7 +60,13 @@ impl Identity {
         email: Email,
         password: Password,
     ) -> Result<AdminChange, IdentityError> {
-        let made = self.create_account(email.clone(), password.clone(), ADMIN).await?;
+        // With the first admin the trail begins; before, nobody can have changed anything.
+        let create = match self.ledger.any_admin().await? {
+            true => self.ledger.by(By::operator("create")),
+            false => self.ledger.clone(),
+        };
+        let told = Self { ledger: create, ..self.clone() };
+        let made = told.create_account(email.clone(), password.clone(), ADMIN).await?;
         if made.is_some() {
             return Ok(AdminChange::Created);
         }
@@ -110,7 +116,8 @@ impl Identity {
         if !same_password {
             return Err(IdentityError::AdminNotProven { email: account.email });
         }
-        self.ledger.set_scope(account.id, scope.and(ADMIN).to_string()).await?;
+        let told = self.ledger.by(By::operator("change"));
+        told.set_scope(account.id, scope.and(ADMIN).to_string()).await?;
         Ok(AdminChange::Promoted)
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use firstcome_core::{AccountId, Email, Timestamp};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 
+use crate::changes::Changed;
 use crate::entity::account;
 use crate::records::sound;
 use crate::{Ledger, LedgerError};
@@ -82,12 +83,13 @@ impl Ledger {
             let row = account_row(&new, ledger.inner.clock.now());
             let inserted = account::Entity::insert(row).exec_with_returning(write.connection());
             let made = match inserted.await.map_err(LedgerError::from) {
-                Ok(made) => made,
+                Ok(made) => AccountRecord::try_from(made)?,
                 Err(LedgerError::Duplicate) => return Ok(Err(EmailTaken)),
                 Err(error) => return Err(error),
             };
+            ledger.tell(write.connection(), Changed::account(None, &made)).await?;
             write.commit().await?;
-            Ok(Ok(made.try_into()?))
+            Ok(Ok(made))
         })
         .await
     }
@@ -143,8 +145,11 @@ impl Ledger {
             let changed =
                 account::ActiveModel { id: Set(row.id), scope: Set(scope), ..Default::default() };
             let changed = account::Entity::update(changed).exec(write.connection()).await?;
+            let changed = AccountRecord::try_from(changed)?;
+            let told = Changed::account(Some(&row.scope), &changed);
+            ledger.tell(write.connection(), told).await?;
             write.commit().await?;
-            Ok(Some(changed.try_into()?))
+            Ok(Some(changed))
         })
         .await
     }

@@ -17,7 +17,12 @@ use uuid::Uuid;
 
 use crate::entity::change::{ActiveModel, Column, Entity, Model};
 use crate::records::sound;
-use crate::{ClientRecord, CouponRecord, EventRecord, IssuedCouponRecord, Ledger, LedgerError};
+use crate::{
+    AccountRecord, ClientRecord, CouponRecord, EventRecord, IssuedCouponRecord, Ledger, LedgerError,
+};
+
+/// The actor of what is changed without a token.
+const OPERATOR: &str = "firstcome";
 
 /// Who changes something, and by which call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +40,16 @@ impl By {
     #[must_use]
     pub fn new(actor: UserId, action: &'static str, request_id: &str) -> Self {
         Self { actor, action, request_id: request_id.to_owned() }
+    }
+
+    /// Whoever runs the binary on its data: by its start, or by a command.
+    ///
+    /// # Panics
+    /// Never: the name is a user id.
+    #[must_use]
+    pub fn operator(action: &'static str) -> Self {
+        let actor = UserId::parse(OPERATOR).expect("visible ASCII");
+        Self { actor, action, request_id: Uuid::new_v4().simple().to_string() }
     }
 }
 
@@ -189,6 +204,17 @@ impl Changed {
             resource_id: redemption.id.to_string(),
             before: Some(of("redeemed")),
             after: Some(of("cancelled")),
+        }
+    }
+
+    /// An account was made, or given another scope.
+    pub(crate) fn account(before: Option<&str>, after: &AccountRecord) -> Self {
+        let of = |scope: &str| json!({"scope": scope});
+        Self {
+            resource: Resource::User,
+            resource_id: after.id.to_string(),
+            before: before.map(of),
+            after: Some(of(&after.scope)),
         }
     }
 

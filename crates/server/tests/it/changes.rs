@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use firstcome_core::Timestamp;
-use firstcome_testkit::coupon_body;
+use firstcome_testkit::{Launch, coupon_body};
 use serde_json::{Value, json};
 
 use crate::shop::Shop;
@@ -112,6 +112,44 @@ async fn every_admin_call_is_told_once() {
     assert_eq!(told.len(), 1);
     let of_coupon = changes(&shop, &format!("resource=coupon&resource_id={coupon}")).await;
     assert_eq!(of_coupon.len(), 1);
+}
+
+/// By a command, and by a start; the first of all is not.
+#[tokio::test]
+async fn who_is_made_an_admin_without_a_token_is_told_too() {
+    let shop = Shop::open().await;
+    assert_eq!(changes(&shop, "").await, [Value::Null; 0]);
+    let credentials = json!({"email": "kim@example.com", "password": "correct horse battery"});
+    let kim = shop.api.post("/v1/users").json(credentials).await.expect(201).member_text("/id");
+    let add = async |email: &str| {
+        shop.server.command(&["user", "add-admin", "--email", email]).await.code
+    };
+    // Not without the account's password: then nothing is changed, and nothing told.
+    assert_ne!(add("kim@example.com").await, Some(0));
+    assert_eq!(changes(&shop, "").await, [Value::Null; 0]);
+    for _ in ["made", "already one"] {
+        assert_eq!(add("lee@example.com").await, Some(0));
+    }
+    let made = changes(&shop, "actor=firstcome&resource=user").await;
+    let [lee] = made.as_slice() else { panic!("{made:?}") };
+    assert_eq!((&lee["action"], &lee["before"]), (&json!("create"), &Value::Null));
+    assert_eq!(lee["after"]["scope"], "user admin");
+    assert_ne!(lee["resource_id"], kim.as_str());
+
+    let password = "FIRSTCOME_ADMIN_PASSWORD";
+    let with = |launch: Launch| launch.environment(password, "correct horse battery");
+    let mut server = shop.server;
+    server.terminate().await;
+    server
+        .restart_as(|launch| with(launch).environment("FIRSTCOME_ADMIN_EMAIL", "kim@example.com"))
+        .await;
+    let told = server.api().get(&format!("{PATH}?resource_id={kim}")).token(&shop.admin).await;
+    let told = told.expect(200).member("/items");
+    assert_eq!(told[0]["action"], "change", "{told}");
+    assert_eq!(told[0]["before"]["scope"], "user");
+    assert_eq!(told[0]["after"]["scope"], "user admin");
+    assert_eq!(told.as_array().map(Vec::len), Some(1));
+    assert!(!told.to_string().contains('@'), "{told}");
 }
 
 #[tokio::test]
