@@ -170,6 +170,12 @@ pub enum LedgerError {
     /// A database server could not be reached a moment ago.
     #[error("the ledger cannot be reached")]
     Unreachable,
+    /// An embedded ledger decides by itself alone.
+    #[error(
+        "the embedded ledger takes no other decider's word: for the strategy redis, put the ledger on \
+         PostgreSQL, MySQL or MariaDB (--ledger-url)"
+    )]
+    NotShared,
     /// A thread of the ledger ended early: the process is stopping.
     #[error("the ledger is closing")]
     Closing,

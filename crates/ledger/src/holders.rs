@@ -3,7 +3,7 @@
 //! The embedded ledger has an index for each. On a server such an index would cost every claim the
 //! more, the more coupons there are, since users and ids come in no order: there the table
 //! `holders` lists the winners a while after they won, and `events.unlisted_after` says from which
-//! sequence on an event's winners are not listed yet. Those are looked up event by event.
+//! sequence on an event's winners are not all listed yet. Those are looked up event by event.
 
 use firstcome_core::{EventId, IssuedCouponId, UserId};
 use sea_orm::sea_query::{
@@ -62,14 +62,14 @@ pub(crate) fn wanted(backend: DbBackend, wanted: Wanted<'_>) -> Select<Entity> {
     let places = match wanted {
         Wanted::Of(user) => {
             let unlisted = unlisted(of_each_event(backend, user));
-            listed("user_id", user.as_str().into()).union(UnionType::All, unlisted).take()
+            listed("user_id", user.as_str().into()).union(UnionType::Distinct, unlisted).take()
         }
         Wanted::Claimed(event, user) => of_each_event(backend, user)
             .and_where(Expr::col(("events", "id")).eq(event.as_uuid()))
             .take(),
         Wanted::Id(id) => {
             let unlisted = unlisted(with_id(id));
-            listed("id", id.as_uuid().into()).union(UnionType::All, unlisted).take()
+            listed("id", id.as_uuid().into()).union(UnionType::Distinct, unlisted).take()
         }
     };
     let here = |column| Expr::col(("held", column)).equals(("issued_coupons", column));

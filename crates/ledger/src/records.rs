@@ -41,6 +41,8 @@ pub struct EventRecord {
     pub rule: EventRule,
     /// Who decides its claims.
     pub strategy: Strategy,
+    /// By whose word its coupons are issued, where a decider beside the ledger has it.
+    pub epoch: u64,
     /// Grows by one with each change by an admin, not with claims; the `ETag`.
     pub version: u64,
     /// When it was made.
@@ -113,6 +115,7 @@ pub(crate) struct EventColumns {
     pub(crate) valid_days: Option<i64>,
     pub(crate) version: i64,
     pub(crate) erased: i64,
+    pub(crate) epoch: i64,
 }
 
 /// The number of an event as SQL has it.
@@ -147,6 +150,7 @@ impl TryFrom<event::Model> for EventRecord {
                 closed: row.closed,
             },
             strategy: sound(strategy, "events.strategy")?,
+            epoch: sound(u64::try_from(row.epoch), "events.epoch")?,
             version: sound(u64::try_from(row.version), "events.version")?,
             created_at: Timestamp::from_micros(row.created_at),
             updated_at: Timestamp::from_micros(row.updated_at),

@@ -38,6 +38,7 @@ async fn count_within(
         quantity: sound(u64::try_from(row.quantity), "events.quantity")?,
         issued: sound(u64::try_from(row.issued), "events.issued")?,
         erased: sound(u64::try_from(row.erased), "events.erased")?,
+        epoch: sound(u64::try_from(row.epoch), "events.epoch")?,
         distinct_users: number(db, &distinct_users(event)).await?,
         uses_wrong: number(db, &uses_wrong(event)).await?,
         found_by_holder: Some(number(db, &found_by_holder(event)).await?),
@@ -63,14 +64,17 @@ fn distinct_users(event: EventNo) -> String {
     )
 }
 
-/// Winners that `holders` lists as they are, and those that it need not list yet.
+/// Winners that `holders` lists as they are, and those that it need not list yet, whether it does or
+/// not.
 fn found_by_holder(event: EventNo) -> String {
     let event = signed_no(event);
     format!(
         "SELECT (SELECT count(*) FROM issued_coupons AS c JOIN holders AS h \
                  ON h.user_id = c.user_id AND h.event_no = c.event_no \
                     AND h.sequence = c.sequence AND h.id = c.id \
-                 WHERE c.event_no = {event}) \
+                 JOIN events AS e ON e.no = c.event_no \
+                 WHERE c.event_no = {event} \
+                   AND c.sequence <= COALESCE(e.unlisted_after, c.sequence)) \
               + (SELECT count(*) FROM issued_coupons AS c JOIN events AS e ON e.no = c.event_no \
                  WHERE c.event_no = {event} AND c.sequence > e.unlisted_after) AS counted"
     )

@@ -23,6 +23,8 @@ pub(crate) struct LiveEvent {
     pub(super) version: u64,
     /// Whether some of its winners stand there under a pseudonym.
     pub(super) has_erased: bool,
+    /// By whose word its coupons are issued, where that is not the ledger's own.
+    pub(super) epoch: u64,
 }
 
 impl TryFrom<EventColumns> for LiveEvent {
@@ -45,6 +47,7 @@ impl TryFrom<EventColumns> for LiveEvent {
             validity: records::validity(row.valid_from, row.valid_until, row.valid_days)?,
             version: sound(u64::try_from(row.version), "events.version")?,
             has_erased: row.erased > 0,
+            epoch: sound(u64::try_from(row.epoch), "events.epoch")?,
         })
     }
 }

@@ -8,6 +8,8 @@ use firstcome_core::{EventId, EventNo, IssuedCouponId, Timestamp, UserId};
 use futures_util::TryStreamExt as _;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
+pub use server::{NotRecorded, Recorded, Won};
+
 use crate::entity::issued_coupon;
 use crate::records::signed_no;
 use crate::{ClaimError, Engine, IssuedCouponRecord, Ledger, LedgerError};
@@ -58,6 +60,26 @@ impl Ledger {
         match &self.inner.engine {
             Engine::Embedded(embedded) => embedded.turn.lock().await.claim(&batch),
             Engine::Server(server) => server.claims.claim(&batch).await,
+        }
+    }
+
+    /// Records what a decider beside the ledger has issued of one event by the word of an epoch, at
+    /// most [`firstcome_core::limits::CLAIM_BATCH_MAX`] wins of different users: durable when this
+    /// returns. To record the same again changes nothing.
+    ///
+    /// # Errors
+    /// [`ClaimError`]: whether it is recorded is not known, or nothing is; a retry is safe. An
+    /// embedded ledger decides alone.
+    pub async fn record_wins(
+        &self,
+        event: EventId,
+        epoch: u64,
+        wins: &[Won],
+    ) -> Result<Recorded, ClaimError> {
+        assert!(wins.len() <= firstcome_core::limits::CLAIM_BATCH_MAX, "a batch is bounded");
+        match &self.inner.engine {
+            Engine::Embedded(_) => Err(ClaimError::Unavailable(LedgerError::NotShared)),
+            Engine::Server(server) => server.claims.record(event, epoch, wins).await,
         }
     }
 

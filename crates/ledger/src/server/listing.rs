@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sea_orm::sea_query::{LockBehavior, LockType};
-use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait, QuerySelect, Statement};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QuerySelect, Statement,
+};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::entity::secret;
@@ -103,13 +105,14 @@ impl Lister {
         let Some(Unlisted { event_no, after, issued }) = next else { return Ok(false) };
         self.last = event_no;
         let Chunk { upto, is_last } = chunk(&transaction, event_no, after).await?;
-        transaction.execute_unprepared(&list(event_no, after, upto)).await?;
+        let backend = transaction.get_database_backend();
+        transaction.execute_unprepared(&list(backend, event_no, after, upto)).await?;
         // Where none was won since the count was read, these are all.
         let all = is_last.then_some(issued);
         let moved = transaction.execute_unprepared(&move_on(event_no, after, upto, all)).await?;
         if moved.rows_affected() != 1 {
-            let what = format!("the winners of event {event_no} were listed out of turn");
-            return Err(LedgerError::Corrupt(what));
+            // Winners with lower sequences were recorded meanwhile: the next step begins there.
+            return Ok(true);
         }
         transaction.commit().await?;
         self.metrics.settle.record(begun.elapsed());
@@ -143,7 +146,7 @@ struct Chunk {
     is_last: bool,
 }
 
-/// The chunk behind this sequence. Sequences are committed in their order.
+/// The chunk behind this sequence. Winners below it that are recorded later move the list back.
 async fn chunk(db: &impl ConnectionTrait, event_no: i64, after: i64) -> Result<Chunk, LedgerError> {
     let sql = format!(
         "SELECT max(sequence) AS upto, count(*) AS counted FROM (\
@@ -157,12 +160,17 @@ async fn chunk(db: &impl ConnectionTrait, event_no: i64, after: i64) -> Result<C
     Ok(Chunk { upto: upto.unwrap_or(after), is_last: row.try_get::<i64>("", "counted")? < STEP })
 }
 
-fn list(event_no: i64, after: i64, upto: i64) -> String {
+/// Where the list was moved back, some are listed already.
+fn list(backend: DbBackend, event_no: i64, after: i64, upto: i64) -> String {
+    let or_leave = match backend {
+        DbBackend::Postgres => "ON CONFLICT (user_id, event_no) DO NOTHING",
+        _ => "ON DUPLICATE KEY UPDATE sequence = holders.sequence",
+    };
     format!(
         "INSERT INTO holders (user_id, event_no, sequence, id) \
          SELECT user_id, event_no, sequence, id FROM issued_coupons \
          WHERE event_no = {event_no} AND sequence > {after} AND sequence <= {upto} \
-         ORDER BY user_id"
+         ORDER BY user_id {or_leave}"
     )
 }
 

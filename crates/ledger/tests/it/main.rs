@@ -15,6 +15,7 @@ mod idempotency;
 mod issued;
 mod listing;
 mod opening;
+mod recording;
 mod redemptions;
 mod roles;
 mod sessions;

@@ -185,6 +185,7 @@ mod tests {
             valid_days: Some(1),
             version: 3,
             erased: 0,
+            epoch: 0,
         };
         let event = LiveEvent::try_from(columns).expect("a sound row");
         let events = KnownEvents::default();

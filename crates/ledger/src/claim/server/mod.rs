@@ -17,6 +17,7 @@
 mod known;
 mod mysql;
 mod postgres;
+mod record;
 mod take;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,6 +41,7 @@ use crate::{ClaimError, LedgerError, Limits, records};
 use known::KnownEvents;
 use mysql::MySqlClaims;
 use postgres::PostgresClaims;
+pub use record::{NotRecorded, Recorded, Won};
 use take::{Asking, TakeOutcome, Taken, told_as_won};
 
 /// How long batches fail at once after a connection could not be made.
@@ -67,6 +69,15 @@ pub(crate) trait ClaimConnection: Sized + Send {
 
     /// Inserts the winners, moves the counters, and commits.
     async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted>;
+
+    /// Inserts these winners of an event whose lock is had, in whatever order others were; moves the
+    /// counter to this number, and commits.
+    async fn record(
+        &mut self,
+        event: EventNo,
+        issued: u32,
+        wins: &[Win],
+    ) -> Result<(), NotCommitted>;
 
     async fn rollback(&mut self) -> Result<(), Error>;
 
@@ -117,6 +128,11 @@ impl Move<'_> {
     fn sequence_before(&self) -> u32 {
         self.wins.first().map_or(self.issued, |first| first.sequence.get() - 1)
     }
+}
+
+/// The sequence before the lowest of these.
+fn sequence_before(wins: &[Win]) -> u32 {
+    wins.iter().map(|win| win.sequence.get()).min().map_or(0, |lowest| lowest - 1)
 }
 
 /// What decides claims on a server.
@@ -173,6 +189,23 @@ impl Claims {
         }?;
         self.decided.fetch_add(decisions.len() as u64, Ordering::Relaxed);
         Ok(decisions)
+    }
+}
+
+impl Claims {
+    /// Records what a decider beside the ledger has issued of one event.
+    pub(crate) async fn record(
+        &self,
+        event: EventId,
+        epoch: u64,
+        wins: &[Won],
+    ) -> Result<Recorded, ClaimError> {
+        let recorded = match &self.claimer {
+            ByProtocol::Postgres(claimer) => claimer.record(event, epoch, wins).await,
+            ByProtocol::MySql(claimer) => claimer.record(event, epoch, wins).await,
+        }?;
+        self.decided.fetch_add(wins.len() as u64, Ordering::Relaxed);
+        Ok(recorded)
     }
 }
 

@@ -6,8 +6,8 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{Connection, Error, Executor, MySqlConnection, Row};
 use uuid::Uuid;
 
-use super::super::batch::LiveEvent;
-use super::{Asked, ClaimConnection, Move, NotCommitted, Seen};
+use super::super::batch::{LiveEvent, Win};
+use super::{Asked, ClaimConnection, Move, NotCommitted, Seen, sequence_before};
 use crate::entity::issued_coupon;
 use crate::records::{EventColumns, signed_no};
 use crate::server::{Session, mysql_options, mysql_session};
@@ -19,7 +19,8 @@ const LOCK: &str = "
            e.paused, e.closed,
            (SELECT c.valid_from FROM coupons AS c WHERE c.id = e.coupon_id),
            (SELECT c.valid_until FROM coupons AS c WHERE c.id = e.coupon_id),
-           (SELECT c.valid_days FROM coupons AS c WHERE c.id = e.coupon_id), e.version, e.erased
+           (SELECT c.valid_days FROM coupons AS c WHERE c.id = e.coupon_id), e.version, e.erased,
+           e.epoch
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS asked
          STRAIGHT_JOIN events AS e ON e.id = UNHEX(asked.id)
     FOR UPDATE";
@@ -57,6 +58,11 @@ const MOVE: &str = "
     SET e.issued = moved.issued, e.closed = moved.closed,
         e.unlisted_after = COALESCE(e.unlisted_after, moved.won_after)";
 
+/// Of winners that were recorded in any order.
+const COUNT: &str = "
+    UPDATE events
+    SET issued = ?, unlisted_after = COALESCE(LEAST(unlisted_after, ?), ?) WHERE no = ?";
+
 /// A connection that decides claims.
 pub(crate) struct MySqlClaims(MySqlConnection);
 
@@ -78,8 +84,8 @@ impl MySqlClaims {
         Ok((clock.try_get(0)?, held.collect::<Result<_, _>>()?))
     }
 
-    async fn insert_and_move(&mut self, moves: &[Move<'_>]) -> Result<(), Error> {
-        let rows = moves.iter().flat_map(|moved| moved.wins).map(|win| {
+    async fn insert<'a>(&mut self, wins: impl Iterator<Item = &'a Win>) -> Result<(), Error> {
+        let rows = wins.map(|win| {
             (
                 signed_no(win.event_no),
                 win.sequence.get(),
@@ -94,11 +100,23 @@ impl MySqlClaims {
         if !rows.is_empty() {
             sqlx::query(INSERT).bind(json(&rows)).execute(&mut self.0).await?;
         }
+        Ok(())
+    }
+
+    async fn insert_and_move(&mut self, moves: &[Move<'_>]) -> Result<(), Error> {
+        self.insert(moves.iter().flat_map(|moved| moved.wins)).await?;
         let moves: Vec<_> = moves
             .iter()
             .map(|it| (signed_no(it.no), it.issued, i32::from(it.closed), it.sequence_before()))
             .collect();
         sqlx::query(MOVE).bind(json(&moves)).execute(&mut self.0).await.map(|_| ())
+    }
+
+    async fn commit(&mut self) -> Result<(), NotCommitted> {
+        match self.0.execute("COMMIT").await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(NotCommitted::Unknown(error.into())),
+        }
     }
 }
 
@@ -140,10 +158,23 @@ impl ClaimConnection for MySqlClaims {
     async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted> {
         let written = self.insert_and_move(moves).await;
         written.map_err(|error| NotCommitted::Refused(error.into()))?;
-        match self.0.execute("COMMIT").await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(NotCommitted::Unknown(error.into())),
-        }
+        self.commit().await
+    }
+
+    async fn record(
+        &mut self,
+        event: EventNo,
+        issued: u32,
+        wins: &[Win],
+    ) -> Result<(), NotCommitted> {
+        let recorded = async {
+            self.insert(wins.iter()).await?;
+            let before = sequence_before(wins);
+            let update = sqlx::query(COUNT).bind(issued).bind(before).bind(before);
+            update.bind(signed_no(event)).execute(&mut self.0).await
+        };
+        recorded.await.map_err(|error| NotCommitted::Refused(error.into()))?;
+        self.commit().await
     }
 
     async fn rollback(&mut self) -> Result<(), Error> {
@@ -173,6 +204,7 @@ fn live_event(row: &MySqlRow) -> Result<LiveEvent, LedgerError> {
         valid_days: row.try_get::<Option<i32>, _>(12)?.map(i64::from),
         version: row.try_get(13)?,
         erased: row.try_get(14)?,
+        epoch: row.try_get(15)?,
     }
     .try_into()
 }

@@ -13,9 +13,9 @@ use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Either, Error, Executor, PgConnection, Row};
 
-use super::super::batch::LiveEvent;
+use super::super::batch::{LiveEvent, Win};
 use super::take::{Asking, Taken};
-use super::{Asked, ClaimConnection, Move, NotCommitted, Seen};
+use super::{Asked, ClaimConnection, Move, NotCommitted, Seen, sequence_before};
 use crate::entity::issued_coupon;
 use crate::records::{EventColumns, signed_no};
 use crate::server::{POSTGRES_NOW, Session, postgres_session, refuse_postgres_replica};
@@ -27,7 +27,7 @@ use literal::array;
 const LOCK: &str = "
     PREPARE claim_lock (uuid[]) AS
     SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at, e.opened_early,
-           e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days, e.version, e.erased
+           e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days, e.version, e.erased, e.epoch
     FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
     WHERE e.id = ANY($1) ORDER BY e.id FOR NO KEY UPDATE OF e";
 
@@ -61,6 +61,18 @@ const WRITE: &str = "
     SET issued = $2, closed = $3, unlisted_after = COALESCE(unlisted_after, $2 - cardinality($7))
     WHERE no = $1";
 
+/// The winners of one event, in any order.
+const RECORD: &str = "
+    PREPARE claim_record
+        (bigint, bigint, bigint, bigint[], uuid[], text[], bigint[], bigint[], bigint[]) AS
+    WITH won AS (
+        INSERT INTO issued_coupons
+               (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
+        SELECT $1, it.* FROM unnest($4, $5, $6, $7, $8, $9) AS it)
+    UPDATE events
+    SET issued = $2, unlisted_after = LEAST(unlisted_after, $3)
+    WHERE no = $1";
+
 /// An event that is open and as it was known, with its lock, and the moment after that was had. One
 /// with winners under pseudonyms takes more looking.
 const OPEN_EVENT: &str = "
@@ -68,7 +80,7 @@ const OPEN_EVENT: &str = "
         SELECT locked.*, COALESCE($4, {now}) AS now
         FROM (SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at,
                      e.opened_early, e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days,
-                     e.version, e.erased
+                     e.version, e.erased, e.epoch
               FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
               WHERE e.id = $1 AND e.version = $2 AND e.issued = $3 AND NOT e.paused
                     AND NOT e.closed AND e.erased = 0
@@ -132,7 +144,7 @@ const TAKE: &str = "
            asked.issued_at, asked.valid_from, asked.expires_at, asked.used_at, asked.revoked_at
     FROM event CROSS JOIN counted LEFT JOIN asked ON asked.sequence IS NOT NULL";
 /// Where the columns of what was held begin.
-const HELD_AT: usize = 17;
+const HELD_AT: usize = 18;
 
 const NEVER: [Timestamp; 3] = [Timestamp::from_micros(0); 3];
 
@@ -142,6 +154,23 @@ pub(crate) struct PostgresClaims(PgConnection);
 impl PostgresClaims {
     pub(super) fn options(options: &PgConnectOptions, limits: &Limits) -> PgConnectOptions {
         postgres_session(options, Session::Claim, limits)
+    }
+
+    /// Executes so many statements and, behind them, the commit.
+    async fn write_script(&mut self, script: String, writes: usize) -> Result<(), NotCommitted> {
+        let mut answers = self.0.fetch_many(sqlx::raw_sql(AssertSqlSafe(script)));
+        let mut statement = 0;
+        loop {
+            match answers.try_next().await {
+                Ok(Some(_)) => statement += 1,
+                Ok(None) => return Ok(()),
+                // PostgreSQL does nothing of a message behind a statement that failed.
+                Err(error @ Error::Database(_)) if statement < writes => {
+                    return Err(NotCommitted::Refused(error.into()));
+                }
+                Err(error) => return Err(NotCommitted::Unknown(error.into())),
+            }
+        }
     }
 }
 
@@ -153,7 +182,7 @@ impl ClaimConnection for PostgresClaims {
     async fn connect(options: &PgConnectOptions, _: &Limits) -> Result<Self, Error> {
         let mut db = PgConnection::connect_with(options).await?;
         refuse_postgres_replica(&mut db).await?;
-        for prepare in [LOCK, HELD, WRITE, TAKE_NEW, TAKE] {
+        for prepare in [LOCK, HELD, WRITE, RECORD, TAKE_NEW, TAKE] {
             let prepare = prepare
                 .replace("{open_event}", OPEN_EVENT)
                 .replace("{issue_to}", ISSUE_TO)
@@ -216,19 +245,7 @@ impl ClaimConnection for PostgresClaims {
             );
         }
         script += "COMMIT";
-        let mut answers = self.0.fetch_many(sqlx::raw_sql(AssertSqlSafe(script)));
-        let mut statement = 0;
-        loop {
-            match answers.try_next().await {
-                Ok(Some(_)) => statement += 1,
-                Ok(None) => return Ok(()),
-                // PostgreSQL does nothing of a message behind a statement that failed.
-                Err(error @ Error::Database(_)) if statement < moves.len() => {
-                    return Err(NotCommitted::Refused(error.into()));
-                }
-                Err(error) => return Err(NotCommitted::Unknown(error.into())),
-            }
-        }
+        self.write_script(script, moves.len()).await
     }
 
     async fn take(&mut self, asking: &Asking<'_>) -> Result<Option<Taken>, NotCommitted> {
@@ -261,6 +278,27 @@ impl ClaimConnection for PostgresClaims {
         }
     }
 
+    async fn record(
+        &mut self,
+        event: EventNo,
+        issued: u32,
+        wins: &[Win],
+    ) -> Result<(), NotCommitted> {
+        let sequences = array(wins.iter().map(|win| i64::from(win.sequence.get())));
+        let ids = array(wins.iter().map(|win| win.id.as_uuid()));
+        let users = array(wins.iter().map(|win| win.user_id.as_str()));
+        let times = |of: fn(&Win) -> Timestamp| array(wins.iter().map(|win| of(win).as_micros()));
+        let script = format!(
+            "EXECUTE claim_record({}, {issued}, {}, {sequences}, {ids}, {users}, {}, {}, {}); COMMIT",
+            signed_no(event),
+            sequence_before(wins),
+            times(|win| win.issued_at),
+            times(|win| win.valid_from),
+            times(|win| win.expires_at),
+        );
+        self.write_script(script, 1).await
+    }
+
     async fn rollback(&mut self) -> Result<(), Error> {
         self.0.execute("ROLLBACK").await.map(|_| ())
     }
@@ -283,6 +321,7 @@ fn live_event(row: &PgRow) -> Result<LiveEvent, LedgerError> {
         valid_days: row.try_get::<Option<i32>, _>(12)?.map(i64::from),
         version: row.try_get(13)?,
         erased: row.try_get(14)?,
+        epoch: row.try_get(15)?,
     }
     .try_into()
 }
@@ -290,8 +329,8 @@ fn live_event(row: &PgRow) -> Result<LiveEvent, LedgerError> {
 /// Takes in a row: the event in each, and of [`TAKE`] what one of the users held, if anyone did.
 fn add_taken(taken: &mut Option<Taken>, row: &PgRow) -> Result<(), LedgerError> {
     if taken.is_none() {
-        let (event, now_micros) = (live_event(row)?, row.try_get(15)?);
-        *taken = Some(Taken { event, now_micros, wins: row.try_get(16)?, held: Vec::new() });
+        let (event, now_micros) = (live_event(row)?, row.try_get(16)?);
+        *taken = Some(Taken { event, now_micros, wins: row.try_get(17)?, held: Vec::new() });
     }
     if let Some(taken) = taken
         && row.len() > HELD_AT

@@ -137,6 +137,6 @@ pub(super) fn told_as_won(
     decisions
 }
 
-fn is_unique_violation(error: &LedgerError) -> bool {
+pub(super) fn is_unique_violation(error: &LedgerError) -> bool {
     matches!(error, LedgerError::Driver(Error::Database(error)) if error.is_unique_violation())
 }

@@ -67,7 +67,7 @@ impl ClaimWriter {
         let mut select = self.db.prepare_cached(
             "SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at,
                     e.opened_early, e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days,
-                    e.version, e.erased
+                    e.version, e.erased, e.epoch
              FROM json_each(?1) AS asked
              JOIN events AS e ON e.id = unhex(asked.value)
              JOIN coupons AS c ON c.id = e.coupon_id",
@@ -153,6 +153,7 @@ fn live_event(row: &Row<'_>) -> Result<LiveEvent, LedgerError> {
         valid_days: row.get(12)?,
         version: row.get(13)?,
         erased: row.get(14)?,
+        epoch: row.get(15)?,
     }
     .try_into()
 }

@@ -34,6 +34,12 @@ impl Element for Uuid {
     }
 }
 
+impl Element for i64 {
+    fn write(&self, text: &mut String) {
+        text.push_str(&self.to_string());
+    }
+}
+
 impl Element for &str {
     fn write(&self, text: &mut String) {
         assert!(!self.contains('\0'), "no text of ours holds what PostgreSQL cannot");

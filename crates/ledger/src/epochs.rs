@@ -1,0 +1,84 @@
+//! Epochs: by whose word an event's coupons are issued, where a decider beside the ledger has it.
+//!
+//! Whoever rebuilds what a decider knows begins an epoch first. From then on the ledger
+//! [records](Ledger::record_wins) nothing by the word of an older one, so that what the ledger holds
+//! now is all that there is to know.
+
+use firstcome_core::{EventId, EventNo, Sequence, UserId};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::entity::{event, issued_coupon};
+use crate::records::{signed_no, sound};
+use crate::{Engine, EventRecord, Ledger, LedgerError};
+
+/// Who holds which place of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Winner {
+    /// The user, or the pseudonym of one who was erased.
+    pub user_id: UserId,
+    /// Their place in line.
+    pub sequence: Sequence,
+}
+
+impl Ledger {
+    /// Begins the next epoch of an event, and the event as it is then. Waits for what is being
+    /// recorded; what comes later by the word of an older epoch is refused. None when there is no such
+    /// event.
+    ///
+    /// # Errors
+    /// When the ledger does not answer. It may have begun then: begin another.
+    pub async fn begin_epoch(&self, id: EventId) -> Result<Option<EventRecord>, LedgerError> {
+        let ledger = self.clone();
+        self.spawn(async move {
+            if matches!(ledger.inner.engine, Engine::Embedded(_)) {
+                return Err(LedgerError::NotShared);
+            }
+            let write = ledger.write().await?;
+            let found = event::Entity::find().filter(event::Column::Id.eq(id.as_uuid()));
+            let Some(row) = found.lock_exclusive().one(write.connection()).await? else {
+                return Ok(None);
+            };
+            let mut record = EventRecord::try_from(row)?;
+            record.epoch += 1;
+            let epoch = sound(i64::try_from(record.epoch), "events.epoch")?;
+            event::Entity::update_many()
+                .col_expr(event::Column::Epoch, epoch.into())
+                .filter(event::Column::Id.eq(id.as_uuid()))
+                .exec(write.connection())
+                .await?;
+            write.commit_event(id).await?;
+            Ok(Some(record))
+        })
+        .await
+    }
+
+    /// The winners of an event with the next sequences after this one (0 for the first), at most so
+    /// many, in their order.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn winners_after(
+        &self,
+        event: EventNo,
+        sequence: u32,
+        limit: u64,
+    ) -> Result<Vec<Winner>, LedgerError> {
+        let rows = issued_coupon::Entity::find()
+            .select_only()
+            .columns([issued_coupon::Column::UserId, issued_coupon::Column::Sequence])
+            .filter(issued_coupon::Column::EventNo.eq(signed_no(event)))
+            .filter(issued_coupon::Column::Sequence.gt(sequence))
+            .order_by_asc(issued_coupon::Column::Sequence)
+            .limit(limit)
+            .into_tuple::<(String, i64)>()
+            .all(self.reader())
+            .await?;
+        let winner = |(user, sequence): (String, i64)| {
+            Ok(Winner {
+                user_id: sound(UserId::parse(&user), "issued_coupons.user_id")?,
+                sequence: sound(Sequence::parse(sequence.into()), "issued_coupons.sequence")?,
+            })
+        };
+        rows.into_iter().map(winner).collect()
+    }
+}

@@ -1,0 +1,285 @@
+//! Recording what a decider beside the ledger has issued: in any order, once, by the word of the
+//! present epoch only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firstcome_core::{Clock, EventRule, IssuedCouponId, Sequence, Timestamp, UserId};
+use firstcome_ledger::{
+    ClaimError, EventRecord, IssuedCouponRecord, IssuedQuery, Ledger, LedgerError, LedgerOptions,
+    NotRecorded, Purpose, Recorded, ServerClock, Won,
+};
+use firstcome_testkit::proxy::{CommitFault, Proxy};
+use tokio::task::JoinSet;
+
+use crate::support::{OPENS_AT, Store, TestLedger, on_every_server};
+
+on_every_server! {
+    wins_are_recorded_in_any_order,
+    to_record_again_changes_nothing,
+    of_two_processes_that_record_the_same_both_are_told,
+    who_holds_a_coupon_already_keeps_it,
+    an_erased_user_gets_no_second_coupon,
+    the_word_of_another_epoch_is_refused,
+    a_stopped_event_takes_no_more,
+    more_than_the_quantity_is_refused,
+    a_sequence_of_somebody_else_is_refused,
+    what_was_listed_before_lower_sequences_came_is_listed_with_them,
+    a_commit_whose_reply_is_lost_is_found,
+    a_commit_that_was_never_heard_of_is_done_again,
+}
+
+/// The embedded ledger decides alone.
+#[tokio::test]
+async fn an_embedded_ledger_records_nothing() {
+    let test = TestLedger::new(Store::Sqlite).await;
+    let event = test.event(9).await;
+    let refused = test.ledger.record_wins(event.id, 0, &wins(&[("a", 1)])).await;
+    assert!(matches!(refused, Err(ClaimError::Unavailable(LedgerError::NotShared))), "{refused:?}");
+    let refused = test.ledger.begin_epoch(event.id).await;
+    assert!(matches!(refused, Err(LedgerError::NotShared)), "{refused:?}");
+}
+
+fn user(id: &str) -> UserId {
+    UserId::parse(id).expect("a user id")
+}
+
+fn wins(wins: &[(&str, u32)]) -> Vec<Won> {
+    let won = |(user_id, sequence): &(&str, u32)| Won {
+        user_id: user(user_id),
+        sequence: Sequence::parse((*sequence).into()).expect("a sequence"),
+        issued_at: Timestamp::from_micros(OPENS_AT + i64::from(*sequence)),
+    };
+    wins.iter().map(won).collect()
+}
+
+/// An event in its first epoch.
+async fn begun(test: &TestLedger, quantity: u32) -> EventRecord {
+    let event = test.event(quantity).await;
+    let begun = test.ledger.begin_epoch(event.id).await.expect("an answer").expect("the event");
+    assert_eq!(begun, EventRecord { epoch: 1, ..event });
+    begun
+}
+
+async fn record(ledger: &Ledger, event: &EventRecord, of: &[(&str, u32)]) -> Recorded {
+    ledger.record_wins(event.id, event.epoch, &wins(of)).await.expect("an answer")
+}
+
+async fn recorded(
+    ledger: &Ledger,
+    event: &EventRecord,
+    of: &[(&str, u32)],
+) -> Vec<IssuedCouponRecord> {
+    match record(ledger, event, of).await {
+        Recorded::Held(held) => held,
+        Recorded::Refused(refused) => panic!("{refused:?}"),
+    }
+}
+
+/// Everything that was issued, as the rows have it; the audit passes.
+async fn rows(test: &TestLedger, event: &EventRecord) -> Vec<IssuedCouponRecord> {
+    let audit = test.ledger.audit(event.id).await.expect("an answer").expect("the event");
+    assert!(audit.pass(), "{audit:?}");
+    test.ledger.issued_coupons_of_event(event.no, None, 200).await.expect("a page")
+}
+
+async fn refused(test: &TestLedger, event: &EventRecord, of: &[(&str, u32)]) -> NotRecorded {
+    let before = rows(test, event).await;
+    match record(&test.ledger, event, of).await {
+        Recorded::Held(held) => panic!("recorded: {held:?}"),
+        Recorded::Refused(refused) => {
+            assert_eq!(rows(test, event).await, before, "nothing was written");
+            refused
+        }
+    }
+}
+
+async fn wins_are_recorded_in_any_order(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 5).await;
+    let mut all = recorded(&test.ledger, &event, &[("d'\"\\", 4), ("c", 3)]).await;
+    all.extend(recorded(&test.ledger, &event, &[("b", 2), ("a", 1), ("e", 5)]).await);
+    for (coupon, (user_id, sequence)) in all.iter().zip([("d'\"\\", 4), ("c", 3), ("b", 2)]) {
+        assert_eq!(coupon.id, IssuedCouponId::derive(event.id, &user(user_id)));
+        assert_eq!((coupon.user_id.as_str(), coupon.sequence.get()), (user_id, sequence));
+        assert_eq!(coupon.issued_at.as_micros(), OPENS_AT + i64::from(sequence));
+        assert!(coupon.expires_at > coupon.issued_at);
+    }
+    all.sort_by_key(|coupon| coupon.sequence);
+    assert_eq!(rows(&test, &event).await, all);
+    let read = test.ledger.event(event.id).await.expect("an answer").expect("the event");
+    assert_eq!((read.rule.issued, read.version), (5, event.version));
+    let winners = test.ledger.winners_after(event.no, 2, 2).await.expect("a page");
+    let winners: Vec<_> =
+        winners.iter().map(|it| (it.user_id.as_str(), it.sequence.get())).collect();
+    assert_eq!(winners, [("c", 3), ("d'\"\\", 4)]);
+}
+
+async fn to_record_again_changes_nothing(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 9).await;
+    let first = recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await;
+    assert_eq!(recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await, first);
+    let more = recorded(&test.ledger, &event, &[("b", 2), ("c", 3)]).await;
+    assert_eq!(more[0], first[1]);
+    // Also when the word counts no more: what is there is there.
+    test.ledger.begin_epoch(event.id).await.expect("an answer");
+    assert_eq!(recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await, first);
+    assert_eq!(recorded(&test.ledger, &event, &[]).await, []);
+    assert_eq!(rows(&test, &event).await, [&first[..], &more[1..]].concat());
+}
+
+async fn of_two_processes_that_record_the_same_both_are_told(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 100).await;
+    let ledgers = [test.ledger.clone(), test.another().await];
+    let users: Vec<String> = (1..=60).map(|number| format!("user-{number}")).collect();
+    let mut recording = JoinSet::new();
+    for (turn, ledger) in ledgers.into_iter().cycle().take(8).enumerate() {
+        let (event, users) = (event.clone(), users.clone());
+        recording.spawn(async move {
+            let from = turn / 2 * 10;
+            let of = users.iter().zip(1..).skip(from).take(30);
+            let of: Vec<(&str, u32)> = of.map(|(user, number)| (user.as_str(), number)).collect();
+            recorded(&ledger, &event, &of).await
+        });
+    }
+    let told = recording.join_all().await;
+    let rows = rows(&test, &event).await;
+    assert_eq!(rows.len(), 60);
+    assert!(told.iter().flatten().all(|coupon| rows.contains(coupon)));
+}
+
+async fn who_holds_a_coupon_already_keeps_it(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 9).await;
+    let first = recorded(&test.ledger, &event, &[("a", 1)]).await;
+    let again = recorded(&test.ledger, &event, &[("b", 2), ("a", 3)]).await;
+    assert_eq!(again[1], first[0], "another place in line is not given");
+    assert_eq!(rows(&test, &event).await, [first[0].clone(), again[0].clone()]);
+}
+
+async fn an_erased_user_gets_no_second_coupon(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 9).await;
+    let first = recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await;
+    assert!(test.ledger.erase_user(user("a")).await.expect("an answer"));
+    let again = recorded(&test.ledger, &event, &[("a", 3), ("c", 3)]).await;
+    assert_eq!((again[0].id, again[0].sequence), (first[0].id, first[0].sequence));
+    assert_eq!(rows(&test, &event).await.len(), 3);
+}
+
+async fn the_word_of_another_epoch_is_refused(store: Store) {
+    let test = TestLedger::new(store).await;
+    let old = begun(&test, 9).await;
+    recorded(&test.ledger, &old, &[("a", 1)]).await;
+    let new = test.ledger.begin_epoch(old.id).await.expect("an answer").expect("the event");
+    let refusal = refused(&test, &old, &[("b", 2)]).await;
+    assert_eq!(refusal, NotRecorded::Epoch { current: 2 });
+    let future = EventRecord { epoch: 3, ..new.clone() };
+    assert_eq!(refused(&test, &future, &[("b", 2)]).await, NotRecorded::Epoch { current: 2 });
+    // Half of it is new: none of it is recorded.
+    assert_eq!(refused(&test, &old, &[("a", 1), ("b", 2)]).await, refusal);
+    // A new decider may leave out what the old one had given and never recorded.
+    recorded(&test.ledger, &new, &[("c", 5)]).await;
+    assert_eq!(rows(&test, &new).await.len(), 2);
+    let nobody =
+        EventRecord { id: firstcome_core::EventId::from_uuid(uuid::Uuid::now_v7()), ..new };
+    assert_eq!(test.ledger.begin_epoch(nobody.id).await.expect("an answer"), None);
+    let missing = record(&test.ledger, &nobody, &[("a", 1)]).await;
+    assert_eq!(missing, Recorded::Refused(NotRecorded::EventNotFound));
+}
+
+async fn a_stopped_event_takes_no_more(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 9).await;
+    let first = recorded(&test.ledger, &event, &[("a", 1)]).await;
+    let stop = async |change: fn(&mut EventRule)| {
+        let change = move |mut event: EventRecord| {
+            change(&mut event.rule);
+            Ok::<_, ()>(event)
+        };
+        let _ = test.ledger.change_event(event.id, change).await.expect("an answer");
+    };
+    stop(|rule| rule.paused = true).await;
+    assert_eq!(refused(&test, &event, &[("b", 2)]).await, NotRecorded::Stopped);
+    assert_eq!(recorded(&test.ledger, &event, &[("a", 1)]).await, first);
+    stop(|rule| rule.paused = false).await;
+    recorded(&test.ledger, &event, &[("b", 2)]).await;
+    stop(|rule| rule.closed = true).await;
+    assert_eq!(refused(&test, &event, &[("c", 3)]).await, NotRecorded::Stopped);
+}
+
+async fn more_than_the_quantity_is_refused(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 2).await;
+    assert_eq!(
+        refused(&test, &event, &[("a", 1), ("b", 2), ("c", 3)]).await,
+        NotRecorded::Quantity
+    );
+    recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await;
+    assert_eq!(refused(&test, &event, &[("c", 3)]).await, NotRecorded::Quantity);
+    assert_eq!(recorded(&test.ledger, &event, &[("b", 2)]).await.len(), 1);
+}
+
+async fn a_sequence_of_somebody_else_is_refused(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 9).await;
+    recorded(&test.ledger, &event, &[("a", 1)]).await;
+    assert_eq!(refused(&test, &event, &[("b", 2), ("c", 1)]).await, NotRecorded::Sequence);
+    recorded(&test.ledger, &event, &[("b", 2)]).await;
+}
+
+async fn what_was_listed_before_lower_sequences_came_is_listed_with_them(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 9).await;
+    for of in [[("e", 5), ("d", 4)], [("b", 2), ("c", 3)], [("f", 6), ("a", 1)]] {
+        recorded(&test.ledger, &event, &of).await;
+        test.listed().await;
+    }
+    assert_eq!(rows(&test, &event).await.len(), 6);
+    let now = Timestamp::from_micros(OPENS_AT);
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let query = IssuedQuery { user_id: user(name), state: None, now, after: None, limit: 9 };
+        let held = test.ledger.issued_coupons_of(&query).await.expect("a page");
+        assert_eq!(held.len(), 1, "{name}");
+    }
+}
+
+/// A second way to the same rows, on which commits go wrong.
+async fn proxied(test: &TestLedger) -> (Proxy, Ledger) {
+    let url = test.place().database().url();
+    let authority = url.split_once('@').and_then(|(_, rest)| rest.split_once('/'));
+    let proxy = Proxy::start(authority.expect("an address").0).await;
+    let options = LedgerOptions::parse_url(&proxy.url(url), Purpose::Serve);
+    let mut options = options.expect("a URL");
+    options.server_clock = ServerClock::Process;
+    options.limits.acquire_timeout = Duration::from_millis(500);
+    options.limits.statement_timeout = Duration::from_secs(1);
+    let clock = Arc::clone(&test.clock) as Arc<dyn Clock>;
+    (proxy, Ledger::open(options, clock).await.expect("the proxy leads there"))
+}
+
+async fn a_commit_whose_reply_is_lost_is_found(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 9).await;
+    let (proxy, ledger) = proxied(&test).await;
+    proxy.on_commit(CommitFault::LoseReply, 0, 1);
+    let told = recorded(&ledger, &event, &[("a", 1), ("b", 2)]).await;
+    assert_eq!(proxy.hits(), 1);
+    assert_eq!(rows(&test, &event).await, told);
+}
+
+async fn a_commit_that_was_never_heard_of_is_done_again(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 9).await;
+    let (proxy, ledger) = proxied(&test).await;
+    proxy.on_commit(CommitFault::LoseRequest, 0, 1);
+    let told = recorded(&ledger, &event, &[("a", 1), ("b", 2)]).await;
+    assert_eq!(proxy.hits(), 1);
+    assert_eq!(rows(&test, &event).await, told);
+    proxy.on_commit(CommitFault::LoseRequest, 0, 2);
+    let lost = ledger.record_wins(event.id, event.epoch, &wins(&[("c", 3)])).await;
+    assert!(matches!(lost, Err(ClaimError::InDoubt(_))), "{lost:?}");
+    assert_eq!(rows(&test, &event).await.len(), 2);
+}
