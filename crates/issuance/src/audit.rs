@@ -22,6 +22,8 @@ pub async fn read(
     _: AdminToken,
     PathId(id): PathId<EventId>,
 ) -> Result<Json<AuditView>, IssuanceError> {
+    let pending = state.issuance().drain(id).await?;
     let audit = state.ledger().audit(id).await?;
-    Ok(Json(AuditView::of(audit.ok_or_else(PathId::<EventId>::not_found)?)))
+    let audit = audit.ok_or_else(PathId::<EventId>::not_found)?;
+    Ok(Json(AuditView::of(audit.beside(pending))))
 }

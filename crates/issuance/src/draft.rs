@@ -63,7 +63,7 @@ pub struct EventPatch {
 }
 
 /// A change of an event whose values are sound.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct EventChange {
     name: Option<Name>,
     quantity: Option<Quantity>,
@@ -141,6 +141,13 @@ impl EventPatch {
 }
 
 impl EventChange {
+    /// Whether it may allow less than the event does.
+    pub(crate) fn restricts(&self, event: &EventRecord) -> bool {
+        self.quantity.is_some_and(|quantity| quantity < event.rule.quantity)
+            || self.opens_at.is_some()
+            || self.closes_at.is_some()
+    }
+
     /// The event after the change at `now`.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //! not errors.
 
 use axum::response::{IntoResponse, Response};
-use firstcome_ledger::LedgerError;
+use firstcome_ledger::{ClaimError, LedgerError};
 use firstcome_web::{Code, Problem};
 
 /// A batch has no verdicts.
@@ -14,6 +14,15 @@ pub enum Undecided {
     /// Whether anyone won is not known; a retry finds out.
     #[error("it is not known whether the batch was decided")]
     InDoubt,
+}
+
+impl From<ClaimError> for Undecided {
+    fn from(error: ClaimError) -> Self {
+        match error {
+            ClaimError::Unavailable(_) => Self::Unavailable,
+            ClaimError::InDoubt(_) => Self::InDoubt,
+        }
+    }
 }
 
 /// A claim has no verdict; a retry is safe, and may win.
@@ -39,6 +48,9 @@ pub enum IssuanceError {
     /// The claim has no verdict yet. Whoever failed has logged why.
     #[error(transparent)]
     NoVerdict(#[from] NoVerdict),
+    /// Redis failed, or what it knows; the log is told why, the sender to come back.
+    #[error("{0}")]
+    Beside(String),
     /// The ledger failed; the log is told why, the sender to come back.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -52,6 +64,7 @@ impl IntoResponse for IssuanceError {
                 Problem::new(Code::InDoubt, "The verdict did not come in time.")
             }
             Self::NoVerdict(no_verdict) => Problem::new(Code::Unavailable, no_verdict.to_string()),
+            Self::Beside(_) => Problem::unavailable("issuance cannot answer", &self),
             Self::Ledger(error @ LedgerError::Corrupt(_)) => Problem::internal(&error),
             Self::Ledger(error) => Problem::unavailable("issuance cannot answer", &error),
         };

@@ -96,11 +96,14 @@ pub async fn change(
     Body(body): Body<EventPatch>,
 ) -> Result<Event, IssuanceError> {
     let (change, clock) = (body.parse()?, state.clock().clone());
+    let restricting = change.clone();
+    let restricts = move |event: &EventRecord| restricting.restricts(event);
     let change = move |event: EventRecord| {
         if_match?.check(event.version)?;
         change.apply(event, clock.now())
     };
-    changed(&state, By::new(admin.subject, "change", request_id.as_str()), id, change).await
+    let by = By::new(admin.subject, "change", request_id.as_str());
+    changed(&state, by, id, restricts, change).await
 }
 
 macro_rules! lifecycle {
@@ -142,7 +145,8 @@ lifecycle! {
 
 /// Rebuilds what is remembered of an event from the ledger.
 ///
-/// The strategy `ledger` has nothing beside the ledger but what tells that an event is sold out.
+/// The strategies `ledger` and `redis_lock` have nothing beside the ledger but what tells that an
+/// event is sold out. With `redis`, claims are answered 503 until it is done.
 #[utoipa::path(
     post, path = "/v1/events/{id}/sync", operation_id = "sync_event", tag = "events",
     params(("id" = Uuid, Path)), request_body = EmptyBody,
@@ -159,7 +163,7 @@ pub async fn sync(
     PathId(id): PathId<EventId>,
     _: OptionalBody,
 ) -> Result<Event, IssuanceError> {
-    state.issuance().forget(id);
+    state.issuance().sync(id).await?;
     let event = state.ledger().event(id).await?;
     Ok(shown(&state, event.ok_or_else(PathId::<EventId>::not_found)?))
 }
@@ -178,16 +182,18 @@ async fn act(
         })?;
         Ok(event)
     };
-    changed(state, by, id, act).await
+    let restricts = move |_: &EventRecord| matches!(action, Action::Pause | Action::Close);
+    changed(state, by, id, restricts, act).await
 }
 
 async fn changed(
     state: &IssuanceState,
     by: By,
     id: EventId,
+    restricts: impl FnOnce(&EventRecord) -> bool + Send + 'static,
     change: impl FnOnce(EventRecord) -> Result<EventRecord, Problem> + Send + 'static,
 ) -> Result<Event, IssuanceError> {
-    let changed = state.issuance().change_event(by, id, change).await?;
+    let changed = state.issuance().change_event(by, id, restricts, change).await?;
     Ok(shown(state, changed.ok_or_else(PathId::<EventId>::not_found)??))
 }
 

@@ -56,11 +56,12 @@ struct Entry {
 pub struct NotDrained;
 
 impl Lanes {
-    /// Starts as many lanes as the configuration says.
+    /// Starts as many lanes as the configuration says; `name` is what they are called by.
     ///
     /// # Errors
     /// When the system gives no more threads.
     pub(crate) fn start<S: Strategy>(
+        name: &str,
         strategy: &Arc<S>,
         config: &IssuanceConfig,
         metrics: &Metrics,
@@ -80,10 +81,10 @@ impl Lanes {
                 room: Arc::clone(&room),
                 queue_max,
                 closing: closing.clone(),
-                depth: Metrics::depth_of(number),
+                depth: Metrics::depth_of(format!("{name}-{number}")),
                 metrics: metrics.clone(),
             };
-            let thread = RuntimeThread::start(format!("lane-{number}"))?;
+            let thread = RuntimeThread::start(format!("{name}-{number}"))?;
             let task = thread.spawn(lane.run());
             entries.push(Entry { desks: Desks::new(sender, claim_timeout), room });
             running.push((thread, task));
@@ -216,25 +217,13 @@ impl<S: Strategy> Lane<S> {
         let began = Instant::now();
         let decided = AssertUnwindSafe(self.strategy.decide(claims)).catch_unwind().await;
         self.metrics.batch(count, began.elapsed());
-        let decided = decided.unwrap_or(Err(Undecided::InDoubt));
-        spans.end(count, &decided);
-        match decided.and_then(|decisions| complete(decisions, count)) {
-            Ok(mut decisions) => {
-                self.metrics.verdicts(&decisions);
-                for (parcel, size) in batch.into_iter().zip(sizes).rev() {
-                    parcel.answer(Ok(decisions.split_off(decisions.len() - size)));
-                }
-            }
-            Err(undecided) => {
-                for parcel in batch {
-                    parcel.answer(Err(undecided));
-                }
-            }
+        // A strategy that does not answer each claim of a batch has answered none.
+        let decided = decided.ok().filter(|outcomes| outcomes.len() == count);
+        let mut outcomes = decided.unwrap_or_else(|| vec![Err(Undecided::InDoubt); count]);
+        spans.end(&outcomes);
+        self.metrics.verdicts(&outcomes);
+        for (parcel, size) in batch.into_iter().zip(sizes).rev() {
+            parcel.answer(outcomes.split_off(outcomes.len() - size));
         }
     }
-}
-
-/// A strategy that does not answer each claim of a batch has answered none.
-fn complete(decisions: Vec<Decision>, claims: usize) -> Result<Vec<Decision>, Undecided> {
-    if decisions.len() == claims { Ok(decisions) } else { Err(Undecided::InDoubt) }
 }

@@ -9,7 +9,8 @@
 //! - a change of an event is in the ledger before anything in memory follows it.
 //!
 //! Modules in reading order: [`routes`] (every call), [`claims`], `service` (a claim's way),
-//! `latch` (answers from memory), `lane` (queue and batch), [`strategy`] (who decides),
+//! `latch` (answers from memory), `deciders` (whose an event is), `lane` (queue and batch),
+//! [`strategy`] (who decides),
 //! [`events`] with `draft` and `view`, [`issued`] with `accept` and `csv`, [`audit`], `config`,
 //! `metrics`, `error`.
 
@@ -18,6 +19,7 @@ pub mod audit;
 pub mod claims;
 mod config;
 mod csv;
+mod deciders;
 mod draft;
 mod error;
 pub mod events;
@@ -37,5 +39,5 @@ pub use front::{ClaimCall, front};
 pub use lane::NotDrained;
 pub use routes::{IssuanceState, calls, router};
 pub use service::{Issuance, IssuanceHandle};
-pub use strategy::{LedgerStrategy, Strategy};
+pub use strategy::{LedgerStrategy, Outcome, RedisLockStrategy, RedisStrategy, Strategy};
 pub use view::AuditView;

@@ -6,6 +6,7 @@ use firstcome_ledger::Decision;
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge};
 use metrics::{describe_histogram, gauge, histogram};
 
+use crate::strategy::Outcome;
 use crate::{NoVerdict, Undecided};
 
 const CLAIMS: &str = "firstcome_claims_total";
@@ -90,8 +91,8 @@ impl Metrics {
     }
 
     /// The gauge of a lane's waiting claims.
-    pub(crate) fn depth_of(lane: usize) -> Gauge {
-        gauge!(DEPTH, "lane" => lane.to_string())
+    pub(crate) fn depth_of(lane: String) -> Gauge {
+        gauge!(DEPTH, "lane" => lane)
     }
 
     /// A batch was decided, or was not.
@@ -101,7 +102,7 @@ impl Metrics {
     }
 
     /// The verdicts of a batch.
-    pub(crate) fn verdicts(&self, decisions: &[Decision]) {
+    pub(crate) fn verdicts(&self, outcomes: &[Outcome]) {
         let verdicts = &self.decided;
         let mut counts = [0_u64; 7];
         let counters = [
@@ -113,7 +114,7 @@ impl Metrics {
             &verdicts.closed,
             &verdicts.event_not_found,
         ];
-        for decision in decisions {
+        for decision in outcomes.iter().flatten() {
             let verdict = match decision {
                 Decision::Issued(_) => 0,
                 Decision::AlreadyClaimed(_) => 1,

@@ -4,18 +4,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use firstcome_cache::redis::Redis;
 use firstcome_core::{Clock, EventId};
 use firstcome_ledger::{By, Claim, Decision, EventRecord, Ledger, LedgerError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use crate::deciders::{Deciders, Ways};
 use crate::lane::{self, Lanes, NotDrained};
 use crate::latch::watch::watch;
 use crate::latch::{Build, Latch, Latches, Lookup};
 use crate::metrics::Metrics;
 use crate::strategy::{LedgerStrategy, Strategy};
-use crate::{IssuanceConfig, NoVerdict};
+use crate::{IssuanceConfig, IssuanceError, NoVerdict, Undecided};
 
 /// How long the builder of latches rests after a build, as a multiple of the build.
 const RESTS_PER_BUILD: u32 = 4;
@@ -23,6 +25,8 @@ const RESTS_PER_BUILD: u32 = 4;
 /// What runs: keep it until the process stops, then [shut it down](Issuance::shutdown).
 pub struct Issuance {
     lanes: Lanes,
+    /// Where there is a Redis.
+    deciders: Option<Deciders>,
     builder: JoinHandle<()>,
     /// Where other processes change events too.
     watch: Option<JoinHandle<()>>,
@@ -38,6 +42,8 @@ struct Inner {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     lanes: lane::Handle,
+    /// Where there is a Redis.
+    ways: Option<Ways>,
     latches: Arc<Latches>,
     /// Where the builder of latches waits.
     builds: mpsc::Sender<Build>,
@@ -45,18 +51,20 @@ struct Inner {
 }
 
 impl Issuance {
-    /// Starts the lanes, with the ledger as the decider. Within a tokio runtime, after the metrics'
-    /// recorder was installed.
+    /// Starts the lanes, with the ledger as the decider, and where there is a Redis those of the
+    /// events that it orders or decides. Within a tokio runtime, after the metrics' recorder was
+    /// installed.
     ///
     /// # Errors
     /// When the system gives no more threads.
     pub fn start(
         ledger: Ledger,
+        redis: Option<Redis>,
         config: &IssuanceConfig,
         clock: Arc<dyn Clock>,
     ) -> io::Result<(Self, IssuanceHandle)> {
         let strategy = Arc::new(LedgerStrategy::new(ledger.clone()));
-        Self::start_with(&strategy, ledger, config, clock)
+        Self::start_with(&strategy, redis, ledger, config, clock)
     }
 
     /// Starts the lanes with another decider over the same ledger.
@@ -65,12 +73,17 @@ impl Issuance {
     /// When the system gives no more threads.
     pub fn start_with<S: Strategy>(
         strategy: &Arc<S>,
+        redis: Option<Redis>,
         ledger: Ledger,
         config: &IssuanceConfig,
         clock: Arc<dyn Clock>,
     ) -> io::Result<(Self, IssuanceHandle)> {
         let metrics = Metrics::declare();
-        let lanes = Lanes::start(strategy, config, &metrics)?;
+        let lanes = Lanes::start("lane", strategy, config, &metrics)?;
+        let deciders = redis
+            .map(|redis| Deciders::start(redis, ledger.clone(), config, &metrics))
+            .transpose()?;
+        let (deciders, ways) = deciders.unzip();
         let latches = Arc::new(Latches::new(config, metrics.clone()));
         let (builds, asked) = mpsc::channel(config.latches_max.max(1));
         let builder = Builder {
@@ -81,8 +94,10 @@ impl Issuance {
         let builder = tokio::spawn(builder.run(asked));
         let watch =
             ledger.is_shared().then(|| tokio::spawn(watch(ledger.clone(), Arc::clone(&latches))));
-        let inner = Inner { ledger, clock, lanes: lanes.handle(), latches, builds, metrics };
-        Ok((Self { lanes, builder, watch }, IssuanceHandle { inner: Arc::new(inner) }))
+        let lanes_handle = lanes.handle();
+        let inner = Inner { ledger, clock, lanes: lanes_handle, ways, latches, builds, metrics };
+        let handle = IssuanceHandle { inner: Arc::new(inner) };
+        Ok((Self { lanes, deciders, builder, watch }, handle))
     }
 
     /// Refuses new claims, answers all that were accepted, and ends.
@@ -94,7 +109,15 @@ impl Issuance {
         if let Some(watch) = &self.watch {
             watch.abort();
         }
-        self.lanes.drain(deadline).await
+        let until = Instant::now() + deadline;
+        let drained = self.lanes.drain(deadline).await;
+        match self.deciders {
+            None => drained,
+            Some(deciders) => {
+                let left = until.saturating_duration_since(Instant::now());
+                drained.and(deciders.drain(left).await)
+            }
+        }
     }
 }
 
@@ -110,7 +133,15 @@ impl IssuanceHandle {
             metrics.latched.increment(1);
             return Ok(Decision::SoldOut);
         }
-        let decided = lanes.claim(claim).await;
+        let lanes = match &self.inner.ways {
+            None => Ok(lanes),
+            Some(ways) => ways.lanes_of(event).await.map(|of_event| of_event.unwrap_or(lanes)),
+        };
+        let decided = match lanes {
+            Ok(lanes) => lanes.claim(claim).await,
+            // Who decides is not known.
+            Err(_) => Err(NoVerdict::Undecided(Undecided::Unavailable)),
+        };
         match &decided {
             Ok(Decision::SoldOut) => self.ask_for_latch(event),
             Ok(Decision::Closed) => latches.forget(event),
@@ -121,33 +152,72 @@ impl IssuanceHandle {
     }
 
     /// Changes an event as [`Ledger::change_event`] does, told of this user, with its latch held
-    /// open, to the end even if the caller goes away.
+    /// open, to the end even if the caller goes away. Whether it may allow less than before,
+    /// `restricts` tells.
     ///
     /// # Errors
     /// When the ledger does not answer.
-    pub(crate) async fn change_event<F, E>(
+    pub(crate) async fn change_event<R, F, E>(
         &self,
         by: By,
         id: EventId,
+        restricts: R,
         change: F,
     ) -> Result<Option<Result<EventRecord, E>>, LedgerError>
     where
+        R: FnOnce(&EventRecord) -> bool + Send + 'static,
         F: FnOnce(EventRecord) -> Result<EventRecord, E> + Send + 'static,
         E: Send + 'static,
     {
         let hold = self.inner.latches.hold(id);
         let ledger = self.inner.ledger.by(by);
+        let ways = self.inner.ways.clone();
         let changed = tokio::spawn(async move {
+            let redis = match &ways {
+                Some(ways) => ways.redis_of(id).await?,
+                None => None,
+            };
+            if let Some(redis) = redis
+                && ledger.event(id).await?.is_some_and(|event| restricts(&event))
+            {
+                redis.before_restriction(id).await;
+            }
             let changed = ledger.change_event(id, change).await;
+            if let Some(redis) = redis {
+                let now = match &changed {
+                    Ok(Some(Ok(event))) => Some(event.clone()),
+                    // What was refused, or may not have been written: Redis goes on as the ledger.
+                    _ => ledger.event(id).await.ok().flatten(),
+                };
+                if let Some(event) = now {
+                    redis.follow(&event).await;
+                }
+            }
             drop(hold);
             changed
         });
         changed.await.unwrap_or(Err(LedgerError::Closing))
     }
 
-    /// Drops what memory knows of an event.
-    pub(crate) fn forget(&self, id: EventId) {
+    /// Drops what memory knows of an event, and rebuilds what Redis does.
+    ///
+    /// # Errors
+    /// When the ledger does not answer, or the event is not rebuilt.
+    pub(crate) async fn sync(&self, id: EventId) -> Result<(), IssuanceError> {
         drop(self.inner.latches.hold(id));
+        let Some(ways) = &self.inner.ways else { return Ok(()) };
+        let Some(redis) = ways.redis_of(id).await? else { return Ok(()) };
+        redis.sync_whole(id).await
+    }
+
+    /// Records what is pending beside the ledger, and how much of it is left.
+    ///
+    /// # Errors
+    /// When the ledger or Redis does not answer.
+    pub(crate) async fn drain(&self, id: EventId) -> Result<u64, IssuanceError> {
+        let Some(ways) = &self.inner.ways else { return Ok(0) };
+        let Some(redis) = ways.redis_of(id).await? else { return Ok(0) };
+        redis.drain_for_audit(id).await
     }
 
     pub(crate) fn ledger(&self) -> &Ledger {

@@ -4,12 +4,14 @@
 //! [records](Ledger::record_wins) nothing by the word of an older one, so that what the ledger holds
 //! now is all that there is to know.
 
-use firstcome_core::{EventId, EventNo, Sequence, UserId};
+use std::collections::HashMap;
+
+use firstcome_core::{EventId, EventNo, IssuedCouponId, Sequence, Strategy, UserId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::entity::{event, issued_coupon};
-use crate::records::{signed_no, sound};
-use crate::{Engine, EventRecord, Ledger, LedgerError};
+use crate::records::{self, signed_no, sound};
+use crate::{Engine, EventRecord, IssuedCouponRecord, Ledger, LedgerError};
 
 /// Who holds which place of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,74 @@ impl Ledger {
             Ok(Some(record))
         })
         .await
+    }
+
+    /// The epoch that an event goes by at present; none when there is no such event.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn epoch(&self, id: EventId) -> Result<Option<u64>, LedgerError> {
+        let epoch = event::Entity::find()
+            .select_only()
+            .column(event::Column::Epoch)
+            .filter(event::Column::Id.eq(id.as_uuid()))
+            .into_tuple::<i64>()
+            .one(self.reader())
+            .await?;
+        epoch.map(|epoch| sound(u64::try_from(epoch), "events.epoch")).transpose()
+    }
+
+    /// Events that another decider than the ledger may have to answer for: those that are not closed
+    /// by hand, newest first, at most so many.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn events_decided_by(
+        &self,
+        strategy: Strategy,
+        limit: u64,
+    ) -> Result<Vec<EventRecord>, LedgerError> {
+        let rows = event::Entity::find()
+            .filter(event::Column::Strategy.eq(strategy.as_str()))
+            .filter(event::Column::Closed.eq(false))
+            .order_by_desc(event::Column::Id)
+            .limit(limit)
+            .all(self.reader());
+        rows.await?.into_iter().map(EventRecord::try_from).collect()
+    }
+
+    /// What this user would stand under, had they been erased.
+    #[must_use]
+    pub fn pseudonym_of(&self, user: &UserId) -> UserId {
+        self.inner.keys.pseudonyms.of(user)
+    }
+
+    /// What these users hold of an event, in their order, also those who were erased since.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn held_of(
+        &self,
+        event: &EventRecord,
+        users: &[UserId],
+    ) -> Result<Vec<Option<IssuedCouponRecord>>, LedgerError> {
+        let mut names: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
+        if event.has_erased {
+            names.extend(users.iter().map(|user| self.pseudonym_of(user).as_str().to_owned()));
+        }
+        let rows = issued_coupon::Entity::find()
+            .filter(issued_coupon::Column::EventNo.eq(signed_no(event.no)))
+            .filter(issued_coupon::Column::UserId.is_in(names))
+            .all(self.reader())
+            .await?;
+        let mut held = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let codes = &self.inner.keys.codes;
+            let record = records::issued_coupon(&row, event.id, event.coupon_id, codes)?;
+            held.insert(record.id, record);
+        }
+        let of = |user| held.get(&IssuedCouponId::derive(event.id, user)).cloned();
+        Ok(users.iter().map(of).collect())
     }
 
     /// The winners of an event with the next sequences after this one (0 for the first), at most so

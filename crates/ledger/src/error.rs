@@ -170,6 +170,12 @@ pub enum LedgerError {
     /// A database server could not be reached a moment ago.
     #[error("the ledger cannot be reached")]
     Unreachable,
+    /// Another decider has the word on an event.
+    #[error(
+        "the event is decided in Redis, and this process was given none: set --redis-url to that of \
+         the deployment"
+    )]
+    DecidedElsewhere,
     /// An embedded ledger decides by itself alone.
     #[error(
         "the embedded ledger takes no other decider's word: for the strategy redis, put the ledger on \

@@ -232,7 +232,8 @@ fn row(new: &NewEvent, now: Timestamp) -> ActiveModel {
         paused: Set(new.rule.paused),
         closed: Set(new.rule.closed),
         strategy: Set(new.strategy.as_str().to_owned()),
-        epoch: Set(0),
+        // The ledger decides what has no epoch.
+        epoch: Set(i64::from(new.strategy == Strategy::Redis)),
         version: Set(1),
         erased: Set(0),
         created_at: Set(now.as_micros()),

@@ -43,6 +43,8 @@ pub struct EventRecord {
     pub strategy: Strategy,
     /// By whose word its coupons are issued, where a decider beside the ledger has it.
     pub epoch: u64,
+    /// Whether some of its winners stand there under a pseudonym.
+    pub has_erased: bool,
     /// Grows by one with each change by an admin, not with claims; the `ETag`.
     pub version: u64,
     /// When it was made.
@@ -151,6 +153,7 @@ impl TryFrom<event::Model> for EventRecord {
             },
             strategy: sound(strategy, "events.strategy")?,
             epoch: sound(u64::try_from(row.epoch), "events.epoch")?,
+            has_erased: row.erased > 0,
             version: sound(u64::try_from(row.version), "events.version")?,
             created_at: Timestamp::from_micros(row.created_at),
             updated_at: Timestamp::from_micros(row.updated_at),

@@ -71,7 +71,7 @@ impl Services {
         });
         let clock = ledger.clock();
         let (running, issuance) =
-            Issuance::start(ledger.clone(), &settings.issuance, Arc::clone(&clock))
+            Issuance::start(ledger.clone(), None, &settings.issuance, Arc::clone(&clock))
                 .context("cannot start the lanes")?;
         let _keys = trust.keep_up();
         Ok(Self { ledger, clock, cursors, verifier, identity, _keys, issuance, running })

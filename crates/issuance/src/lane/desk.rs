@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use firstcome_core::limits;
-use firstcome_ledger::{Claim, Decision};
+use firstcome_ledger::Claim;
 use firstcome_web::Trace;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::Undecided;
+use crate::strategy::Outcome;
 
 /// A claim and where its verdict goes.
 pub(super) struct Queued {
@@ -30,7 +31,7 @@ pub(super) struct Queued {
 }
 
 /// Where a claim's verdict goes.
-pub(super) type Reply = oneshot::Sender<Result<Decision, Undecided>>;
+pub(super) type Reply = oneshot::Sender<Outcome>;
 
 /// Claims that gathered at a desk, in their order; at most [`limits::CLAIM_BATCH_MAX`]. Dropped
 /// without an answer, it is in doubt.
@@ -46,26 +47,27 @@ pub(super) struct Parcel {
 /// What became of a parcel.
 struct Verdicts {
     parcel: u64,
-    outcome: Result<Vec<Decision>, Undecided>,
+    /// None: they are in doubt.
+    outcomes: Option<Vec<Outcome>>,
 }
 
 impl Parcel {
     /// Sends the verdicts of the parcel's claims back to its desk, in their order.
-    pub(super) fn answer(mut self, outcome: Result<Vec<Decision>, Undecided>) {
-        self.send(outcome);
+    pub(super) fn answer(mut self, outcomes: Vec<Outcome>) {
+        self.send(Some(outcomes));
     }
 
-    fn send(&mut self, outcome: Result<Vec<Decision>, Undecided>) {
+    fn send(&mut self, outcomes: Option<Vec<Outcome>>) {
         if let Some(desk) = self.desk.take() {
             // Without its desk, the runtime of those who waited has ended.
-            desk.send(Verdicts { parcel: self.number, outcome }).ok();
+            desk.send(Verdicts { parcel: self.number, outcomes }).ok();
         }
     }
 }
 
 impl Drop for Parcel {
     fn drop(&mut self) {
-        self.send(Err(Undecided::InDoubt));
+        self.send(None);
     }
 }
 
@@ -150,11 +152,11 @@ impl Desk {
             tokio::select! {
                 // A verdict that is there is told, though it be late; new claims hold neither up.
                 biased;
-                Some(Verdicts { parcel, outcome }) = self.verdicts.recv() => {
-                    self.tell(parcel, outcome);
+                Some(Verdicts { parcel, outcomes }) = self.verdicts.recv() => {
+                    self.tell(parcel, outcomes);
                 }
                 () = sleep_until(deadline), if !self.waiting.is_empty() => {
-                    self.tell(self.number_first, Err(Undecided::InDoubt));
+                    self.tell(self.number_first, None);
                 }
                 claims = self.arriving.recv_many(&mut arrived, limits::CLAIM_BATCH_MAX) => {
                     if claims == 0 {
@@ -181,20 +183,20 @@ impl Desk {
     }
 
     /// Tells those who wait for a parcel; nobody does if its verdicts come too late.
-    fn tell(&mut self, parcel: u64, outcome: Result<Vec<Decision>, Undecided>) {
+    fn tell(&mut self, parcel: u64, outcomes: Option<Vec<Outcome>>) {
         let place = parcel.checked_sub(self.number_first).and_then(|it| usize::try_from(it).ok());
         let waiting = place.and_then(|place| self.waiting.get_mut(place)).and_then(Option::take);
         let Some(Waiting { replies, .. }) = waiting else { return };
         // Who has gone away claims again and is told the same.
-        match outcome {
-            Ok(decisions) => {
-                for (reply, decision) in replies.into_iter().zip(decisions) {
-                    reply.send(Ok(decision)).ok();
+        match outcomes {
+            Some(outcomes) => {
+                for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                    reply.send(outcome).ok();
                 }
             }
-            Err(undecided) => {
+            None => {
                 for reply in replies {
-                    reply.send(Err(undecided)).ok();
+                    reply.send(Err(Undecided::InDoubt)).ok();
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! What a batch tells the traces of its claims.
 
-use firstcome_ledger::Decision;
 use firstcome_web::trace::Work;
 
 use super::desk::Parcel;
 use crate::Undecided;
+use crate::strategy::Outcome;
 
 /// One span of the batch in the trace of each sampled claim, so that each trace is whole by itself.
 /// Without a sampled claim there is none, and nothing is allocated.
@@ -17,15 +17,19 @@ impl BatchSpans {
         Self(traces.filter_map(|trace| trace.begin("decide claims")).collect())
     }
 
-    /// The decider has answered, or has not.
-    pub(super) fn end(self, claims: usize, decided: &Result<Vec<Decision>, Undecided>) {
-        let claims = i64::try_from(claims).unwrap_or(i64::MAX);
+    /// The decider has answered, or has not: the batch has failed where a claim has no verdict.
+    pub(super) fn end(self, outcomes: &[Outcome]) {
+        if self.0.is_empty() {
+            return;
+        }
+        let claims = i64::try_from(outcomes.len()).unwrap_or(i64::MAX);
+        let undecided = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
         for mut span in self.0 {
             span.say("firstcome.batch.claims", claims);
-            match decided {
-                Ok(_) => {}
-                Err(Undecided::Unavailable) => span.failed("unavailable"),
-                Err(Undecided::InDoubt) => span.failed("in_doubt"),
+            match undecided {
+                None => {}
+                Some(Undecided::Unavailable) => span.failed("unavailable"),
+                Some(Undecided::InDoubt) => span.failed("in_doubt"),
             }
         }
     }

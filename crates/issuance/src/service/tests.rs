@@ -30,8 +30,8 @@ impl Test {
         let ledger = Ledger::open(options, Arc::clone(&time)).await.expect("a new ledger");
         let event = event(&ledger).await;
         let config = IssuanceConfig::default();
-        let (service, handle) =
-            Issuance::start(ledger.clone(), &config, Arc::clone(&time)).expect("a thread is left");
+        let (service, handle) = Issuance::start(ledger.clone(), None, &config, Arc::clone(&time))
+            .expect("a thread is left");
         let latches = Arc::clone(&handle.inner.latches);
         let builder = Builder { ledger, clock: time, latches };
         let test = Self { handle, builder, event, clock, _service: service, _directory: directory };
@@ -73,7 +73,7 @@ impl Test {
     async fn change(&self, change: Change) {
         let now = self.clock.now();
         let by = By::new(UserId::parse("admin").expect("a user id"), "change", "r-1");
-        let changed = self.handle.change_event(by, self.event, move |mut record| {
+        let changed = self.handle.change_event(by, self.event, |_| false, move |mut record| {
             match change {
                 Change::Quantity(quantity) => {
                     record.rule.quantity = Quantity::parse(quantity).expect("a quantity");
@@ -171,7 +171,7 @@ async fn a_sold_out_answer_has_the_latch_built_behind_it() {
         tokio::task::yield_now().await;
     }
     assert_eq!(test.claim("park").await, Decision::SoldOut);
-    test.handle.forget(test.event);
+    test.handle.sync(test.event).await.expect("nothing beside the ledger");
     assert!(!test.latched());
 }
 

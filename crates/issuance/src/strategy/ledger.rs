@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use firstcome_ledger::{Claim, ClaimError, Decision, Ledger};
 
-use super::Strategy;
-use crate::Undecided;
+use super::{Outcome, Strategy};
 
 /// See the module.
 #[derive(Clone)]
@@ -36,12 +35,13 @@ impl LedgerStrategy {
 }
 
 impl Strategy for LedgerStrategy {
-    async fn decide(&self, batch: Vec<Claim>) -> Result<Vec<Decision>, Undecided> {
+    async fn decide(&self, batch: Vec<Claim>) -> Vec<Outcome> {
+        let claims = batch.len();
         let outcome = self.ledger.claim(batch).await;
         self.report(&outcome);
-        outcome.map_err(|error| match error {
-            ClaimError::Unavailable(_) => Undecided::Unavailable,
-            ClaimError::InDoubt(_) => Undecided::InDoubt,
-        })
+        match outcome {
+            Ok(decisions) => decisions.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error.into()); claims],
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use firstcome_issuance::{
-    IssuanceConfig, LedgerStrategy, NoVerdict, NotDrained, Strategy, Undecided,
+    IssuanceConfig, LedgerStrategy, NoVerdict, NotDrained, Outcome, Strategy, Undecided,
 };
 use firstcome_ledger::{Claim, Decision, EventRecord, Ledger};
 use futures_util::future::{join_all, poll_immediate};
@@ -58,7 +58,7 @@ impl Gate {
 }
 
 impl Strategy for Gated {
-    async fn decide(&self, batch: Vec<Claim>) -> Result<Vec<Decision>, Undecided> {
+    async fn decide(&self, batch: Vec<Claim>) -> Vec<Outcome> {
         let users = batch.iter().map(|claim| claim.user_id.to_string()).collect();
         self.gate.users.lock().expect("no panic within").push(users);
         self.gate.came.add_permits(1);
@@ -229,18 +229,18 @@ async fn open_event(gate: &Arc<Gate>) -> (TestIssuance, EventRecord) {
 struct Faulty(LedgerStrategy);
 
 impl Strategy for Faulty {
-    async fn decide(&self, batch: Vec<Claim>) -> Result<Vec<Decision>, Undecided> {
+    async fn decide(&self, batch: Vec<Claim>) -> Vec<Outcome> {
         let has = |name: &str| batch.iter().any(|claim| claim.user_id.as_str() == name);
         assert!(!has("panic"), "as asked");
         if has("unavailable") {
-            return Err(Undecided::Unavailable);
+            return vec![Err(Undecided::Unavailable); batch.len()];
         }
         let forgets = has("forget");
-        let mut decisions = self.0.decide(batch).await?;
+        let mut outcomes = self.0.decide(batch).await;
         if forgets {
-            decisions.pop();
+            outcomes.pop();
         }
-        Ok(decisions)
+        outcomes
     }
 }
 

@@ -58,7 +58,7 @@ impl TestIssuance {
         let ledger = Ledger::open(options, Arc::clone(&time)).await.expect("a new ledger");
         let strategy = Arc::new(strategy(ledger.clone()));
         let (service, handle) =
-            Issuance::start_with(&strategy, ledger.clone(), &config, Arc::clone(&time))
+            Issuance::start_with(&strategy, None, ledger.clone(), &config, Arc::clone(&time))
                 .expect("a thread is left");
         let key = TokenKey::new(&SECRET);
         let verifier = Arc::new(Verifier::new(&key, "test", "firstcome", time));

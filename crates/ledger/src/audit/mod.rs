@@ -49,6 +49,16 @@ pub struct AuditRecord {
 }
 
 impl AuditRecord {
+    /// The same with winners that a decider beside the ledger holds as pending.
+    #[must_use]
+    pub fn beside(mut self, pending: u64) -> Self {
+        self.pending += pending;
+        if pending > 0 {
+            self.checks.push(AuditCheck::equal("nothing_pending", 0, pending));
+        }
+        self
+    }
+
     /// Whether everything holds that must.
     #[must_use]
     pub fn pass(&self) -> bool {

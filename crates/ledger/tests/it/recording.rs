@@ -25,6 +25,7 @@ on_every_server! {
     more_than_the_quantity_is_refused,
     a_sequence_of_somebody_else_is_refused,
     what_was_listed_before_lower_sequences_came_is_listed_with_them,
+    what_is_listed_already_is_found_once_and_counted_once,
     a_commit_whose_reply_is_lost_is_found,
     a_commit_that_was_never_heard_of_is_done_again,
 }
@@ -243,6 +244,26 @@ async fn what_was_listed_before_lower_sequences_came_is_listed_with_them(store: 
         let query = IssuedQuery { user_id: user(name), state: None, now, after: None, limit: 9 };
         let held = test.ledger.issued_coupons_of(&query).await.expect("a page");
         assert_eq!(held.len(), 1, "{name}");
+    }
+}
+
+/// A list that was moved back has some of the winners that it is about to list again.
+async fn what_is_listed_already_is_found_once_and_counted_once(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 9).await;
+    recorded(&test.ledger, &event, &[("c", 3), ("d", 4)]).await;
+    test.listed().await;
+    // A visitor lists nothing.
+    let test = test.reopen(Purpose::Visit).await;
+    recorded(&test.ledger, &event, &[("a", 1), ("e", 5)]).await;
+    let all = rows(&test, &event).await;
+    assert_eq!(all.len(), 4);
+    let now = Timestamp::from_micros(OPENS_AT);
+    for coupon in all {
+        let user_id = coupon.user_id.clone();
+        let query = IssuedQuery { user_id, state: None, now, after: None, limit: 9 };
+        let held = test.ledger.issued_coupons_of(&query).await.expect("a page");
+        assert_eq!(held, [coupon]);
     }
 }
 

@@ -366,6 +366,9 @@ impl<C: ClaimConnection> Claimer<C> {
             .iter()
             .map(|group| Asked { event_id: group.event_id, users: group.users.iter().collect() });
         let (mut events, held, now) = self.look(connection, asked.collect()).await?;
+        if events.iter().any(|event| event.epoch > 0) {
+            return Err(LedgerError::DecidedElsewhere);
+        }
         let groups = groups.into_iter().filter_map(|group| {
             let index = events.iter().position(|event| event.id == group.event_id)?;
             let event = events.swap_remove(index);

@@ -83,7 +83,7 @@ const OPEN_EVENT: &str = "
                      e.version, e.erased, e.epoch
               FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
               WHERE e.id = $1 AND e.version = $2 AND e.issued = $3 AND NOT e.paused
-                    AND NOT e.closed AND e.erased = 0
+                    AND NOT e.closed AND e.erased = 0 AND e.epoch = 0
               FOR NO KEY UPDATE OF e) AS locked) AS event
     WHERE (event.opened_early OR event.opens_at <= event.now) AND event.now < event.closes_at";
 

@@ -1,0 +1,118 @@
+//! Which decider an event's claims go to.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use firstcome_cache::redis::Redis;
+use firstcome_core::{EventId, Strategy as Decider};
+use firstcome_ledger::{Ledger, LedgerError};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::IssuanceConfig;
+use crate::lane::{self, Lanes, NotDrained};
+use crate::metrics::Metrics;
+use crate::strategy::{LedgerStrategy, RedisLockStrategy, RedisStrategy};
+
+/// Events whose decider is remembered.
+const EVENTS_MAX: usize = 10_000;
+
+/// The deciders beside the ledger, each with lanes of its own: what one waits for holds no other up.
+pub(crate) struct Deciders {
+    locked: Lanes,
+    redis: Lanes,
+    keeper: JoinHandle<()>,
+}
+
+/// Where the claims on an event go; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Ways {
+    ledger: Ledger,
+    strategy: RedisStrategy,
+    locked: lane::Handle,
+    redis: lane::Handle,
+    /// Who decides an event never changes.
+    known: Arc<ArcSwap<HashMap<EventId, Decider>>>,
+}
+
+impl Deciders {
+    /// Starts the lanes of the deciders that need Redis.
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
+    pub(crate) fn start(
+        redis: Redis,
+        ledger: Ledger,
+        config: &IssuanceConfig,
+        metrics: &Metrics,
+    ) -> io::Result<(Self, Ways)> {
+        let by_lock = RedisLockStrategy::new(redis.clone(), LedgerStrategy::new(ledger.clone()));
+        let locked = Lanes::start("lock", &Arc::new(by_lock), config, metrics)?;
+        let strategy = RedisStrategy::new(redis, ledger.clone());
+        let redis = Lanes::start("redis", &Arc::new(strategy.clone()), config, metrics)?;
+        let keeper = tokio::spawn(strategy.clone().keep());
+        let (by_lock, by_redis) = (locked.handle(), redis.handle());
+        let known = Arc::default();
+        let ways = Ways { ledger, strategy, locked: by_lock, redis: by_redis, known };
+        Ok((Self { locked, redis, keeper }, ways))
+    }
+
+    /// As [`Lanes::drain`].
+    pub(crate) async fn drain(self, deadline: Duration) -> Result<(), NotDrained> {
+        self.keeper.abort();
+        let deadline = Instant::now() + deadline;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let locked = self.locked.drain(left()).await;
+        let redis = self.redis.drain(left()).await;
+        locked.and(redis)
+    }
+}
+
+impl Ways {
+    /// The lanes of this event; none where the ledger decides.
+    ///
+    /// # Errors
+    /// When it is not known and the ledger does not answer.
+    pub(crate) async fn lanes_of(
+        &self,
+        event: EventId,
+    ) -> Result<Option<&lane::Handle>, LedgerError> {
+        Ok(match self.decider_of(event).await? {
+            Decider::Ledger => None,
+            Decider::RedisLock => Some(&self.locked),
+            Decider::Redis => Some(&self.redis),
+        })
+    }
+
+    /// What Redis decides with, where it decides this event.
+    ///
+    /// # Errors
+    /// When it is not known and the ledger does not answer.
+    pub(crate) async fn redis_of(
+        &self,
+        event: EventId,
+    ) -> Result<Option<&RedisStrategy>, LedgerError> {
+        let is_redis = self.decider_of(event).await? == Decider::Redis;
+        Ok(is_redis.then_some(&self.strategy))
+    }
+
+    /// An event that does not exist is the ledger's to deny.
+    async fn decider_of(&self, event: EventId) -> Result<Decider, LedgerError> {
+        if let Some(decider) = self.known.load().get(&event) {
+            return Ok(*decider);
+        }
+        let Some(found) = self.ledger.event(event).await? else { return Ok(Decider::Ledger) };
+        self.known.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            if known.len() >= EVENTS_MAX {
+                known.clear();
+            }
+            known.insert(event, found.strategy);
+            known
+        });
+        Ok(found.strategy)
+    }
+}

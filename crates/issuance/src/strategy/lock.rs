@@ -1,0 +1,86 @@
+//! A lock in Redis, which orders and decides nothing: what it orders is safe without it.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use firstcome_cache::redis::{Redis, RedisError, Script, cmd};
+use firstcome_core::EventId;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval, sleep};
+use uuid::Uuid;
+
+/// How long a lock outlives a holder that died.
+const LEASE: Duration = Duration::from_secs(5);
+/// How often a holder that lives renews it.
+const RENEW_EVERY: Duration = Duration::from_millis(1_500);
+/// How often who waits looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+static LOCK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lock.lua")));
+
+/// A lock that is held; let it go with [`release`](Self::release). Dropped, it ends with its lease.
+pub(super) struct Lock {
+    redis: Redis,
+    key: String,
+    token: String,
+    renewing: JoinHandle<()>,
+}
+
+impl Lock {
+    /// Waits until the lock of this event and purpose is had; none when that is not before the
+    /// deadline.
+    ///
+    /// # Errors
+    /// When Redis does not answer. The lock may be had then, until its lease ends.
+    pub(super) async fn acquire(
+        redis: &Redis,
+        event: EventId,
+        purpose: &str,
+        deadline: Instant,
+    ) -> Result<Option<Self>, RedisError> {
+        let key = format!("ev:{{{event}}}:{purpose}");
+        let token = Uuid::new_v4().simple().to_string();
+        let lease = u64::try_from(LEASE.as_millis()).expect("seconds");
+        let mut set = cmd("SET");
+        set.arg(&key).arg(&token).arg("NX").arg("PX").arg(lease);
+        loop {
+            let had: Option<String> = redis.call(&set).await?;
+            if had.is_some() {
+                let renewing = tokio::spawn(renew(redis.clone(), key.clone(), token.clone()));
+                return Ok(Some(Self { redis: redis.clone(), key, token, renewing }));
+            }
+            if Instant::now() + LOOK_EVERY >= deadline {
+                return Ok(None);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Lets it go, unless it has ended and is another's.
+    pub(super) async fn release(self) {
+        self.renewing.abort();
+        let release = LOCK.call(&[&self.key]).arg(&self.token).arg("0");
+        // Where that fails, the lease ends it.
+        let _ = self.redis.run::<i64>(&release).await;
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.renewing.abort();
+    }
+}
+
+/// Renews until it is stopped, or the lock is another's.
+async fn renew(redis: Redis, key: String, token: String) {
+    let lease = LEASE.as_millis().to_string();
+    let mut next = interval(RENEW_EVERY);
+    next.tick().await;
+    loop {
+        next.tick().await;
+        let keep = LOCK.call(&[&key]).arg(&token).arg(&lease);
+        if let Ok(0) = redis.run::<i64>(&keep).await {
+            return;
+        }
+    }
+}

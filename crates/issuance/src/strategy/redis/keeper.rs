@@ -1,0 +1,81 @@
+//! What is done for events in the background: pending wins whose batch has died are recorded, and
+//! what another process has changed in the ledger is followed in Redis.
+
+use std::time::Duration;
+
+use firstcome_cache::redis::cmd;
+use firstcome_core::{EventId, Strategy, Timestamp};
+use firstcome_ledger::Won;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::calls::{Entry, Keys, pending_win};
+use super::{Failed, RedisStrategy};
+
+/// How often the keeper looks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Events that it looks after.
+const EVENTS_MAX: u64 = 10_000;
+/// Pending wins that are recorded in one transaction.
+const STEP: usize = 500;
+/// How old a pending win is before anyone but its batch records it, in microseconds.
+const ORPHANED_MICROS: i64 = 2_000_000;
+
+impl RedisStrategy {
+    /// Looks after all events that Redis decides, until it is stopped.
+    pub(crate) async fn keep(self) {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            // Whoever claims is told, and the log with them, what stands in the way.
+            let _ = self.look_after_all().await;
+        }
+    }
+
+    async fn look_after_all(&self) -> Result<(), Failed> {
+        let events = self.0.ledger.events_decided_by(Strategy::Redis, EVENTS_MAX).await?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        let (seconds, micros): (i64, i64) = self.0.redis.call(&cmd("TIME")).await?;
+        let before = seconds * 1_000_000 + micros - ORPHANED_MICROS;
+        for event in events {
+            let known = self.events().get(&event.id).map(|known| known.version);
+            if known != Some(event.version) {
+                self.follow(&event).await;
+            }
+            self.record_pending(event.id, Some(Timestamp::from_micros(before))).await?;
+        }
+        Ok(())
+    }
+
+    /// Records pending wins, of before this moment if one is given: all that there are at once.
+    pub(super) async fn record_pending(
+        &self,
+        event: EventId,
+        before: Option<Timestamp>,
+    ) -> Result<(), Failed> {
+        let entries: Vec<Entry> = self.0.redis.call(&Keys::of(event).pending(STEP)).await?;
+        let mut wins: Vec<Won> = Vec::new();
+        let mut of_epoch = None;
+        for entry in &entries {
+            let Some((epoch, user_id, sequence, issued_at)) = pending_win(entry) else {
+                return Err(Failed::Nonsense);
+            };
+            let is_due = before.is_none_or(|before| issued_at < before);
+            if is_due && *of_epoch.get_or_insert(epoch) == epoch {
+                wins.push(Won { user_id, sequence, issued_at });
+            }
+        }
+        match of_epoch {
+            Some(epoch) if !wins.is_empty() => {
+                self.record(event, epoch, &wins).await?;
+                let noted = wins.iter().map(|won| (&won.user_id, won.sequence));
+                let confirm = Keys::of(event).confirm(epoch, noted);
+                self.0.redis.run::<i64>(&confirm).await?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
