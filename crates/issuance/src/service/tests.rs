@@ -73,17 +73,22 @@ impl Test {
     async fn change(&self, change: Change) {
         let now = self.clock.now();
         let by = By::new(UserId::parse("admin").expect("a user id"), "change", "r-1");
-        let changed = self.handle.change_event(by, self.event, |_| false, move |mut record| {
-            match change {
-                Change::Quantity(quantity) => {
-                    record.rule.quantity = Quantity::parse(quantity).expect("a quantity");
+        let changed = self.handle.change_event(
+            by,
+            self.event,
+            |_| false,
+            move |mut record| {
+                match change {
+                    Change::Quantity(quantity) => {
+                        record.rule.quantity = Quantity::parse(quantity).expect("a quantity");
+                    }
+                    Change::Act(action) => {
+                        record.rule = record.rule.apply(action, now).expect("it fits");
+                    }
                 }
-                Change::Act(action) => {
-                    record.rule = record.rule.apply(action, now).expect("it fits");
-                }
-            }
-            Ok::<_, ()>(record)
-        });
+                Ok::<_, ()>(record)
+            },
+        );
         changed.await.expect("the ledger answers").expect("the event").expect("done");
     }
 }

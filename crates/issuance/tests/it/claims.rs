@@ -1,8 +1,8 @@
 //! Claims over HTTP: every verdict, and what it carries.
 
 use axum::http::Method;
-use firstcome_issuance::{IssuanceConfig, Strategy, Undecided};
-use firstcome_ledger::{Claim, Decision};
+use firstcome_issuance::{IssuanceConfig, Outcome, Strategy, Undecided};
+use firstcome_ledger::Claim;
 use firstcome_testkit::draft;
 use serde_json::json;
 use uuid::Uuid;
@@ -124,8 +124,8 @@ async fn who_claims_is_who_the_token_names() {
 struct Silent(Undecided);
 
 impl Strategy for Silent {
-    async fn decide(&self, _: Vec<Claim>) -> Result<Vec<Decision>, Undecided> {
-        Err(self.0)
+    async fn decide(&self, batch: Vec<Claim>) -> Vec<Outcome> {
+        vec![Err(self.0); batch.len()]
     }
 }
 

@@ -7,4 +7,5 @@ mod exports;
 mod input;
 mod lanes;
 mod lifecycle;
+mod redis;
 mod support;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use firstcome_cache::redis::Redis;
 use firstcome_core::{Clock, CouponId, EventId, EventRule, Name, Strategy as Decider, UserId};
 use firstcome_issuance::{
     Issuance, IssuanceConfig, IssuanceHandle, IssuanceState, LedgerStrategy, Strategy,
@@ -29,7 +30,7 @@ pub(crate) struct TestIssuance {
     pub(crate) document: Value,
     router: Router,
     key: TokenKey,
-    _directory: TempDir,
+    _directory: Option<TempDir>,
 }
 
 /// An answer, read whole.
@@ -57,9 +58,27 @@ impl TestIssuance {
         let options = LedgerOptions::embedded(path, Purpose::Serve);
         let ledger = Ledger::open(options, Arc::clone(&time)).await.expect("a new ledger");
         let strategy = Arc::new(strategy(ledger.clone()));
-        let (service, handle) =
-            Issuance::start_with(&strategy, None, ledger.clone(), &config, Arc::clone(&time))
-                .expect("a thread is left");
+        let started =
+            Issuance::start_with(&strategy, None, ledger.clone(), &config, Arc::clone(&time));
+        Self::of(started.expect("a thread is left"), ledger, clock, Some(directory))
+    }
+
+    /// With this Redis beside a ledger that may be shared.
+    pub(crate) fn beside(redis: Redis, ledger: Ledger) -> Self {
+        let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
+        let time: Arc<dyn Clock> = Arc::clone(&clock) as _;
+        let config = IssuanceConfig::default();
+        let started = Issuance::start(ledger.clone(), Some(redis), &config, time);
+        Self::of(started.expect("a thread is left"), ledger, clock, None)
+    }
+
+    fn of(
+        (service, handle): (Issuance, IssuanceHandle),
+        ledger: Ledger,
+        clock: Arc<ManualClock>,
+        directory: Option<TempDir>,
+    ) -> Self {
+        let time: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let key = TokenKey::new(&SECRET);
         let verifier = Arc::new(Verifier::new(&key, "test", "firstcome", time));
         let state = IssuanceState::new(handle.clone(), verifier, CursorKey::new(&SECRET));

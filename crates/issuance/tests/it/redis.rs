@@ -1,0 +1,180 @@
+//! The strategies that need Redis, on real servers: exact, whatever is lost.
+
+mod losses;
+mod verdicts;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::Method;
+use firstcome_cache::redis::{Redis, RedisConfig};
+use firstcome_core::{EventId, Name, Quantity, Strategy, Timestamp, UserId, Window};
+use firstcome_issuance::NoVerdict;
+use firstcome_ledger::{
+    Claim, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerOptions, NewEvent, Purpose,
+};
+use firstcome_testkit::{Engine, ManualClock, RedisServer, TestDatabase, draft};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::support::TestIssuance;
+
+/// How often a test looks again at what it waits for.
+const POLL: Duration = Duration::from_millis(5);
+/// Longest that a test waits.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Makes a test of each function, on every database server.
+macro_rules! on_every_server {
+    ($($test:ident),+ $(,)?) => {
+        mod postgres { $crate::redis::on_server! { Postgres: $($test),+ } }
+        mod mariadb { $crate::redis::on_server! { MariaDb: $($test),+ } }
+    };
+}
+
+/// Makes a test of each function, on one database server.
+macro_rules! on_server {
+    ($engine:ident: $($test:ident),+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(firstcome_testkit::Engine::$engine).await;
+            }
+        )+
+    };
+}
+
+pub(crate) use {on_every_server, on_server};
+
+/// A deployment: a Redis and a database of its own, and one process.
+struct Deployment {
+    redis: RedisServer,
+    database: TestDatabase,
+    one: TestIssuance,
+}
+
+impl Deployment {
+    async fn new(engine: Engine) -> Self {
+        let (redis, database) = (RedisServer::start().await, TestDatabase::new(engine).await);
+        let one = process(&redis.url(), database.url()).await;
+        Self { redis, database, one }
+    }
+
+    /// One process more.
+    async fn another(&self) -> TestIssuance {
+        process(&self.redis.url(), self.database.url()).await
+    }
+
+    /// An event of this quantity that is open.
+    async fn event(&self, strategy: Strategy, quantity: u32) -> EventRecord {
+        let id = EventId::from_uuid(Uuid::now_v7());
+        let from = Timestamp::parse_rfc3339("2026-01-01T00:00:00Z").expect("a moment");
+        let until = Timestamp::parse_rfc3339("2099-01-01T00:00:00Z").expect("a moment");
+        let mut rule = draft::rule(quantity);
+        rule.window = Window::new(from, until).expect("a window");
+        let name = Name::parse("선착순").expect("a name");
+        let new = NewEvent { id, coupon_id: self.one.coupon().await, name, rule, strategy };
+        self.one.ledger.create_event(new).await.expect("an answer").expect("the coupon")
+    }
+
+    /// An admin's call on an event; the event afterwards.
+    async fn act(&self, event: &EventRecord, action: &str) -> Value {
+        let path = format!("/v1/events/{}/{action}", event.id);
+        let answer = self.one.admin(Method::POST, &path, &Value::Null).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
+    /// Changes the quantity; the answer's status.
+    async fn set_quantity(&self, event: &EventRecord, quantity: u32) -> u16 {
+        let path = format!("/v1/events/{}", event.id);
+        let now = self.one.ledger.event(event.id).await.expect("an answer").expect("the event");
+        let etag = format!("\"{}\"", now.version);
+        let body = json!({"quantity": Quantity::parse(quantity.into()).expect("a number").get()});
+        let answer = self
+            .one
+            .send(
+                ("admin", "admin"),
+                Method::PATCH,
+                &path,
+                &[("if-match", &etag), ("content-type", "application/json")],
+                body.to_string(),
+            )
+            .await;
+        answer.status.as_u16()
+    }
+
+    /// The audit by HTTP, which passes with nothing pending; the winners in their order.
+    async fn winners(&self, event: &EventRecord) -> Vec<IssuedCouponRecord> {
+        let path = format!("/v1/events/{}/audit", event.id);
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            let audit = self.one.admin(Method::GET, &path, &Value::Null).await;
+            // Redis may be being rebuilt.
+            if audit.status == 200 {
+                let audit = audit.json();
+                assert_eq!((&audit["verdict"], &audit["pending"]), (&json!("pass"), &json!(0)));
+                break;
+            }
+            assert!(Instant::now() < deadline, "{audit:?}");
+            sleep(POLL).await;
+        }
+        let mut rows = Vec::new();
+        loop {
+            let last = rows.last().map(|row: &IssuedCouponRecord| row.sequence);
+            let page = self.one.ledger.issued_coupons_of_event(event.no, last, 200).await;
+            let page = page.expect("a page");
+            if page.is_empty() {
+                return rows;
+            }
+            rows.extend(page);
+        }
+    }
+}
+
+async fn process(redis: &str, database: &str) -> TestIssuance {
+    let mut options = LedgerOptions::parse_url(database, Purpose::Serve).expect("a URL");
+    // A busy machine is no dead one.
+    options.limits.acquire_timeout = Duration::from_secs(20);
+    options.limits.statement_timeout = Duration::from_secs(20);
+    let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
+    let ledger = Ledger::open(options, clock).await.expect("the database is a ledger");
+    TestIssuance::beside(connection(redis), ledger)
+}
+
+fn connection(url: &str) -> Redis {
+    let config = RedisConfig { url: url.to_owned(), ..RedisConfig::default() };
+    Redis::new(&config, "claims").expect("a URL")
+}
+
+fn claim(event: &EventRecord, user: &str) -> Claim {
+    Claim { event_id: event.id, user_id: UserId::parse(user).expect("a user id") }
+}
+
+/// Claims until there is a verdict.
+async fn decided(process: &TestIssuance, event: &EventRecord, user: &str) -> Decision {
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        match process.handle.claim(claim(event, user)).await {
+            Ok(decision) => return decision,
+            Err(NoVerdict::Closing) => panic!("it is closing"),
+            Err(none) => assert!(Instant::now() < deadline, "still {none}"),
+        }
+        sleep(POLL).await;
+    }
+}
+
+fn issued(decision: Decision) -> IssuedCouponRecord {
+    match decision {
+        Decision::Issued(coupon) => coupon,
+        other => panic!("not issued: {other:?}"),
+    }
+}
+
+fn held(decision: Decision) -> IssuedCouponRecord {
+    match decision {
+        Decision::AlreadyClaimed(coupon) => coupon,
+        other => panic!("not held: {other:?}"),
+    }
+}

@@ -1,0 +1,221 @@
+//! What Redis loses is rebuilt, and nobody who was told anything is told otherwise.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use firstcome_core::Strategy;
+use firstcome_issuance::{NoVerdict, Undecided};
+use firstcome_ledger::{Decision, EventRecord};
+use firstcome_testkit::{CommitFault, Engine, Proxy, RedisServer, TestDatabase};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Deployment, POLL, WAIT_MAX, claim, decided, held, issued, on_every_server, process};
+
+on_every_server! {
+    whatever_redis_loses_is_rebuilt,
+    everything_is_lost_again_and_again_while_claims_go_on,
+    a_redis_that_is_away_is_told_soon_and_one_that_is_back_is_used,
+    a_redis_that_hangs_is_told_soon,
+    a_win_whose_commit_was_lost_is_recorded_by_whoever_meets_it,
+    the_word_of_a_decider_that_was_replaced_is_not_told,
+}
+
+fn key(event: &EventRecord, name: &str) -> String {
+    format!("ev:{{{}}}:{name}", event.id)
+}
+
+async fn whatever_redis_loses_is_rebuilt(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, 100).await;
+    let first = issued(decided(&test.one, &event, "kim").await);
+    let mut won = 1;
+    let (meta, winners, pending) =
+        (key(&event, "meta"), key(&event, "winners"), key(&event, "pending"));
+    for loss in [
+        &["FLUSHALL"][..],
+        &["DEL", &meta],
+        &["DEL", &winners],
+        &["HDEL", &winners, "kim"],
+        &["HDEL", &meta, "incarnation"],
+        &["HSET", &meta, "script", "0"],
+        &["HSET", &meta, "count", "0"],
+        &["XADD", &pending, "9-9", "u", "nobody", "a", "1"],
+        &["SCRIPT", "FLUSH"],
+    ] {
+        test.redis.cli(loss).await;
+        assert_eq!(held(decided(&test.one, &event, "kim").await), first, "after {loss:?}");
+        won += 1;
+        let next = issued(decided(&test.one, &event, &format!("user-{won}")).await);
+        assert_eq!(next.sequence.get(), won, "after {loss:?}");
+    }
+    assert_eq!(test.winners(&event).await.len(), won as usize);
+}
+
+/// Claims of a crowd at two processes while Redis is emptied and restarted; each user claims until
+/// there is a verdict, and then once more.
+async fn everything_is_lost_again_and_again_while_claims_go_on(engine: Engine) {
+    const QUANTITY: u32 = 400;
+    const USERS: u32 = 600;
+    const CROWD: u32 = 12;
+    let mut test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, QUANTITY).await;
+    let processes = Arc::new([test.another().await, test.another().await]);
+    let mut crowd = JoinSet::new();
+    for member in 0..CROWD {
+        let (event, processes) = (event.clone(), Arc::clone(&processes));
+        crowd.spawn(async move {
+            let mut told = Vec::new();
+            for number in (member..USERS).step_by(CROWD as usize) {
+                let process = &processes[(number % 2) as usize];
+                let user = format!("user-{number}");
+                told.push((user.clone(), decided(process, &event, &user).await));
+            }
+            told
+        });
+    }
+    let over = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&over);
+    let told = tokio::spawn(async move {
+        let told = crowd.join_all().await.concat();
+        ended.store(true, Ordering::Release);
+        told
+    });
+    let mut losses = 0;
+    while !over.load(Ordering::Acquire) && losses < 40 {
+        match losses % 3 {
+            0 => drop(test.redis.cli(&["FLUSHALL"]).await),
+            1 => drop(test.redis.cli(&["DEL", &key(&event, "winners")]).await),
+            _ => {
+                test.redis.kill9();
+                test.redis.restart_empty().await;
+            }
+        }
+        losses += 1;
+        // Some are decided in between.
+        let rows = test.one.ledger.event(event.id).await.expect("an answer").expect("it");
+        let more = async {
+            loop {
+                let now = test.one.ledger.event(event.id).await.expect("an answer").expect("it");
+                if over.load(Ordering::Acquire) || now.rule.issued >= rows.rule.issued + 10 {
+                    return;
+                }
+                sleep(POLL).await;
+            }
+        };
+        timeout(WAIT_MAX, more).await.expect("claims go on");
+    }
+    assert!(losses >= 3, "only {losses} losses");
+    let told = timeout(WAIT_MAX, told).await.expect("in time").expect("no panic");
+    let winners = test.winners(&event).await;
+    assert_eq!(winners.len(), QUANTITY as usize);
+    let mut acknowledged = 0;
+    for (user, decision) in told {
+        let row = winners.iter().find(|row| row.user_id.as_str() == user);
+        match (decision, row) {
+            (Decision::Issued(coupon) | Decision::AlreadyClaimed(coupon), Some(row)) => {
+                assert_eq!(&coupon, row);
+                acknowledged += 1;
+            }
+            (Decision::SoldOut, None) => {}
+            (decision, row) => panic!("{user} was told {decision:?} and has {row:?}"),
+        }
+    }
+    assert_eq!(acknowledged, QUANTITY);
+}
+
+async fn a_redis_that_is_away_is_told_soon_and_one_that_is_back_is_used(engine: Engine) {
+    let mut test = Deployment::new(engine).await;
+    for strategy in [Strategy::Redis, Strategy::RedisLock] {
+        let event = test.event(strategy, 9).await;
+        let first = issued(decided(&test.one, &event, "kim").await);
+        test.redis.kill9();
+        for user in ["kim", "lee"] {
+            let began = Instant::now();
+            let refused = test.one.handle.claim(claim(&event, user)).await;
+            assert!(matches!(refused, Err(NoVerdict::Undecided(_))), "{refused:?}");
+            assert!(began.elapsed() < Duration::from_secs(3), "after {:?}", began.elapsed());
+        }
+        test.redis.restart_empty().await;
+        assert_eq!(held(decided(&test.one, &event, "kim").await), first);
+        assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
+        assert_eq!(test.winners(&event).await.len(), 2);
+    }
+}
+
+async fn a_redis_that_hangs_is_told_soon(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    test.redis.hang();
+    let began = Instant::now();
+    let refused = test.one.handle.claim(claim(&event, "lee")).await;
+    assert!(matches!(refused, Err(NoVerdict::Undecided(_))), "{refused:?}");
+    assert!(began.elapsed() < Duration::from_secs(3), "after {:?}", began.elapsed());
+    test.redis.go_on();
+    // It may have executed what it was sent: nobody was told, and nothing is lost by it.
+    match decided(&test.one, &event, "lee").await {
+        Decision::Issued(coupon) | Decision::AlreadyClaimed(coupon) => {
+            assert_eq!(coupon.sequence.get(), 2);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// A process that reaches the database through a proxy, and one that reaches it directly.
+async fn proxied(engine: Engine) -> (Deployment, Proxy) {
+    let (redis, database) = (RedisServer::start().await, TestDatabase::new(engine).await);
+    let authority = database.url().split_once('@').and_then(|(_, rest)| rest.split_once('/'));
+    let proxy = Proxy::start(authority.expect("an address").0).await;
+    let one = process(&redis.url(), &proxy.url(database.url())).await;
+    (Deployment { redis, database, one }, proxy)
+}
+
+async fn a_win_whose_commit_was_lost_is_recorded_by_whoever_meets_it(engine: Engine) {
+    let (test, proxy) = proxied(engine).await;
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    // Both tries of the record are lost, and the win is pending.
+    proxy.on_commit(CommitFault::LoseRequest, 0, 2);
+    let lost = test.one.handle.claim(claim(&event, "lee")).await;
+    assert_eq!(lost, Err(NoVerdict::Undecided(Undecided::InDoubt)));
+    // Its user, at another process.
+    let other = test.another().await;
+    let lees = held(decided(&other, &event, "lee").await);
+    assert_eq!(lees.sequence.get(), 2);
+    assert_eq!(held(decided(&test.one, &event, "lee").await), lees);
+    // Nobody who claims: whoever keeps the event.
+    proxy.on_commit(CommitFault::LoseRequest, 0, 2);
+    let lost = test.one.handle.claim(claim(&event, "park")).await;
+    assert_eq!(lost, Err(NoVerdict::Undecided(Undecided::InDoubt)));
+    let kept = async {
+        while other.ledger.event(event.id).await.expect("an answer").expect("it").rule.issued < 3 {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, kept).await.expect("it is recorded");
+    assert_eq!(held(decided(&other, &event, "park").await).sequence.get(), 3);
+    assert_eq!(test.winners(&event).await.len(), 3);
+}
+
+/// Another decider has begun an epoch: what this one says is not told, and it is rebuilt.
+async fn the_word_of_a_decider_that_was_replaced_is_not_told(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, 2).await;
+    let first = issued(decided(&test.one, &event, "kim").await);
+    for user in ["kim", "lee"] {
+        test.one.ledger.begin_epoch(event.id).await.expect("an answer");
+        let refused = test.one.handle.claim(claim(&event, user)).await;
+        assert!(matches!(refused, Err(NoVerdict::Undecided(_))), "{refused:?}");
+        assert_eq!(test.winners(&event).await.len(), 1);
+        assert_eq!(held(decided(&test.one, &event, "kim").await), first);
+    }
+    issued(decided(&test.one, &event, "lee").await);
+    test.one.ledger.begin_epoch(event.id).await.expect("an answer");
+    // Sold out by the word of the old one.
+    let refused = test.one.handle.claim(claim(&event, "park")).await;
+    assert!(matches!(refused, Err(NoVerdict::Undecided(_)) | Ok(Decision::SoldOut)), "{refused:?}");
+    assert_eq!(decided(&test.one, &event, "park").await, Decision::SoldOut);
+}

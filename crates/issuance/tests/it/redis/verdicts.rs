@@ -1,0 +1,141 @@
+//! The verdicts are those of the rule, whoever decides.
+
+use firstcome_core::{Strategy, UserId};
+use firstcome_ledger::Decision;
+use firstcome_testkit::Engine;
+use futures_util::future::join_all;
+
+use super::{Deployment, claim, decided, held, issued, on_every_server};
+
+on_every_server! {
+    an_event_from_its_opening_to_its_close,
+    of_many_at_once_at_two_processes_each_wins_once,
+    an_erased_user_gets_no_second_coupon,
+    a_change_by_another_process_is_followed,
+    a_process_without_redis_decides_nothing_of_redis,
+}
+
+const BESIDE: [Strategy; 2] = [Strategy::RedisLock, Strategy::Redis];
+
+async fn an_event_from_its_opening_to_its_close(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    for strategy in BESIDE {
+        let event = test.event(strategy, 3).await;
+        let claim = async |user: &str| decided(&test.one, &event, user).await;
+        let first = issued(claim("kim").await);
+        assert_eq!(first.sequence.get(), 1);
+        assert_eq!(held(claim("kim").await), first);
+        assert_eq!(test.act(&event, "pause").await["state"], "paused");
+        assert_eq!(claim("lee").await, Decision::Paused);
+        assert_eq!(held(claim("kim").await), first);
+        assert_eq!(test.act(&event, "resume").await["state"], "open");
+        assert_eq!(issued(claim("lee").await).sequence.get(), 2);
+        assert_eq!(test.set_quantity(&event, 1).await, 409);
+        assert_eq!(test.set_quantity(&event, 2).await, 200);
+        assert_eq!(claim("park").await, Decision::SoldOut);
+        assert_eq!(test.set_quantity(&event, 4).await, 200);
+        assert_eq!(issued(claim("park").await).sequence.get(), 3);
+        assert_eq!(test.act(&event, "sync").await["state"], "open");
+        assert_eq!(held(claim("kim").await), first);
+        assert_eq!(test.act(&event, "close").await["state"], "closed");
+        assert_eq!(claim("choi").await, Decision::Closed);
+        assert_eq!(held(claim("kim").await), first);
+        assert_eq!(test.winners(&event).await.len(), 3);
+    }
+    let nobody = test.event(Strategy::Redis, 1).await;
+    let unknown = firstcome_ledger::EventRecord {
+        id: firstcome_core::EventId::from_uuid(uuid::Uuid::now_v7()),
+        ..nobody
+    };
+    assert_eq!(decided(&test.one, &unknown, "kim").await, Decision::EventNotFound);
+}
+
+async fn of_many_at_once_at_two_processes_each_wins_once(engine: Engine) {
+    const QUANTITY: u32 = 150;
+    let test = Deployment::new(engine).await;
+    let other = test.another().await;
+    for strategy in BESIDE {
+        let event = test.event(strategy, QUANTITY).await;
+        let claims = (0..800).map(|number| {
+            let process = if number % 3 == 0 { &other } else { &test.one };
+            let user = format!("{:08}-0000-4000-8000-{:012}", 1, number % 200);
+            let event = &event;
+            async move { (user.clone(), decided(process, event, &user).await) }
+        });
+        let told = join_all(claims).await;
+        let winners = test.winners(&event).await;
+        assert_eq!(winners.len(), QUANTITY as usize);
+        let last = winners.last().expect("winners").sequence.get();
+        assert_eq!(last, QUANTITY, "without holes");
+        let mut issued = 0;
+        for (user, decision) in told {
+            let row = winners.iter().find(|row| row.user_id.as_str() == user);
+            match (decision, row) {
+                (Decision::Issued(coupon), Some(row)) => {
+                    assert_eq!(&coupon, row);
+                    issued += 1;
+                }
+                (Decision::AlreadyClaimed(coupon), Some(row)) => assert_eq!(&coupon, row),
+                (Decision::SoldOut, None) => {}
+                (decision, row) => panic!("{user} was told {decision:?} and has {row:?}"),
+            }
+        }
+        assert_eq!(issued, QUANTITY);
+    }
+}
+
+async fn an_erased_user_gets_no_second_coupon(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, 9).await;
+    let first = issued(decided(&test.one, &event, "kim").await);
+    let kim = UserId::parse("kim").expect("a user id");
+    assert!(test.one.ledger.erase_user(kim).await.expect("an answer"));
+    // By what Redis knew before, and by what it was rebuilt from.
+    for _ in ["before", "rebuilt"] {
+        let again = held(decided(&test.one, &event, "kim").await);
+        assert_eq!((again.id, again.sequence), (first.id, first.sequence));
+        assert_eq!(
+            issued(
+                decided(&test.one, &event, &format!("u{}", test.winners(&event).await.len())).await
+            )
+            .event_id,
+            event.id
+        );
+        test.act(&event, "sync").await;
+    }
+    let names = test.redis.cli(&["HKEYS", &format!("ev:{{{}}}:winners", event.id)]).await;
+    assert!(!names.contains("kim"), "{names}");
+    assert_eq!(test.winners(&event).await.len(), 3);
+}
+
+async fn a_change_by_another_process_is_followed(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    let other = test.another().await;
+    let event = test.event(Strategy::Redis, 1).await;
+    issued(decided(&other, &event, "kim").await);
+    assert_eq!(decided(&other, &event, "lee").await, Decision::SoldOut);
+    assert_eq!(test.set_quantity(&event, 2).await, 200);
+    // A latch of the other process may outlive the change by a second.
+    let raised = async {
+        while let Decision::SoldOut = decided(&other, &event, "lee").await {
+            tokio::time::sleep(super::POLL).await;
+        }
+    };
+    tokio::time::timeout(super::WAIT_MAX, raised).await.expect("it follows");
+    test.act(&event, "close").await;
+    assert_eq!(decided(&other, &event, "park").await, Decision::Closed);
+}
+
+/// It would be a second decider.
+async fn a_process_without_redis_decides_nothing_of_redis(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, 9).await;
+    let alone = test.one.ledger.clone();
+    for _ in ["before it is loaded", "afterwards"] {
+        let refused = alone.claim(vec![claim(&event, "kim")]).await;
+        let refused = refused.expect_err("no verdict").to_string();
+        assert!(refused.contains("--redis-url"), "{refused}");
+        decided(&test.one, &event, "lee").await;
+    }
+    assert_eq!(test.winners(&event).await.len(), 1);
+}
