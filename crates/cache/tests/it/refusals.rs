@@ -14,7 +14,7 @@ async fn assert_refused(redis: &Redis, refusal: Refusal, part: &str) {
 
 #[tokio::test]
 async fn full_memory_is_told() {
-    let server = RedisServer::start_with(&["--maxmemory", "1mb"]).await;
+    let server = RedisServer::start_with(&["--maxmemory", "100kb"]).await;
     let redis = redis(&server.url());
     assert_refused(&redis, Refusal::OutOfMemory, "`maxmemory`").await;
     let script = Script::new("return redis.call('SET', KEYS[1], 'x')");
@@ -36,7 +36,8 @@ async fn a_replica_is_told_and_what_it_becomes_is_seen() {
 
 #[tokio::test]
 async fn a_server_that_cannot_save_is_told() {
-    let server = RedisServer::start_with(&["--save", "3600 1"]).await;
+    let server =
+        RedisServer::start_with(&["--save", "3600 1", "--enable-protected-configs", "yes"]).await;
     let redis = redis(&server.url());
     set(&redis, "key", "value").await.unwrap();
     server.cli(&["CONFIG", "SET", "dir", "/proc"]).await;
