@@ -20,6 +20,15 @@ use crate::strategy::{LedgerStrategy, RedisLockStrategy, RedisStrategy};
 /// Events whose decider is remembered.
 const EVENTS_MAX: usize = 10_000;
 
+/// What there is beside the ledger.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    /// Where claims are ordered or decided.
+    pub redis: Redis,
+    /// Who decides events that do not say.
+    pub default: Decider,
+}
+
 /// The deciders beside the ledger, each with lanes of its own: what one waits for holds no other up.
 pub(crate) struct Deciders {
     locked: Lanes,
@@ -32,6 +41,7 @@ pub(crate) struct Deciders {
 pub(crate) struct Ways {
     ledger: Ledger,
     strategy: RedisStrategy,
+    default: Decider,
     locked: lane::Handle,
     redis: lane::Handle,
     /// Who decides an event never changes.
@@ -44,7 +54,7 @@ impl Deciders {
     /// # Errors
     /// When the system gives no more threads.
     pub(crate) fn start(
-        redis: Redis,
+        Beside { redis, default }: Beside,
         ledger: Ledger,
         config: &IssuanceConfig,
         metrics: &Metrics,
@@ -56,7 +66,7 @@ impl Deciders {
         let keeper = tokio::spawn(strategy.clone().keep());
         let (by_lock, by_redis) = (locked.handle(), redis.handle());
         let known = Arc::default();
-        let ways = Ways { ledger, strategy, locked: by_lock, redis: by_redis, known };
+        let ways = Ways { ledger, strategy, default, locked: by_lock, redis: by_redis, known };
         Ok((Self { locked, redis, keeper }, ways))
     }
 
@@ -72,6 +82,11 @@ impl Deciders {
 }
 
 impl Ways {
+    /// Who decides events that do not say.
+    pub(crate) const fn default(&self) -> Decider {
+        self.default
+    }
+
     /// The lanes of this event; none where the ledger decides.
     ///
     /// # Errors

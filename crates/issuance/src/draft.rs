@@ -76,7 +76,7 @@ impl EventBody {
     ///
     /// # Errors
     /// 422 `invalid` with every member that is not acceptable.
-    pub(crate) fn parse(self) -> Result<NewEvent, Problem> {
+    pub(crate) fn parse(self, offered: Offered) -> Result<NewEvent, Problem> {
         let mut checks = Checks::new();
         let coupon_id = CouponId::parse(&self.coupon_id)
             .ok_or_else(|| Invalid::new("must be the id of a coupon"));
@@ -88,7 +88,7 @@ impl EventBody {
         let window = opens_at.zip(closes_at);
         let window =
             window.and_then(|(from, until)| checks.field("/closes_at", Window::new(from, until)));
-        let strategy = checks.field("/strategy", strategy(self.strategy.as_deref()));
+        let strategy = checks.field("/strategy", offered.strategy(self.strategy.as_deref()));
         match (coupon_id, name, quantity, window, strategy) {
             (Some(coupon_id), Some(name), Some(quantity), Some(window), Some(strategy)) => {
                 let rule = new_rule(quantity, window);
@@ -104,16 +104,32 @@ fn new_rule(quantity: Quantity, window: Window) -> EventRule {
     EventRule { quantity, issued: 0, window, opened_early: false, paused: false, closed: false }
 }
 
-fn strategy(word: Option<&str>) -> Result<Strategy, Invalid> {
-    let Some(word) = word else { return Ok(Strategy::Ledger) };
-    match Strategy::parse(word) {
-        Some(Strategy::Ledger) => Ok(Strategy::Ledger),
-        Some(Strategy::RedisLock | Strategy::Redis) => {
-            Err(Invalid::new("needs Redis, and this deployment has none configured; use ledger"))
-        }
-        None => {
-            let words = Strategy::ALL.map(Strategy::as_str).join(", ");
-            Err(Invalid::new(format!("must be one of {words}")))
+/// What a deployment can have events decided by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Offered {
+    /// Where the event does not say.
+    pub(crate) default: Strategy,
+    pub(crate) has_redis: bool,
+    /// Whether the ledger is on a database server.
+    pub(crate) is_shared: bool,
+}
+
+impl Offered {
+    fn strategy(self, word: Option<&str>) -> Result<Strategy, Invalid> {
+        let Some(word) = word else { return Ok(self.default) };
+        match Strategy::parse(word) {
+            Some(Strategy::RedisLock | Strategy::Redis) if !self.has_redis => {
+                let sentence = "needs Redis, and this deployment has none configured; use ledger";
+                Err(Invalid::new(sentence))
+            }
+            Some(Strategy::Redis) if !self.is_shared => Err(Invalid::new(
+                "needs a ledger on PostgreSQL, MySQL or MariaDB, and this one is embedded; use ledger",
+            )),
+            Some(strategy) => Ok(strategy),
+            None => {
+                let words = Strategy::ALL.map(Strategy::as_str).join(", ");
+                Err(Invalid::new(format!("must be one of {words}")))
+            }
         }
     }
 }

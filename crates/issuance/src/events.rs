@@ -45,7 +45,7 @@ pub async fn create(
     request_id: RequestId,
     KeyedBody { body, key }: KeyedBody<EventBody>,
 ) -> Result<Response, IssuanceError> {
-    let (new, clock) = (body.parse()?, state.clock().clone());
+    let (new, clock) = (body.parse(state.issuance().offered())?, state.clock().clone());
     let key = key.map(|RequestKey { name, request_hash }| OnceKey {
         caller: admin.subject.clone(),
         path: "/v1/events",

@@ -34,6 +34,7 @@ pub mod strategy;
 mod view;
 
 pub use config::IssuanceConfig;
+pub use deciders::Beside;
 pub use error::{IssuanceError, NoVerdict, Undecided};
 pub use front::{ClaimCall, front};
 pub use lane::NotDrained;

@@ -4,14 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use firstcome_cache::redis::Redis;
-use firstcome_core::{Clock, EventId};
+use firstcome_core::{Clock, EventId, Strategy as Decider};
 use firstcome_ledger::{By, Claim, Decision, EventRecord, Ledger, LedgerError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::deciders::{Deciders, Ways};
+use crate::deciders::{Beside, Deciders, Ways};
+use crate::draft::Offered;
 use crate::lane::{self, Lanes, NotDrained};
 use crate::latch::watch::watch;
 use crate::latch::{Build, Latch, Latches, Lookup};
@@ -59,12 +59,12 @@ impl Issuance {
     /// When the system gives no more threads.
     pub fn start(
         ledger: Ledger,
-        redis: Option<Redis>,
+        beside: Option<Beside>,
         config: &IssuanceConfig,
         clock: Arc<dyn Clock>,
     ) -> io::Result<(Self, IssuanceHandle)> {
         let strategy = Arc::new(LedgerStrategy::new(ledger.clone()));
-        Self::start_with(&strategy, redis, ledger, config, clock)
+        Self::start_with(&strategy, beside, ledger, config, clock)
     }
 
     /// Starts the lanes with another decider over the same ledger.
@@ -73,15 +73,15 @@ impl Issuance {
     /// When the system gives no more threads.
     pub fn start_with<S: Strategy>(
         strategy: &Arc<S>,
-        redis: Option<Redis>,
+        beside: Option<Beside>,
         ledger: Ledger,
         config: &IssuanceConfig,
         clock: Arc<dyn Clock>,
     ) -> io::Result<(Self, IssuanceHandle)> {
         let metrics = Metrics::declare();
         let lanes = Lanes::start("lane", strategy, config, &metrics)?;
-        let deciders = redis
-            .map(|redis| Deciders::start(redis, ledger.clone(), config, &metrics))
+        let deciders = beside
+            .map(|beside| Deciders::start(beside, ledger.clone(), config, &metrics))
             .transpose()?;
         let (deciders, ways) = deciders.unzip();
         let latches = Arc::new(Latches::new(config, metrics.clone()));
@@ -218,6 +218,13 @@ impl IssuanceHandle {
         let Some(ways) = &self.inner.ways else { return Ok(0) };
         let Some(redis) = ways.redis_of(id).await? else { return Ok(0) };
         redis.drain_for_audit(id).await
+    }
+
+    /// What a new event may be decided by.
+    pub(crate) fn offered(&self) -> Offered {
+        let default = self.inner.ways.as_ref().map_or(Decider::Ledger, Ways::default);
+        let has_redis = self.inner.ways.is_some();
+        Offered { default, has_redis, is_shared: self.inner.ledger.is_shared() }
     }
 
     pub(crate) fn ledger(&self) -> &Ledger {

@@ -180,13 +180,14 @@ pub(crate) struct ServeFlags {
     /// [env: FIRSTCOME_ROLES, with commas]
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
-    /// Who decides the claims of new events; this version: ledger [env: FIRSTCOME_STRATEGY]
+    /// Who decides the claims of new events: ledger, redis_lock or redis [default: ledger]
+    /// [env: FIRSTCOME_STRATEGY]
     #[arg(long)]
     strategy: Option<String>,
     /// What must hold a won claim before its answer; this version: ledger [env: FIRSTCOME_COMMIT]
     #[arg(long)]
     commit: Option<String>,
-    /// Redis; not in this version [env: FIRSTCOME_REDIS_URL]
+    /// Redis, as redis://user:password@host:6379 [env: FIRSTCOME_REDIS_URL]
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
     /// Kafka; not in this version [env: FIRSTCOME_KAFKA_BROKERS]

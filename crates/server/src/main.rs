@@ -13,6 +13,7 @@ mod files;
 mod logs;
 mod measures;
 mod operations;
+mod redis;
 mod serve;
 mod services;
 mod stop;

@@ -8,7 +8,7 @@ use axum::Router;
 use firstcome_catalog::Catalog;
 use firstcome_core::Clock;
 use firstcome_identity::{Identity, KeyRing, KeyUse, Trust, keys, providers::OwnKeys};
-use firstcome_issuance::{ClaimCall, Issuance, IssuanceHandle, IssuanceState, NotDrained};
+use firstcome_issuance::{Beside, ClaimCall, Issuance, IssuanceHandle, IssuanceState, NotDrained};
 use firstcome_ledger::Ledger;
 use firstcome_wallet::Wallet;
 use firstcome_web::{CursorKey, Front, Verifier};
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use utoipa::openapi::OpenApi;
 
 use crate::config::{Role, Settings};
+use crate::redis;
 
 /// The secret of the ledger that signs cursors.
 const CURSOR_SECRET: &str = "cursor";
@@ -70,8 +71,10 @@ impl Services {
             identity.accepting(Arc::clone(&verifier)).with_cursors(cursors.clone())
         });
         let clock = ledger.clock();
+        let beside = redis::connect(settings).await?;
+        let beside = beside.map(|redis| Beside { redis, default: settings.claims.strategy });
         let (running, issuance) =
-            Issuance::start(ledger.clone(), None, &settings.issuance, Arc::clone(&clock))
+            Issuance::start(ledger.clone(), beside, &settings.issuance, Arc::clone(&clock))
                 .context("cannot start the lanes")?;
         let _keys = trust.keep_up();
         Ok(Self { ledger, clock, cursors, verifier, identity, _keys, issuance, running })

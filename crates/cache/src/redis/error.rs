@@ -125,6 +125,21 @@ impl Refusal {
         }
     }
 
+    /// Whether it may pass by itself, or by somebody's work on the servers alone.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Self::OutOfMemory
+                | Self::Loading
+                | Self::ClusterDown
+                | Self::MasterDown
+                | Self::NoReplicas
+                | Self::CannotSave
+                | Self::Busy
+        )
+    }
+
     /// What the first word of an error answer means; none for what no setting explains.
     fn of(code: &str) -> Option<Self> {
         Some(match code {

@@ -114,7 +114,8 @@ impl Deployment {
             // Redis may be being rebuilt.
             if audit.status == 200 {
                 let audit = audit.json();
-                assert_eq!((&audit["verdict"], &audit["pending"]), (&json!("pass"), &json!(0)));
+                let told = (&audit["verdict"], &audit["pending"]);
+                assert_eq!(told, (&json!("pass"), &json!(0)), "{audit}");
                 break;
             }
             assert!(Instant::now() < deadline, "{audit:?}");

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use firstcome_cache::redis::Redis;
 use firstcome_core::{Clock, CouponId, EventId, EventRule, Name, Strategy as Decider, UserId};
 use firstcome_issuance::{
-    Issuance, IssuanceConfig, IssuanceHandle, IssuanceState, LedgerStrategy, Strategy,
+    Beside, Issuance, IssuanceConfig, IssuanceHandle, IssuanceState, LedgerStrategy, Strategy,
 };
 use firstcome_ledger::{Claim, EventRecord, Ledger, LedgerOptions, NewEvent, Purpose};
 use firstcome_testkit::{ManualClock, draft};
@@ -68,7 +68,8 @@ impl TestIssuance {
         let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
         let time: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let config = IssuanceConfig::default();
-        let started = Issuance::start(ledger.clone(), Some(redis), &config, time);
+        let beside = Beside { redis, default: Decider::Ledger };
+        let started = Issuance::start(ledger.clone(), Some(beside), &config, time);
         Self::of(started.expect("a thread is left"), ledger, clock, None)
     }
 

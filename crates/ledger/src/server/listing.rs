@@ -108,10 +108,9 @@ impl Lister {
         let backend = transaction.get_database_backend();
         transaction.execute_unprepared(&list(backend, event_no, after, upto)).await?;
         // Where none was won since the count was read, these are all.
-        let all = is_last.then_some(issued);
-        let moved = transaction.execute_unprepared(&move_on(event_no, after, upto, all)).await?;
-        if moved.rows_affected() != 1 {
-            // Winners with lower sequences were recorded meanwhile: the next step begins there.
+        let on = move_on(event_no, after, upto, issued, is_last);
+        if transaction.execute_unprepared(&on).await?.rows_affected() != 1 {
+            // Winners with lower sequences were recorded meanwhile: the next step begins with them.
             return Ok(true);
         }
         transaction.commit().await?;
@@ -174,14 +173,16 @@ fn list(backend: DbBackend, event_no: i64, after: i64, upto: i64) -> String {
     )
 }
 
-/// `all` is the count of winners with which the list is complete.
-fn move_on(event_no: i64, after: i64, upto: i64, all: Option<i64>) -> String {
-    let to = match all {
-        Some(all) => format!("CASE WHEN issued = {all} THEN NULL ELSE {upto} END"),
-        None => upto.to_string(),
+/// With `counted` winners the list is complete, if it is the last chunk. The ledger gives sequences in
+/// their order; of another decider's, one within the chunk may have been recorded since it was read.
+fn move_on(event_no: i64, after: i64, upto: i64, counted: i64, is_last: bool) -> String {
+    let to = match is_last {
+        true => format!("CASE WHEN issued = {counted} THEN NULL ELSE {upto} END"),
+        false => upto.to_string(),
     };
     format!(
         "UPDATE events SET unlisted_after = {to} \
-         WHERE no = {event_no} AND unlisted_after = {after}"
+         WHERE no = {event_no} AND unlisted_after = {after} \
+           AND (epoch = 0 OR issued = {counted})"
     )
 }

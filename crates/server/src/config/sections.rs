@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::Uri;
-use firstcome_core::{Email, Password};
+use firstcome_cache::redis::RedisConfig;
+use firstcome_core::{Email, Password, Strategy};
 use firstcome_identity::IdentityConfig;
 use firstcome_issuance::IssuanceConfig;
 use firstcome_ledger::{LedgerError, LedgerOptions, Limits, Purpose};
@@ -28,12 +29,12 @@ pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
     pub(crate) admin: AdminConfig,
     pub(crate) ledger: LedgerConfig,
-    claims: ClaimsConfig,
+    pub(crate) claims: ClaimsConfig,
     pub(crate) identity: IdentityConfig,
     pub(crate) issuance: IssuanceConfig,
     pub(crate) limits: LimitsConfig,
     pub(crate) telemetry: TelemetryConfig,
-    redis: RedisConfig,
+    pub(crate) redis: RedisConfig,
     kafka: KafkaConfig,
 }
 
@@ -128,17 +129,18 @@ impl LedgerConfig {
 /// Who decides claims, and what holds them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ClaimsConfig {
-    strategy: Strategy,
+pub(crate) struct ClaimsConfig {
+    #[serde(deserialize_with = "strategy")]
+    pub(crate) strategy: Strategy,
     commit: Commit,
 }
 
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Strategy {
-    Ledger,
-    RedisLock,
-    Redis,
+fn strategy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Strategy, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    Strategy::parse(&word).ok_or_else(|| {
+        let words = Strategy::ALL.map(|strategy| format!("`{}`", strategy.as_str()));
+        D::Error::custom(format!("unknown variant `{word}`, expected one of {}", words.join(", ")))
+    })
 }
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -147,12 +149,6 @@ enum Commit {
     Ledger,
     Kafka,
     RedisStream,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RedisConfig {
-    url: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -299,12 +295,18 @@ impl Settings {
         Limits {
             readers_max: ledger.readers_max,
             writers_max: ledger.writers_max,
-            // A lane decides one batch at a time.
-            claimers_max: u32::try_from(self.issuance.lanes).unwrap_or(u32::MAX),
+            claimers_max: self.claimers(),
             acquire_timeout: Duration::from_millis(ledger.acquire_timeout_ms),
             statement_timeout: Duration::from_millis(ledger.statement_timeout_ms),
             connection_lifetime: Duration::from_secs(ledger.connection_lifetime_seconds),
         }
+    }
+
+    /// Connections that decide claims: a lane decides one batch at a time, and each decider that
+    /// needs Redis has lanes of its own.
+    fn claimers(&self) -> u32 {
+        let deciders = if self.redis.is_set() { 3 } else { 1 };
+        u32::try_from(self.issuance.lanes * deciders).unwrap_or(u32::MAX)
     }
 
     /// What cannot be served, each with the key that asks for it.
@@ -320,7 +322,9 @@ impl Settings {
                 refuse(key, format!("must be from {min} to {max}"));
             }
         }
-        for checked in [self.identity.check(), self.issuance.check(), self.limits.check()] {
+        let checked =
+            [self.identity.check(), self.issuance.check(), self.limits.check(), self.redis.check()];
+        for checked in checked {
             faults.extend(checked.err().map(|invalid| by_key(&invalid.to_string())));
         }
         faults.extend(self.telemetry.faults());
@@ -329,22 +333,35 @@ impl Settings {
 
     /// The design knows more backends than this version has: naming one must not be ignored.
     fn missing_backends(&self) -> Vec<(String, String)> {
+        let is_embedded =
+            self.ledger_options(Purpose::Visit).is_ok_and(|options| options.path().is_some());
+        let strategy = self.claims.strategy;
+        let only_ledger = "this version keeps every won claim in the ledger";
         let asked = [
-            ("claims.strategy", self.claims.strategy != Strategy::Ledger, "ledger"),
-            ("claims.commit", self.claims.commit != Commit::Ledger, "ledger"),
-            ("redis.url", !self.redis.url.is_empty(), ""),
-            ("kafka.brokers", !self.kafka.brokers.is_empty(), ""),
+            (
+                "claims.strategy",
+                strategy != Strategy::Ledger && !self.redis.is_set(),
+                format!("is {}, which needs Redis: set redis.url", strategy.as_str()),
+            ),
+            (
+                "claims.strategy",
+                strategy == Strategy::Redis && is_embedded,
+                "is redis, which needs a ledger on PostgreSQL, MySQL or MariaDB: set ledger.url"
+                    .to_owned(),
+            ),
+            (
+                "claims.commit",
+                self.claims.commit != Commit::Ledger,
+                format!("must be ledger: {only_ledger}"),
+            ),
+            (
+                "kafka.brokers",
+                !self.kafka.brokers.is_empty(),
+                format!("must stay unset: {only_ledger}"),
+            ),
         ];
-        let only_ledger = "this version decides and keeps every claim in the ledger";
-        let sentence = |only: &str| match only {
-            "" => format!("must stay unset: {only_ledger}"),
-            only => format!("must be {only}: {only_ledger}"),
-        };
-        asked
-            .into_iter()
-            .filter(|(_, is_asked, _)| *is_asked)
-            .map(|(key, _, only)| (key.to_owned(), sentence(only)))
-            .collect()
+        let asked = asked.into_iter().filter(|(_, is_asked, _)| *is_asked);
+        asked.map(|(key, _, sentence)| (key.to_owned(), sentence)).collect()
     }
 }
 

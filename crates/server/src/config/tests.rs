@@ -200,11 +200,15 @@ fn a_mistake_is_named_with_its_place() {
 
 #[test]
 fn what_this_version_lacks_is_refused_not_ignored() {
-    let only_ledger = "this version decides and keeps every claim in the ledger";
+    let only_ledger = "this version keeps every won claim in the ledger";
     let cases = [
-        ("--strategy", "claims.strategy", "redis_lock", format!("must be ledger: {only_ledger}")),
+        (
+            "--strategy",
+            "claims.strategy",
+            "redis_lock",
+            "is redis_lock, which needs Redis: set redis.url".to_owned(),
+        ),
         ("--commit", "claims.commit", "kafka", format!("must be ledger: {only_ledger}")),
-        ("--redis-url", "redis.url", "redis://h", format!("must stay unset: {only_ledger}")),
         ("--kafka-brokers", "kafka.brokers", "a:1,b:2", format!("must stay unset: {only_ledger}")),
         (
             "--role",

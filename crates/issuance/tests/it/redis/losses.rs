@@ -15,6 +15,7 @@ use super::{Deployment, POLL, WAIT_MAX, claim, decided, held, issued, on_every_s
 
 on_every_server! {
     whatever_redis_loses_is_rebuilt,
+    what_redis_knew_once_is_not_believed,
     everything_is_lost_again_and_again_while_claims_go_on,
     a_redis_that_is_away_is_told_soon_and_one_that_is_back_is_used,
     a_redis_that_hangs_is_told_soon,
@@ -51,6 +52,24 @@ async fn whatever_redis_loses_is_rebuilt(engine: Engine) {
         assert_eq!(next.sequence.get(), won, "after {loss:?}");
     }
     assert_eq!(test.winners(&event).await.len(), won as usize);
+}
+
+/// A snapshot from before is sound in itself, and the ledger would not notice what it leads to refuse.
+async fn what_redis_knew_once_is_not_believed(engine: Engine) {
+    let mut test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    test.act(&event, "pause").await;
+    test.redis.cli(&["SAVE"]).await;
+    test.act(&event, "resume").await;
+    let lees = issued(decided(&test.one, &event, "lee").await);
+    test.redis.kill9();
+    test.redis.restart().await;
+    assert_eq!(test.redis.cli(&["HGET", &key(&event, "meta"), "paused"]).await.trim(), "1");
+    let parks = issued(decided(&test.one, &event, "park").await);
+    assert_eq!(parks.sequence.get(), 3);
+    assert_eq!(held(decided(&test.one, &event, "lee").await), lees);
+    assert_eq!(test.winners(&event).await.len(), 3);
 }
 
 /// Claims of a crowd at two processes while Redis is emptied and restarted; each user claims until

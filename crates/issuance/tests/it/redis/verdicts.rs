@@ -116,14 +116,19 @@ async fn a_change_by_another_process_is_followed(engine: Engine) {
     assert_eq!(decided(&other, &event, "lee").await, Decision::SoldOut);
     assert_eq!(test.set_quantity(&event, 2).await, 200);
     // A latch of the other process may outlive the change by a second.
-    let raised = async {
-        while let Decision::SoldOut = decided(&other, &event, "lee").await {
-            tokio::time::sleep(super::POLL).await;
+    let no_longer_sold_out = async |user: &str| {
+        loop {
+            match decided(&other, &event, user).await {
+                Decision::SoldOut => tokio::time::sleep(super::POLL).await,
+                decision => return decision,
+            }
         }
     };
-    tokio::time::timeout(super::WAIT_MAX, raised).await.expect("it follows");
+    let raised = tokio::time::timeout(super::WAIT_MAX, no_longer_sold_out("lee"));
+    assert_eq!(issued(raised.await.expect("it follows")).sequence.get(), 2);
     test.act(&event, "close").await;
-    assert_eq!(decided(&other, &event, "park").await, Decision::Closed);
+    let closed = tokio::time::timeout(super::WAIT_MAX, no_longer_sold_out("park"));
+    assert_eq!(closed.await.expect("it follows"), Decision::Closed);
 }
 
 /// It would be a second decider.
