@@ -29,7 +29,8 @@ pub struct Beside {
     pub default: Decider,
 }
 
-/// The deciders beside the ledger, each with lanes of its own: what one waits for holds no other up.
+/// The deciders beside the ledger, each with lanes of its own: what one waits for holds no other
+/// up.
 pub(crate) struct Deciders {
     locked: Lanes,
     redis: Lanes,

@@ -123,7 +123,8 @@ impl Offered {
                 Err(Invalid::new(sentence))
             }
             Some(Strategy::Redis) if !self.is_shared => Err(Invalid::new(
-                "needs a ledger on PostgreSQL, MySQL or MariaDB, and this one is embedded; use ledger",
+                "needs a ledger on PostgreSQL, MySQL or MariaDB, and this one is embedded; use \
+                 ledger",
             )),
             Some(strategy) => Ok(strategy),
             None => {

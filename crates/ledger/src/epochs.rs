@@ -1,8 +1,8 @@
 //! Epochs: by whose word an event's coupons are issued, where a decider beside the ledger has it.
 //!
 //! Whoever rebuilds what a decider knows begins an epoch first. From then on the ledger
-//! [records](Ledger::record_wins) nothing by the word of an older one, so that what the ledger holds
-//! now is all that there is to know.
+//! [records](Ledger::record_wins) nothing by the word of an older one, so that what the ledger
+//! holds now is all that there is to know.
 
 use std::collections::HashMap;
 
@@ -24,8 +24,8 @@ pub struct Winner {
 
 impl Ledger {
     /// Begins the next epoch of an event, and the event as it is then. Waits for what is being
-    /// recorded; what comes later by the word of an older epoch is refused. None when there is no such
-    /// event.
+    /// recorded; what comes later by the word of an older epoch is refused. None when there is no
+    /// such event.
     ///
     /// # Errors
     /// When the ledger does not answer. It may have begun then: begin another.
@@ -69,8 +69,8 @@ impl Ledger {
         epoch.map(|epoch| sound(u64::try_from(epoch), "events.epoch")).transpose()
     }
 
-    /// Events that another decider than the ledger may have to answer for: those that are not closed
-    /// by hand, newest first, at most so many.
+    /// Events that another decider than the ledger may have to answer for: those that are not
+    /// closed by hand, newest first, at most so many.
     ///
     /// # Errors
     /// When the ledger does not answer.
@@ -103,23 +103,34 @@ impl Ledger {
         event: &EventRecord,
         users: &[UserId],
     ) -> Result<Vec<Option<IssuedCouponRecord>>, LedgerError> {
-        let mut names: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
-        if event.has_erased {
-            names.extend(users.iter().map(|user| self.pseudonym_of(user).as_str().to_owned()));
+        let names = users.iter().map(|user| user.as_str().to_owned()).collect();
+        let mut held = self.held_under(event, names).await?;
+        let id = |user| IssuedCouponId::derive(event.id, user);
+        let missing = users.iter().filter(|user| !held.contains_key(&id(user)));
+        let names: Vec<String> =
+            missing.map(|user| self.pseudonym_of(user).as_str().to_owned()).collect();
+        if !names.is_empty() {
+            held.extend(self.held_under(event, names).await?);
         }
+        Ok(users.iter().map(|user| held.get(&id(user)).cloned()).collect())
+    }
+
+    async fn held_under(
+        &self,
+        event: &EventRecord,
+        names: Vec<String>,
+    ) -> Result<HashMap<IssuedCouponId, IssuedCouponRecord>, LedgerError> {
         let rows = issued_coupon::Entity::find()
             .filter(issued_coupon::Column::EventNo.eq(signed_no(event.no)))
             .filter(issued_coupon::Column::UserId.is_in(names))
             .all(self.reader())
             .await?;
-        let mut held = HashMap::with_capacity(rows.len());
-        for row in rows {
-            let codes = &self.inner.keys.codes;
+        let codes = &self.inner.keys.codes;
+        let record = |row| {
             let record = records::issued_coupon(&row, event.id, event.coupon_id, codes)?;
-            held.insert(record.id, record);
-        }
-        let of = |user| held.get(&IssuedCouponId::derive(event.id, user)).cloned();
-        Ok(users.iter().map(of).collect())
+            Ok((record.id, record))
+        };
+        rows.into_iter().map(record).collect()
     }
 
     /// The winners of an event with the next sequences after this one (0 for the first), at most so

@@ -172,14 +172,14 @@ pub enum LedgerError {
     Unreachable,
     /// Another decider has the word on an event.
     #[error(
-        "the event is decided in Redis, and this process was given none: set --redis-url to that of \
-         the deployment"
+        "the event is decided in Redis, and this process was given none: set --redis-url to that \
+         of the deployment"
     )]
     DecidedElsewhere,
     /// An embedded ledger decides by itself alone.
     #[error(
-        "the embedded ledger takes no other decider's word: for the strategy redis, put the ledger on \
-         PostgreSQL, MySQL or MariaDB (--ledger-url)"
+        "the embedded ledger takes no other decider's word: for the strategy redis, put the ledger \
+         on PostgreSQL, MySQL or MariaDB (--ledger-url)"
     )]
     NotShared,
     /// A thread of the ledger ended early: the process is stopping.

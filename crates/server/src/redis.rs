@@ -4,8 +4,8 @@ use firstcome_cache::redis::{Redis, RedisUse};
 
 use crate::config::Settings;
 
-/// The connection that claims go by; none where no Redis is configured. One that is away is no fault
-/// of the start: claims that need it are answered 503 until it is there.
+/// The connection that claims go by; none where no Redis is configured. One that is away is no
+/// fault of the start: claims that need it are answered 503 until it is there.
 ///
 /// # Errors
 /// When what is configured cannot be used, or the server is not fit to decide claims.

@@ -1,6 +1,6 @@
 //! The strategy `redis_lock`: the ledger decides, one process at a time, in the order in which they
-//! get a lock in Redis. The lock only orders: who loses it while holding it decides all the same, as
-//! under the strategy `ledger`.
+//! get a lock in Redis. The lock only orders: who loses it while holding it decides all the same,
+//! as under the strategy `ledger`.
 
 use std::time::Duration;
 

@@ -135,7 +135,11 @@ impl Deployment {
 }
 
 async fn process(redis: &str, database: &str) -> TestIssuance {
-    let mut options = LedgerOptions::parse_url(database, Purpose::Serve).expect("a URL");
+    process_as(redis, database, Purpose::Serve).await
+}
+
+async fn process_as(redis: &str, database: &str, purpose: Purpose) -> TestIssuance {
+    let mut options = LedgerOptions::parse_url(database, purpose).expect("a URL");
     // A busy machine is no dead one.
     options.limits.acquire_timeout = Duration::from_secs(20);
     options.limits.statement_timeout = Duration::from_secs(20);

@@ -64,8 +64,8 @@ fn distinct_users(event: EventNo) -> String {
     )
 }
 
-/// Winners that `holders` lists as they are, and those that it need not list yet, whether it does or
-/// not.
+/// Winners that `holders` lists as they are, and those that it need not list yet, whether it does
+/// or not.
 fn found_by_holder(event: EventNo) -> String {
     let event = signed_no(event);
     format!(

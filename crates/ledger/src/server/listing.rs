@@ -173,8 +173,9 @@ fn list(backend: DbBackend, event_no: i64, after: i64, upto: i64) -> String {
     )
 }
 
-/// With `counted` winners the list is complete, if it is the last chunk. The ledger gives sequences in
-/// their order; of another decider's, one within the chunk may have been recorded since it was read.
+/// With `counted` winners the list is complete, if it is the last chunk. The ledger gives sequences
+/// in their order; of another decider's, one within the chunk may have been recorded since it was
+/// read.
 fn move_on(event_no: i64, after: i64, upto: i64, counted: i64, is_last: bool) -> String {
     let to = match is_last {
         true => format!("CASE WHEN issued = {counted} THEN NULL ELSE {upto} END"),

@@ -20,7 +20,7 @@ impl Keys {
         Self(["meta", "winners", "pending"].map(|name| format!("ev:{{{event}}}:{name}")))
     }
 
-    /// Claims of these users, each with the pseudonym they would have, where that is known to matter.
+    /// Claims of these users, each with the pseudonym they would have where that matters.
     pub(super) fn claim<'a>(
         &self,
         users: impl Iterator<Item = (&'a UserId, Option<UserId>)>,

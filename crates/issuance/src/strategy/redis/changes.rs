@@ -1,9 +1,9 @@
 //! Changes of an event while Redis decides it.
 //!
-//! What allows more is in the ledger first, and Redis follows. What allows less freezes the event in
-//! Redis first: nobody new is answered, what is pending is recorded, and then the ledger changes. A
-//! freeze ends by itself. None of this is needed for safety: the ledger refuses what it no longer
-//! allows, and Redis is rebuilt then; it spares the rebuild.
+//! What allows more is in the ledger first, and Redis follows. What allows less freezes the event
+//! in Redis first: nobody new is answered, what is pending is recorded, and then the ledger
+//! changes. A freeze ends by itself. None of this is needed for safety: the ledger refuses what it
+//! no longer allows, and Redis is rebuilt then; it spares the rebuild.
 
 use std::time::Duration;
 

@@ -10,8 +10,9 @@
 //!   the [keeper](keeper).
 //! - Refusals are told only after the ledger has confirmed the epoch by which they were decided.
 //!
-//! In reading order: [`claim.lua`](calls), [`calls`] (what is said to Redis), this module (a batch),
-//! [`sync`] (rebuilding), [`changes`] (live changes), [`keeper`] (what is done in the background).
+//! In reading order: `claim.lua` (the decision), [`calls`] (what is said to Redis), this module (a
+//! batch), [`sync`] (rebuilding), [`changes`] (live changes), [`keeper`] (what is done in the
+//! background).
 
 mod calls;
 mod changes;

@@ -1,7 +1,7 @@
 //! Rebuilding what Redis knows of an event from the ledger.
 //!
-//! The next epoch is begun first: from then on the ledger takes nothing by the word of an older one,
-//! so that its rows are all that there is to know. They are copied in pages, and the event is
+//! The next epoch is begun first: from then on the ledger takes nothing by the word of an older
+//! one, so that its rows are all that there is to know. They are copied in pages, and the event is
 //! decided again when the last is there. Nothing here is timed for safety: of two who rebuild at
 //! once the higher epoch goes on, and a lock only spares the work.
 

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use firstcome_core::Strategy;
 use firstcome_issuance::{NoVerdict, Undecided};
-use firstcome_ledger::{Decision, EventRecord};
+use firstcome_ledger::{Decision, EventRecord, Purpose};
 use firstcome_testkit::{CommitFault, Engine, Proxy, RedisServer, TestDatabase};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Deployment, POLL, WAIT_MAX, claim, decided, held, issued, on_every_server, process};
+use super::{
+    Deployment, POLL, WAIT_MAX, claim, decided, held, issued, on_every_server, process, process_as,
+};
+use crate::support::TestIssuance;
 
 on_every_server! {
     whatever_redis_loses_is_rebuilt,
@@ -20,11 +23,18 @@ on_every_server! {
     a_redis_that_is_away_is_told_soon_and_one_that_is_back_is_used,
     a_redis_that_hangs_is_told_soon,
     a_win_whose_commit_was_lost_is_recorded_by_whoever_meets_it,
+    a_place_in_line_that_was_lost_is_not_given_again,
     the_word_of_a_decider_that_was_replaced_is_not_told,
 }
 
 fn key(event: &EventRecord, name: &str) -> String {
     format!("ev:{{{}}}:{name}", event.id)
+}
+
+/// By whose word Redis decides.
+pub(super) async fn epoch(redis: &RedisServer, event: &EventRecord) -> u64 {
+    let epoch = redis.cli(&["HGET", &key(event, "meta"), "epoch"]).await;
+    epoch.trim().parse().expect("a number")
 }
 
 async fn whatever_redis_loses_is_rebuilt(engine: Engine) {
@@ -45,8 +55,11 @@ async fn whatever_redis_loses_is_rebuilt(engine: Engine) {
         &["XADD", &pending, "9-9", "u", "nobody", "a", "1"],
         &["SCRIPT", "FLUSH"],
     ] {
+        let before = epoch(&test.redis, &event).await;
         test.redis.cli(loss).await;
         assert_eq!(held(decided(&test.one, &event, "kim").await), first, "after {loss:?}");
+        let is_rebuilt = epoch(&test.redis, &event).await > before;
+        assert_eq!(is_rebuilt, loss[0] != "SCRIPT", "after {loss:?}");
         won += 1;
         let next = issued(decided(&test.one, &event, &format!("user-{won}")).await);
         assert_eq!(next.sequence.get(), won, "after {loss:?}");
@@ -54,7 +67,8 @@ async fn whatever_redis_loses_is_rebuilt(engine: Engine) {
     assert_eq!(test.winners(&event).await.len(), won as usize);
 }
 
-/// A snapshot from before is sound in itself, and the ledger would not notice what it leads to refuse.
+/// A snapshot from before is sound in itself, and the ledger would not notice what it leads to
+/// refuse.
 async fn what_redis_knew_once_is_not_believed(engine: Engine) {
     let mut test = Deployment::new(engine).await;
     let event = test.event(Strategy::Redis, 9).await;
@@ -183,31 +197,33 @@ async fn a_redis_that_hangs_is_told_soon(engine: Engine) {
     assert_eq!(test.winners(&event).await.len(), 2);
 }
 
-/// A process that reaches the database through a proxy, and one that reaches it directly.
-async fn proxied(engine: Engine) -> (Deployment, Proxy) {
+/// A process that reaches the database directly, and one that does through a proxy.
+async fn proxied(engine: Engine) -> (Deployment, TestIssuance, Proxy) {
     let (redis, database) = (RedisServer::start().await, TestDatabase::new(engine).await);
     let authority = database.url().split_once('@').and_then(|(_, rest)| rest.split_once('/'));
     let proxy = Proxy::start(authority.expect("an address").0).await;
-    let one = process(&redis.url(), &proxy.url(database.url())).await;
-    (Deployment { redis, database, one }, proxy)
+    let one = process(&redis.url(), database.url()).await;
+    // Nothing but what it records is committed by a visitor.
+    let visitor = process_as(&redis.url(), &proxy.url(database.url()), Purpose::Visit).await;
+    (Deployment { redis, database, one }, visitor, proxy)
 }
 
 async fn a_win_whose_commit_was_lost_is_recorded_by_whoever_meets_it(engine: Engine) {
-    let (test, proxy) = proxied(engine).await;
+    let (test, visitor, proxy) = proxied(engine).await;
     let event = test.event(Strategy::Redis, 9).await;
-    issued(decided(&test.one, &event, "kim").await);
+    issued(decided(&visitor, &event, "kim").await);
     // Both tries of the record are lost, and the win is pending.
     proxy.on_commit(CommitFault::LoseRequest, 0, 2);
-    let lost = test.one.handle.claim(claim(&event, "lee")).await;
+    let lost = visitor.handle.claim(claim(&event, "lee")).await;
     assert_eq!(lost, Err(NoVerdict::Undecided(Undecided::InDoubt)));
     // Its user, at another process.
-    let other = test.another().await;
-    let lees = held(decided(&other, &event, "lee").await);
+    let other = &test.one;
+    let lees = held(decided(other, &event, "lee").await);
     assert_eq!(lees.sequence.get(), 2);
-    assert_eq!(held(decided(&test.one, &event, "lee").await), lees);
+    assert_eq!(held(decided(&visitor, &event, "lee").await), lees);
     // Nobody who claims: whoever keeps the event.
     proxy.on_commit(CommitFault::LoseRequest, 0, 2);
-    let lost = test.one.handle.claim(claim(&event, "park")).await;
+    let lost = visitor.handle.claim(claim(&event, "park")).await;
     assert_eq!(lost, Err(NoVerdict::Undecided(Undecided::InDoubt)));
     let kept = async {
         while other.ledger.event(event.id).await.expect("an answer").expect("it").rule.issued < 3 {
@@ -215,8 +231,28 @@ async fn a_win_whose_commit_was_lost_is_recorded_by_whoever_meets_it(engine: Eng
         }
     };
     timeout(WAIT_MAX, kept).await.expect("it is recorded");
-    assert_eq!(held(decided(&other, &event, "park").await).sequence.get(), 3);
+    assert_eq!(held(decided(other, &event, "park").await).sequence.get(), 3);
     assert_eq!(test.winners(&event).await.len(), 3);
+}
+
+/// Behind it others have theirs.
+async fn a_place_in_line_that_was_lost_is_not_given_again(engine: Engine) {
+    let (test, visitor, proxy) = proxied(engine).await;
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    proxy.on_commit(CommitFault::LoseRequest, 0, 2);
+    let lost = visitor.handle.claim(claim(&event, "lee")).await;
+    assert_eq!(lost, Err(NoVerdict::Undecided(Undecided::InDoubt)));
+    assert_eq!(issued(decided(&test.one, &event, "park").await).sequence.get(), 3);
+    test.redis.cli(&["FLUSHALL"]).await;
+    assert_eq!(issued(decided(&test.one, &event, "choi").await).sequence.get(), 4);
+    match decided(&test.one, &event, "lee").await {
+        Decision::Issued(coupon) => assert_eq!(coupon.sequence.get(), 5),
+        // Whoever keeps the event was quicker than the loss.
+        Decision::AlreadyClaimed(coupon) => assert_eq!(coupon.sequence.get(), 2),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(test.winners(&event).await.len(), 4);
 }
 
 /// Another decider has begun an epoch: what this one says is not told, and it is rebuilt.

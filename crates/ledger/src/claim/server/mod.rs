@@ -70,8 +70,8 @@ pub(crate) trait ClaimConnection: Sized + Send {
     /// Inserts the winners, moves the counters, and commits.
     async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted>;
 
-    /// Inserts these winners of an event whose lock is had, in whatever order others were; moves the
-    /// counter to this number, and commits.
+    /// Inserts these winners of an event whose lock is had, in whatever order others were; moves
+    /// the counter to this number, and commits.
     async fn record(
         &mut self,
         event: EventNo,

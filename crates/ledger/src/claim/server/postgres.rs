@@ -27,7 +27,8 @@ use literal::array;
 const LOCK: &str = "
     PREPARE claim_lock (uuid[]) AS
     SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at, e.opened_early,
-           e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days, e.version, e.erased, e.epoch
+           e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days, e.version, e.erased,
+           e.epoch
     FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
     WHERE e.id = ANY($1) ORDER BY e.id FOR NO KEY UPDATE OF e";
 
@@ -289,7 +290,8 @@ impl ClaimConnection for PostgresClaims {
         let users = array(wins.iter().map(|win| win.user_id.as_str()));
         let times = |of: fn(&Win) -> Timestamp| array(wins.iter().map(|win| of(win).as_micros()));
         let script = format!(
-            "EXECUTE claim_record({}, {issued}, {}, {sequences}, {ids}, {users}, {}, {}, {}); COMMIT",
+            "EXECUTE claim_record({}, {issued}, {}, {sequences}, {ids}, {users}, {}, {}, {}); \
+             COMMIT",
             signed_no(event),
             sequence_before(wins),
             times(|win| win.issued_at),

@@ -34,8 +34,8 @@ pub enum Recorded {
     Refused(NotRecorded),
 }
 
-/// Why wins are not recorded. The decider's word no longer counts, or never did: what it knows is to
-/// be built anew.
+/// Why wins are not recorded. The decider's word no longer counts, or never did: what it knows is
+/// to be built anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotRecorded {
     /// There is no such event.
