@@ -2,8 +2,8 @@
 //!
 //! In reading order: [`ci`] is what CI runs, [`tidy`] what it checks beyond the compiler,
 //! [`mod@test`] the one command that runs every test, [`watch`] what ends a test that hangs,
-//! [`services`] the servers that tests talk to, [`node`] and [`python`] what of them runs on Node.js
-//! and Python, [`mod@bench`] the measurements behind `docs/benchmarks.md`.
+//! [`services`] the servers that tests talk to, [`node`] and [`python`] what of them runs on
+//! Node.js and Python, [`mod@bench`] the measurements behind `docs/benchmarks.md`.
 #![expect(clippy::print_stdout, reason = "a command line program prints its progress")]
 
 mod bench;
