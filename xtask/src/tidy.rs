@@ -11,6 +11,7 @@ mod lengths;
 mod links;
 mod markdown;
 mod metrics;
+mod security;
 mod tree;
 mod words;
 
@@ -38,7 +39,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
 
 /// Every check that needs nothing but the files.
 fn check_files(tree: &Tree) -> Vec<Finding> {
-    let checks: [fn(&Tree) -> Vec<Finding>; 7] = [
+    let checks: [fn(&Tree) -> Vec<Finding>; 8] = [
         crates::check_manifests,
         lengths::check,
         words::check,
@@ -46,6 +47,7 @@ fn check_files(tree: &Tree) -> Vec<Finding> {
         documents::check,
         links::check,
         metrics::check,
+        security::check,
     ];
     checks.iter().flat_map(|check| check(tree)).collect()
 }

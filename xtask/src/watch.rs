@@ -1,5 +1,6 @@
 //! Running the tests under watch: when nothing is said for long, what each process waits for is
-//! shown and all of it is ended. A test that hangs fails the run, instead of holding it up.
+//! shown and all of it is ended. A test that hangs fails the run, instead of holding it up for
+//! ever.
 
 use std::fs;
 use std::io::{Read, Write};

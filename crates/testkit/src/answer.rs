@@ -80,11 +80,15 @@ impl Answer {
         problem["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// This answer, which is a problem with this status and code.
+    /// This answer, which is a problem with this status and code. One of 500 and above tells
+    /// nothing of the inside.
     #[must_use]
     #[track_caller]
     pub fn expect_problem(self, status: u16, code: &str) -> Self {
         assert_eq!((self.status, self.code().as_str()), (status, code), "{self}");
+        if status >= 500 {
+            assert_eq!(self.member("/detail"), self.member("/title"), "it tells why: {self}");
+        }
         self
     }
 

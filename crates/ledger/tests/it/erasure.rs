@@ -1,11 +1,15 @@
 //! Erasing a user: nothing is left that tells who it was, and nobody gets a second coupon by it.
 
+use std::time::Duration;
+
 use firstcome_core::{AccountId, Email, EventId, Timestamp, UserId};
 use firstcome_ledger::{
     By, ChangeQuery, Decision, EventRecord, IssuedCouponRecord, IssuedQuery, Ledger, NewAccount,
     NewSession, PasswordHash, Purpose, Resource,
 };
+use sea_orm::{ConnectionTrait as _, Database, Statement, TransactionTrait as _};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::support::{HOUR, OPENS_AT, Store, TestLedger, batch, on_every_server, on_every_store};
@@ -21,9 +25,12 @@ on_every_store! {
 }
 
 mod listed {
-    use super::holders_are_listed_under_the_pseudonym;
+    use super::{holders_are_listed_under_the_pseudonym, nobody_lists_holders_during_an_erasure};
 
-    super::on_every_server! { holders_are_listed_under_the_pseudonym }
+    super::on_every_server! {
+        holders_are_listed_under_the_pseudonym,
+        nobody_lists_holders_during_an_erasure,
+    }
 }
 
 fn user(id: &str) -> UserId {
@@ -97,10 +104,12 @@ async fn an_erased_user_gets_no_second_coupon(store: Store) {
     let before = test.claim(&event, &["kim"]).await;
     test.claim(&event, &["lee"]).await;
     assert!(erase(&test.ledger, "kim").await);
-    let test = if store == Store::Sqlite { test.settle().await } else { test };
     // A batch on one event is what a server takes in one message.
-    let alone = test.claim(&event, &["kim"]).await;
-    assert!(matches!(alone[0], Decision::AlreadyClaimed(_)), "{alone:?}");
+    let at_once = test.claim(&event, &["kim"]).await;
+    assert!(matches!(at_once[0], Decision::AlreadyClaimed(_)), "{at_once:?}");
+    let test = if store == Store::Sqlite { test.settle().await } else { test };
+    let later = test.claim(&event, &["kim"]).await;
+    assert!(matches!(later[0], Decision::AlreadyClaimed(_)), "{later:?}");
     let mut both = batch(&event, &["kim", "park", "choi"]);
     both.extend(batch(&other, &["kim"]));
     let again = test.ledger.claim(both).await.expect("verdicts");
@@ -235,4 +244,28 @@ async fn holders_are_listed_under_the_pseudonym(store: Store) {
         assert_eq!(held(&test.ledger, "lee").await, 1);
         check_audit(&test, event.id).await;
     }
+}
+
+/// A list made of what an erasure is about to change would name the user for ever.
+async fn nobody_lists_holders_during_an_erasure(store: Store) {
+    const WAIT_MAX: Duration = Duration::from_secs(20);
+    let test = TestLedger::new(store).await.reopen(Purpose::Visit).await;
+    let event = test.event(10).await;
+    test.claim(&event, &["kim", "lee"]).await;
+    let database = Database::connect(test.place().database().url()).await.expect("a connection");
+    let holds_up = database.begin().await.expect("a transaction");
+    let theirs = "SELECT user_id FROM issued_coupons WHERE user_id = 'kim' FOR UPDATE";
+    holds_up.execute_unprepared(theirs).await.expect("the row");
+    let ledger = test.ledger.clone();
+    let erasing = tokio::spawn(async move { erase(&ledger, "kim").await });
+
+    // What whoever lists takes first, or goes away without.
+    let turn = "SELECT name FROM secrets WHERE name = 'code' FOR UPDATE SKIP LOCKED";
+    let turn = Statement::from_string(database.get_database_backend(), turn);
+    let is_free = async || database.query_one_raw(turn.clone()).await.expect("an answer").is_some();
+    let kept_off = timeout(WAIT_MAX, async { while is_free().await {} }).await;
+    assert!(kept_off.is_ok() && !erasing.is_finished(), "holders could be listed meanwhile");
+    holds_up.rollback().await.expect("the row is let go");
+    assert!(erasing.await.expect("no panic"));
+    assert!(is_free().await, "the turn is given back");
 }

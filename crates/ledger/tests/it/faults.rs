@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firstcome_core::{Clock, EventRule, Quantity};
+use firstcome_core::{Clock, EventRule, Quantity, UserId};
 use firstcome_ledger::{
-    ClaimError, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerOptions, Purpose,
-    ServerClock,
+    By, ChangeQuery, ClaimError, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerOptions,
+    Purpose, ServerClock,
 };
 use firstcome_testkit::proxy::{CommitFault, Direction, Proxy};
 use tokio::time::{Instant, timeout};
@@ -19,6 +19,7 @@ on_every_server! {
     a_commit_that_is_never_answered_is_found_and_told,
     a_commit_that_cannot_be_looked_for_is_in_doubt_and_contradicts_nobody,
     a_batch_of_which_nobody_won_needs_no_commit,
+    a_change_that_is_not_committed_is_not_told,
     a_server_that_is_gone_is_told_soon_and_one_that_is_back_is_used,
     a_network_cut_one_way_ends_every_call_in_time,
     a_connection_that_broke_while_it_waited_is_replaced,
@@ -203,6 +204,28 @@ async fn a_batch_of_which_nobody_won_needs_no_commit(store: Store) {
     );
     // PostgreSQL is asked for everything in one message, and looked at again.
     assert_eq!(test.proxy.hits(), usize::from(store == Store::Postgres));
+}
+
+/// A change and its line in the trail are one: neither is there without the other.
+async fn a_change_that_is_not_committed_is_not_told(store: Store) {
+    for (fault, is_there) in [(CommitFault::LoseRequest, false), (CommitFault::LoseReply, true)] {
+        let test = Test::new(store).await;
+        let actor = UserId::parse("admin").expect("a user id");
+        let proxied = test.proxied.by(By { actor, action: "change", request_id: "r".to_owned() });
+        test.proxy.on_commit(fault, 0, 1);
+        let double = |mut record: EventRecord| {
+            record.rule.quantity = Quantity::parse(200).expect("a quantity");
+            Ok::<_, ()>(record)
+        };
+        let changed = proxied.change_event(test.event.id, double).await;
+        assert!(changed.is_err() && test.proxy.hits() == 1, "{changed:?}");
+        let ledger = &test.direct.ledger;
+        let event = ledger.event(test.event.id).await.expect("an answer").expect("the event");
+        let all = ChangeQuery { limit: 10, ..ChangeQuery::default() };
+        let told = ledger.changes(&all).await.expect("an answer").len();
+        let quantity = if is_there { 200 } else { 100 };
+        assert_eq!((event.rule.quantity.get(), told), (quantity, usize::from(is_there)));
+    }
 }
 
 async fn a_server_that_is_gone_is_told_soon_and_one_that_is_back_is_used(store: Store) {

@@ -1,10 +1,15 @@
 //! Calls with a key: made once, answered the same for a day.
 
+use std::sync::mpsc;
+use std::time::Duration;
+
 use firstcome_core::{CouponId, EventId, UserId};
 use firstcome_ledger::{
     CouponRecord, EventQuery, EventRecord, Ledger, Made, NewEvent, Once, OnceKey,
 };
-use tokio::task::JoinSet;
+use tokio::runtime::Handle;
+use tokio::task::{JoinSet, block_in_place};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::support::{HOUR, OPENS_AT, Store, TestLedger, draft, on_every_server, on_every_store};
@@ -16,6 +21,7 @@ on_every_store! {
     what_was_not_made_leaves_the_key_free,
     an_answer_is_kept_for_a_day,
     of_many_at_once_one_is_made,
+    a_key_at_work_is_told,
 }
 
 mod together {
@@ -107,6 +113,29 @@ async fn an_answer_is_kept_for_a_day(store: Store) {
     let second = create(&test.ledger, key("admin", "/v1/coupons", "k", 2)).await;
     assert!(matches!(&second, Once::Made(made) if Once::Made(made.clone()) != first));
     assert_eq!(coupons(&test.ledger).await, 2);
+}
+
+/// Whoever sends the key again while the first call is under way hears so, and does not wait.
+async fn a_key_at_work_is_told(store: Store) {
+    const WAIT_MAX: Duration = Duration::from_secs(20);
+    let test = TestLedger::new(store).await;
+    let key = || key("admin", "/v1/coupons", "k", 1);
+    let (ledger, (tell, told)) = (test.ledger.clone(), mpsc::channel());
+    // It is asked for in the middle of the call.
+    let answer = move |made: CouponRecord| {
+        let again = timeout(WAIT_MAX, create(&ledger, key()));
+        let again = block_in_place(|| Handle::current().block_on(again));
+        tell.send(again).expect("somebody listens");
+        let (location, etag) = (format!("/v1/coupons/{}", made.id), "\"1\"".to_owned());
+        Made { location, etag, body: "{}".to_owned() }
+    };
+    let id = CouponId::from_uuid(Uuid::now_v7());
+    let first = test.ledger.create_coupon_once(Some(key()), id, draft(), answer).await;
+    let again = told.recv().expect("the call asked again");
+    assert_eq!(again.expect("it does not wait"), Once::InProgress);
+    let first = first.expect("the ledger answers");
+    assert!(matches!(first, Once::Made(_)), "{first:?}");
+    assert_eq!((create(&test.ledger, key()).await, coupons(&test.ledger).await), (first, 1));
 }
 
 /// Sends the same call through these ledgers at once; every answer.

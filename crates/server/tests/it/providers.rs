@@ -1,7 +1,7 @@
 //! Tokens of other identity providers: a real one, and one that does what no real one would.
 
 mod confusion;
-mod issuer;
+pub(crate) mod issuer;
 mod keys_from_afar;
 mod oidc;
 

@@ -206,7 +206,9 @@ async fn an_environment_that_is_wrong() {
 async fn config_check_tells_values_and_where_they_came_from() {
     let launch = Launch::new(BINARY, &["config", "check", "--listen", "127.0.0.1:4711"]);
     let launch = launch.environment("FIRSTCOME_ADMIN_PASSWORD", "a canary's password");
-    let ended = launch.environment("FIRSTCOME_ADMIN_EMAIL", "owner@example.com").run().await;
+    let launch = launch.environment("FIRSTCOME_ADMIN_EMAIL", "owner@example.com");
+    let url = "postgres://shop:a-canarys-password@127.0.0.1:1/shop";
+    let ended = launch.environment("FIRSTCOME_LEDGER_URL", url).run().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let told = |key: &str, value: &str, source: &str| {
         ended
@@ -217,6 +219,7 @@ async fn config_check_tells_values_and_where_they_came_from() {
     assert!(told("listen", "127.0.0.1:4711", "--listen"), "{ended:?}");
     assert!(told("admin.email", "owner@example.com", "FIRSTCOME_ADMIN_EMAIL"), "{ended:?}");
     assert!(told("connections_max", "10000", "default"), "{ended:?}");
+    assert!(told("ledger.url", "@127.0.0.1:1/shop", "FIRSTCOME_LEDGER_URL"), "{ended:?}");
     assert!(!format!("{ended:?}").contains("canary"), "a secret is told: {ended:?}");
 }
 

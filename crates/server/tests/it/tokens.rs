@@ -4,7 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use firstcome_testkit::TokenMint;
 use serde_json::{Value, json};
+use tokio::time::{Duration, Instant};
 
+use crate::providers::issuer::signed_by_secret;
 use crate::shop::Shop;
 
 /// The claims of a token.
@@ -89,6 +91,44 @@ async fn what_our_key_did_not_sign() {
     let _ = shop.claim(&event, &good).await.expect(201);
 }
 
+/// The signature is good, and the header asks for another way to check it, or is of another kind of
+/// token: there is one way, and one kind.
+#[tokio::test]
+async fn what_our_key_signed_under_another_header() {
+    let shop = Shop::open().await;
+    let event = shop.event(10).await;
+    let (key, claims) = (signing_key(&shop), claims(&shop.user("u").await));
+    let good = json!({"alg": "HS256", "typ": "at+jwt"});
+    let under = |member: &str, value: &Value| {
+        let mut header = good.clone();
+        header[member] = value.clone();
+        signed_by_secret(&key, &header, &claims)
+    };
+    for (member, value) in [
+        ("alg", json!("none")),
+        ("alg", json!("NoNe")),
+        ("alg", json!("hs256")),
+        ("alg", json!("HS512")),
+        ("alg", json!("RS256")),
+        ("alg", json!("ES256")),
+        ("alg", Value::Null),
+        ("typ", json!("JWT")),
+        ("typ", json!("id_token")),
+        ("typ", json!("")),
+        ("typ", Value::Null),
+        ("crit", json!(["exp"])),
+        ("b64", json!(false)),
+        ("kid", json!("k".repeat(3_000))),
+        ("jwk", json!({})),
+        ("jku", json!("http://127.0.0.1:9/jwks")),
+    ] {
+        let token = under(member, &value);
+        check_refused(&shop, &event, &format!("{member} {value}"), &token).await;
+    }
+    shop.expect_audit(&event, 0).await;
+    let _ = shop.claim(&event, &under("typ", &json!("application/at+jwt"))).await.expect(201);
+}
+
 #[tokio::test]
 async fn what_our_key_signed_for_something_else() {
     let shop = Shop::open().await;
@@ -122,6 +162,7 @@ async fn what_our_key_signed_for_something_else() {
         ("a user with a blank", changed("sub", json!("a b"))),
         ("a user that is too long", changed("sub", json!("u".repeat(129)))),
         ("a number for a user", changed("sub", json!(1))),
+        ("5 KB of something", changed("padding", json!("p".repeat(5_000)))),
     ] {
         check_refused(&shop, &event, what, &token).await;
     }
@@ -139,6 +180,39 @@ async fn what_our_key_signed_for_something_else() {
     shop.expect_audit(&event, 1).await;
     let scope = changed("scope", json!("users superuser ADMIN"));
     let _ = shop.claim(&event, &scope).await.expect_problem(403, "forbidden");
+}
+
+/// Clocks differ: `exp` and `nbf` are forgiven for 60 s and no second more.
+#[tokio::test]
+async fn tokens_at_the_limit_of_the_leeway() {
+    const LEEWAY: i64 = 60;
+    /// What passes until a token is checked, at most; else it is not what it was made to be.
+    const SLACK: i64 = 5;
+    const ATTEMPTS: usize = 10;
+    let shop = Shop::open().await;
+    let mint = TokenMint::new(signing_key(&shop), "", "");
+    for _ in 0..ATTEMPTS {
+        let began = Instant::now();
+        let good = claims(&shop.user("u").await);
+        let now = good["iat"].as_i64().expect("a moment");
+        let mut answered = Vec::new();
+        for (member, moment) in [
+            ("exp", now - LEEWAY + SLACK),
+            ("exp", now - LEEWAY),
+            ("nbf", now + LEEWAY),
+            ("nbf", now + LEEWAY + SLACK),
+        ] {
+            let mut claims = good.clone();
+            claims[member] = moment.into();
+            answered.push(shop.api.get("/v1/me").token(&mint.sign(&claims)).await.status);
+        }
+        // A second is lost where `iat` is rounded down.
+        if began.elapsed() < Duration::from_secs(SLACK.unsigned_abs() - 1) {
+            assert_eq!(answered, [200, 401, 200, 401]);
+            return;
+        }
+    }
+    panic!("the machine is too busy to check four tokens in {SLACK} s");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What holds for every call.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use firstcome_testkit::coupon_body;
 use serde_json::json;
 
@@ -57,6 +59,33 @@ async fn every_guarded_call_asks_for_a_token_and_its_scope() {
             }
         }
     }
+}
+
+/// The table above is whole: what the document says of the calls that need a token is in it.
+#[tokio::test]
+async fn every_call_that_needs_a_token_is_known_here() {
+    let shop = Shop::open().await;
+    let document = shop.api.get("/openapi.json").await.expect(200).json();
+    let mut documented = BTreeMap::new();
+    for (path, calls) in document["paths"].as_object().expect("paths") {
+        for (method, call) in calls.as_object().expect("calls") {
+            let of_bearer = call["security"].as_array().into_iter().flatten();
+            let of_bearer: Vec<_> = of_bearer.filter_map(|way| way["bearer"].as_array()).collect();
+            if !of_bearer.is_empty() {
+                let scopes = of_bearer.into_iter().flatten().filter_map(|scope| scope.as_str());
+                let scopes: BTreeSet<_> = scopes.collect();
+                let any = BTreeSet::from(["user", "admin", "redeem"]);
+                let of_path = |part| if str::starts_with(part, '{') { "{}" } else { part };
+                let path: Vec<_> = path.split('/').map(of_path).collect();
+                let scopes = if scopes.is_empty() { any } else { scopes };
+                documented.insert((method.to_uppercase(), path.join("/")), scopes);
+            }
+        }
+    }
+    let known = GUARDED.into_iter().map(|(method, path, may)| {
+        ((method.to_owned(), path.to_owned()), may.iter().copied().collect::<BTreeSet<_>>())
+    });
+    assert_eq!(documented, known.collect::<BTreeMap<_, _>>());
 }
 
 #[tokio::test]

@@ -93,6 +93,8 @@ pub(crate) enum Answers {
     Keys(Vec<Value>),
     /// So many bytes of a key set that never ends.
     Bytes(usize),
+    /// That it is elsewhere.
+    Moved(String),
     /// 503.
     Unavailable,
     /// Nothing; the connection stays.
@@ -155,9 +157,12 @@ async fn answer(mut stream: TcpStream, answers: Answers) {
     let mut request = [0; 4_096];
     let _ = stream.read(&mut request).await;
     let (status, body) = match answers {
-        Answers::Keys(keys) => ("200 OK", json!({"keys": keys}).to_string()),
-        Answers::Bytes(count) => ("200 OK", format!("{{\"keys\":[{}", " ".repeat(count))),
-        Answers::Unavailable => ("503 Service Unavailable", String::new()),
+        Answers::Keys(keys) => ("200 OK".to_owned(), json!({"keys": keys}).to_string()),
+        Answers::Bytes(count) => {
+            ("200 OK".to_owned(), format!("{{\"keys\":[{}", " ".repeat(count)))
+        }
+        Answers::Moved(url) => (format!("302 Found\r\nlocation: {url}"), String::new()),
+        Answers::Unavailable => ("503 Service Unavailable".to_owned(), String::new()),
         Answers::Nothing => {
             let _ = stream.read(&mut request).await;
             return;

@@ -47,6 +47,26 @@ async fn an_address_that_hangs_keeps_nobody_else_waiting() {
     let _ = answer.expect_problem(503, "unavailable");
     assert!(took < KEY_WAIT_MAX, "{took:?}");
     assert!(others_done - start < KEY_WAIT_MAX, "{:?}", others_done - start);
+    // What hung is given up: when it answers again, it is asked again.
+    server.answers(keys(&[&known, &unknown]));
+    let ask = || me(shop, &token);
+    let _ = eventually("its keys are fetched", ask, |answer| answer.status == 200).await;
+}
+
+/// Whoever answers for the configured address does not choose another one.
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let known = Signer::es256("known");
+    let elsewhere = KeyServer::start(keys(&[&known])).await;
+    let server = KeyServer::start(Answers::Moved(format!("{}/jwks", elsewhere.url))).await;
+    let configured = Configured::open(&server.section("refresh_seconds = 1")).await;
+    let shop = &configured.shop;
+    let token = known.token(&server.url, "u");
+    let _ = me(shop, &token).await.expect_problem(503, "unavailable");
+    assert_eq!(elsewhere.asked(), 0, "it was followed");
+    server.answers(keys(&[&known]));
+    let ask = || me(shop, &token);
+    let _ = eventually("its keys are fetched", ask, |answer| answer.status == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,6 +177,28 @@ async fn a_flood_of_tokens_is_remembered_within_its_bound() {
     let verified = value("firstcome_token_checks_total{how=\"verified\"}");
     let remembered = value("firstcome_token_checks_total{how=\"remembered\"}");
     assert!((verified + remembered - 600.0).abs() < 0.5 && remembered > 250.0, "{text}");
+}
+
+/// That its signature was found good once makes no token last longer.
+#[tokio::test]
+async fn a_token_that_is_remembered_ends_with_its_time() {
+    /// How long it is still good, within the leeway of 60 s.
+    const GOOD_SECONDS: i64 = 6;
+    let signer = Signer::es256("k");
+    let server = KeyServer::start(keys(&[&signer])).await;
+    let configured = Configured::open(&server.section("")).await;
+    let shop = &configured.shop;
+    let now = shop.moment_in(0).await;
+    let now = firstcome_core::Timestamp::parse_rfc3339(&now).expect("a moment").as_micros();
+    let mut claims = claims(&server.url, "u");
+    claims["exp"] = (now / 1_000_000 - 60 + GOOD_SECONDS).into();
+    let token = signer.sign(&signer.header(), &claims);
+    for _ in ["checked", "remembered"] {
+        let _ = me(shop, &token).await.expect(200);
+    }
+    let ask = || me(shop, &token);
+    let answer = eventually("it ends", ask, |answer| answer.status != 200).await;
+    let _ = answer.expect_problem(401, "unauthenticated");
 }
 
 #[tokio::test]
