@@ -54,8 +54,13 @@ pub async fn create(
     });
     let ledger = state.ledger().by(By::new(admin.subject, "create", request_id.as_str()));
     let answer = move |event| made(event, clock.now());
+    let id = new.id;
     match ledger.create_event_once(key, new, answer).await? {
-        Once::Made(Made { location, etag, body }) => Ok(created(location, etag, body)),
+        Once::Made(Made { location, etag, body }) => {
+            // So that the first claim need not wait. Where it fails, that one has it done.
+            let _ = state.issuance().sync(id).await;
+            Ok(created(location, etag, body))
+        }
         Once::Missing => Err(Problem::new(Code::CouponNotFound, "There is no such coupon.").into()),
         Once::Mismatch => Err(RequestKey::mismatch().into()),
         Once::InProgress => Err(RequestKey::in_progress().into()),

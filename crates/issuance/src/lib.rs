@@ -40,5 +40,5 @@ pub use front::{ClaimCall, front};
 pub use lane::NotDrained;
 pub use routes::{IssuanceState, calls, router};
 pub use service::{Issuance, IssuanceHandle};
-pub use strategy::{LedgerStrategy, Outcome, RedisLockStrategy, RedisStrategy, Strategy};
+pub use strategy::{LedgerStrategy, Outcome, RedisLockStrategy, RedisStrategy, Strategy, Synced};
 pub use view::AuditView;

@@ -207,7 +207,7 @@ impl IssuanceHandle {
         drop(self.inner.latches.hold(id));
         let Some(ways) = &self.inner.ways else { return Ok(()) };
         let Some(redis) = ways.redis_of(id).await? else { return Ok(()) };
-        redis.sync_whole(id).await
+        redis.sync_event(id).await.map(|_| ())
     }
 
     /// Records what is pending beside the ledger, and how much of it is left.

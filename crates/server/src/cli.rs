@@ -31,8 +31,8 @@ pub(crate) enum Command {
     },
     /// Count the invariants again from the ledger's rows, also while a server runs
     Audit(AuditFlags),
-    /// Rebuild what is derived from the ledger
-    Sync(DataFlags),
+    /// Rebuild what Redis knows of events from the ledger, also while servers run
+    Sync(SyncFlags),
     /// Work on the ledger as a whole
     Ledger {
         #[command(subcommand)]
@@ -113,6 +113,27 @@ pub(crate) enum UserCommand {
         #[command(flatten)]
         flags: DataFlags,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyncFlags {
+    /// The event to rebuild [default: every one that Redis decides and that is not closed]
+    #[arg(long, value_name = "ID", value_parser = event_id)]
+    pub(crate) event: Option<EventId>,
+    /// Redis, as redis://user:password@host:6379 [env: FIRSTCOME_REDIS_URL]
+    #[arg(long, value_name = "URL")]
+    redis_url: Option<String>,
+    #[command(flatten)]
+    data: DataFlags,
+}
+
+impl SyncFlags {
+    /// The configuration with these flags on top.
+    pub(crate) fn load(&self) -> Result<Configuration, ConfigError> {
+        let mut flags = self.data.given();
+        flags.extend(given([("--redis-url", "redis.url", &self.redis_url)]));
+        Configuration::load(self.data.config.as_deref(), std::env::vars_os(), flags)
+    }
 }
 
 #[derive(Debug, Args)]

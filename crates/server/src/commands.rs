@@ -3,6 +3,7 @@
 mod audit;
 mod copy;
 mod keys;
+mod sync;
 
 use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::serve::make_private;
 pub(crate) use audit::audit;
 pub(crate) use copy::copy;
 pub(crate) use keys::{list_keys, rotate_keys};
+pub(crate) use sync::sync;
 
 /// Brings the ledger's schema up, or says what that would do.
 pub(crate) async fn migrate(
@@ -46,13 +48,6 @@ pub(crate) async fn migrate(
     if pending.is_empty() {
         writeln!(out, "the schema of {shown} is up to date")?;
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Says that there is nothing to rebuild: under this version's strategy nothing is derived.
-pub(crate) fn sync(flags: &DataFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    flags.load()?;
-    writeln!(out, "nothing to rebuild: the ledger itself decides every claim (strategy ledger)")?;
     Ok(ExitCode::SUCCESS)
 }
 

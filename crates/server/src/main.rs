@@ -61,7 +61,7 @@ async fn answer(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(flags) => serve::serve(flags.load()?.settings, &mut out).await,
         Command::Migrate { dry_run, flags } => commands::migrate(flags, *dry_run, &mut out).await,
         Command::Audit(flags) => commands::audit(flags, &mut out).await,
-        Command::Sync(flags) => commands::sync(flags, &mut out),
+        Command::Sync(flags) => commands::sync(flags, &mut out).await,
         Command::Ledger { command: LedgerCommand::Copy(flags) } => {
             commands::copy(flags, &mut out).await
         }

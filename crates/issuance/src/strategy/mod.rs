@@ -13,7 +13,7 @@ use firstcome_ledger::{Claim, Decision};
 use crate::Undecided;
 
 pub use ledger::LedgerStrategy;
-pub use redis::RedisStrategy;
+pub use redis::{RedisStrategy, Synced};
 pub use redis_lock::RedisLockStrategy;
 
 /// What became of a claim.

@@ -64,8 +64,8 @@ fn distinct_users(event: EventNo) -> String {
     )
 }
 
-/// Winners that `holders` lists as they are, and those that it need not list yet, whether it does
-/// or not.
+/// Winners that `holders` lists as they are, and those that it need not list yet. Of events that the
+/// ledger does not decide it may list some of these already.
 fn found_by_holder(event: EventNo) -> String {
     let event = signed_no(event);
     format!(
@@ -74,7 +74,8 @@ fn found_by_holder(event: EventNo) -> String {
                     AND h.sequence = c.sequence AND h.id = c.id \
                  JOIN events AS e ON e.no = c.event_no \
                  WHERE c.event_no = {event} \
-                   AND c.sequence <= COALESCE(e.unlisted_after, c.sequence)) \
+                   AND (e.epoch = 0 \
+                        OR c.sequence <= COALESCE(e.unlisted_after, c.sequence))) \
               + (SELECT count(*) FROM issued_coupons AS c JOIN events AS e ON e.no = c.event_no \
                  WHERE c.event_no = {event} AND c.sequence > e.unlisted_after) AS counted"
     )

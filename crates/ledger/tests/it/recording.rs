@@ -174,11 +174,12 @@ async fn the_word_of_another_epoch_is_refused(store: Store) {
     let test = TestLedger::new(store).await;
     let old = begun(&test, 9).await;
     recorded(&test.ledger, &old, &[("a", 1)]).await;
+    test.ledger.begin_epoch(old.id).await.expect("an answer");
     let new = test.ledger.begin_epoch(old.id).await.expect("an answer").expect("the event");
     let refusal = refused(&test, &old, &[("b", 2)]).await;
-    assert_eq!(refusal, NotRecorded::Epoch { current: 2 });
-    let future = EventRecord { epoch: 3, ..new.clone() };
-    assert_eq!(refused(&test, &future, &[("b", 2)]).await, NotRecorded::Epoch { current: 2 });
+    assert_eq!(refusal, NotRecorded::Epoch { current: 3 });
+    let future = EventRecord { epoch: 4, ..new.clone() };
+    assert_eq!(refused(&test, &future, &[("b", 2)]).await, NotRecorded::Epoch { current: 3 });
     // Half of it is new: none of it is recorded.
     assert_eq!(refused(&test, &old, &[("a", 1), ("b", 2)]).await, refusal);
     // A new decider may leave out what the old one had given and never recorded.
@@ -255,7 +256,7 @@ async fn what_is_listed_already_is_found_once_and_counted_once(store: Store) {
     test.listed().await;
     // A visitor lists nothing.
     let test = test.reopen(Purpose::Visit).await;
-    recorded(&test.ledger, &event, &[("a", 1), ("e", 5)]).await;
+    recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await;
     let all = rows(&test, &event).await;
     assert_eq!(all.len(), 4);
     let now = Timestamp::from_micros(OPENS_AT);

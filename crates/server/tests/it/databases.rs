@@ -3,6 +3,7 @@
 
 mod changes;
 mod crowd;
+mod deciders;
 mod failover;
 mod logins;
 mod outages;

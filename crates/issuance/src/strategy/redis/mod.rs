@@ -36,6 +36,7 @@ use tokio::time::Instant;
 use super::{OfEvent, Outcome, Strategy, by_event};
 use crate::{IssuanceError, Undecided};
 use calls::{Answer, Decided, Keys, Said};
+pub use sync::Synced;
 use sync::Syncs;
 
 /// Longest that a batch waits until an event is loaded.

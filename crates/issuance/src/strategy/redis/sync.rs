@@ -31,15 +31,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Default)]
 pub(super) struct Syncs(Arc<Mutex<HashMap<EventId, watch::Receiver<()>>>>);
 
-/// What became of a rebuild.
+/// An event is decided in Redis again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Synced {
-    /// The event is decided in Redis again.
-    Done,
-    /// Somebody else is at it.
-    Elsewhere,
-    /// There is no such event.
-    NotFound,
+pub struct Synced {
+    /// By whose word.
+    pub epoch: u64,
+    /// Winners that Redis knows now.
+    pub winners: u32,
+    /// How long it took.
+    pub took: Duration,
 }
 
 impl RedisStrategy {
@@ -86,36 +86,38 @@ impl RedisStrategy {
     ///
     /// # Errors
     /// When Redis or the ledger does not answer, or it takes too long.
-    pub(crate) async fn sync_whole(&self, event: EventId) -> Result<(), IssuanceError> {
+    pub async fn sync_event(&self, event: EventId) -> Result<Synced, IssuanceError> {
         let deadline = Instant::now() + WHOLE_MAX;
-        while self.sync(event).await? == Synced::Elsewhere {
+        loop {
+            if let Some(synced) = self.sync(event).await? {
+                return Ok(synced);
+            }
             if Instant::now() >= deadline {
                 return Err(Failed::NotLoaded.into());
             }
             sleep(LOOK_EVERY).await;
         }
-        Ok(())
     }
 
     /// Rebuilds what Redis knows of an event. Claims are answered 503 meanwhile, and go on by
-    /// themselves afterwards.
-    pub(super) async fn sync(&self, event: EventId) -> Result<Synced, Failed> {
+    /// themselves afterwards. None where somebody else is at it.
+    async fn sync(&self, event: EventId) -> Result<Option<Synced>, Failed> {
         let redis = &self.0.redis;
         let Some(lock) = Lock::acquire(redis, event, "sync", Instant::now()).await? else {
-            return Ok(Synced::Elsewhere);
+            return Ok(None);
         };
         let synced = self.rebuild(event).await;
         lock.release().await;
         synced
     }
 
-    async fn rebuild(&self, id: EventId) -> Result<Synced, Failed> {
+    async fn rebuild(&self, id: EventId) -> Result<Option<Synced>, Failed> {
         let (redis, ledger) = (&self.0.redis, &self.0.ledger);
         let began = Instant::now();
-        let Some(event) = ledger.begin_epoch(id).await? else { return Ok(Synced::NotFound) };
+        let Some(event) = ledger.begin_epoch(id).await? else { return Ok(None) };
         let (keys, epoch) = (Keys::of(id), event.epoch);
         if redis.run::<i64>(&keys.begin(epoch)).await? == 0 {
-            return Ok(Synced::Elsewhere);
+            return Ok(None);
         }
         let (mut winners, mut last) = (0, 0);
         loop {
@@ -124,18 +126,19 @@ impl RedisStrategy {
             last = lowest.sequence.get();
             winners += u32::try_from(page.len()).expect("a page is bounded");
             if redis.run::<i64>(&keys.add(epoch, &page)).await? == 0 {
-                return Ok(Synced::Elsewhere);
+                return Ok(None);
             }
         }
         if redis.run::<i64>(&keys.finish(&event, winners, last)).await? == 0 {
-            return Ok(Synced::Elsewhere);
+            return Ok(None);
         }
+        let took = began.elapsed();
         tracing::info!(
             firstcome.event.id = %id,
             "Redis knows the event again: epoch {epoch}, {winners} winners, in {} ms",
-            began.elapsed().as_millis()
+            took.as_millis()
         );
         self.remember(event);
-        Ok(Synced::Done)
+        Ok(Some(Synced { epoch, winners, took }))
     }
 }
