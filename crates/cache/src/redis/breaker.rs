@@ -1,0 +1,188 @@
+//! The breaker: when Redis has been silent several times in a row, calls fail at once for a short
+//! time instead of waiting, then one of them tries again.
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Fails calls at once while Redis is silent.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    failures_max: u32,
+    open: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Calls pass; so many have failed one after another.
+    Closed { failures: u32 },
+    /// No call passes before this moment; then one does.
+    Open { until: Instant },
+    /// One call tries; the others fail until it has ended.
+    Probed,
+}
+
+/// What a call's end changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    /// Calls fail at once from here on.
+    Opened,
+    /// Calls pass again.
+    Closed,
+}
+
+/// The leave to make one call. Dropped without a word, as by a caller that goes away, it counts
+/// neither as success nor as failure.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Pass<'a> {
+    breaker: &'a Breaker,
+    is_probe: bool,
+    is_told: bool,
+}
+
+impl Breaker {
+    /// A closed breaker that opens after so many failures in a row, for so long.
+    pub(super) fn new(failures_max: u32, open: Duration) -> Self {
+        Self { failures_max, open, state: Mutex::new(State::Closed { failures: 0 }) }
+    }
+
+    /// Leave for a call; none while it is open.
+    pub(super) fn pass(&self) -> Option<Pass<'_>> {
+        let mut state = self.state();
+        let is_probe = match *state {
+            State::Closed { .. } => false,
+            State::Open { until } if Instant::now() >= until => {
+                *state = State::Probed;
+                true
+            }
+            State::Open { .. } | State::Probed => return None,
+        };
+        Some(Pass { breaker: self, is_probe, is_told: false })
+    }
+
+    /// Whether calls fail at once.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(*self.state(), State::Closed { .. })
+    }
+
+    fn succeeded(&self) -> Change {
+        let mut state = self.state();
+        let was_closed = matches!(*state, State::Closed { .. });
+        *state = State::Closed { failures: 0 };
+        if was_closed { Change::None } else { Change::Closed }
+    }
+
+    fn failed(&self) -> Change {
+        let mut state = self.state();
+        let until = Instant::now() + self.open;
+        match *state {
+            State::Closed { failures } if failures + 1 < self.failures_max => {
+                *state = State::Closed { failures: failures + 1 };
+                Change::None
+            }
+            State::Closed { .. } => {
+                *state = State::Open { until };
+                Change::Opened
+            }
+            State::Probed => {
+                *state = State::Open { until };
+                Change::None
+            }
+            // A call that passed before it opened.
+            State::Open { .. } => Change::None,
+        }
+    }
+
+    /// Lets another call try in place of one that went away.
+    fn abandoned(&self) {
+        let mut state = self.state();
+        if matches!(*state, State::Probed) {
+            *state = State::Open { until: Instant::now() };
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while held")
+    }
+}
+
+impl Pass<'_> {
+    /// The call has ended; Redis was silent or was not.
+    pub(super) fn ended(mut self, is_silent: bool) -> Change {
+        self.is_told = true;
+        if is_silent { self.breaker.failed() } else { self.breaker.succeeded() }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if self.is_probe && !self.is_told {
+            self.breaker.abandoned();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const OPEN: Duration = Duration::from_millis(1_000);
+
+    fn fail(breaker: &Breaker) -> Change {
+        breaker.pass().expect("it is closed, or may be tried").ended(true)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_opens_after_failures_in_a_row_only() {
+        let breaker = Breaker::new(3, OPEN);
+        for _ in 0..2 {
+            assert_eq!(fail(&breaker), Change::None);
+            assert_eq!(fail(&breaker), Change::None);
+            assert_eq!(breaker.pass().unwrap().ended(false), Change::None);
+        }
+        assert_eq!(fail(&breaker), Change::None);
+        assert_eq!(fail(&breaker), Change::None);
+        assert_eq!(fail(&breaker), Change::Opened);
+        assert!(breaker.pass().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_call_tries_after_a_while() {
+        let breaker = Breaker::new(1, OPEN);
+        assert_eq!(fail(&breaker), Change::Opened);
+        advance(OPEN).await;
+        let probe = breaker.pass().expect("one may try");
+        assert!(breaker.pass().is_none(), "only one");
+        assert_eq!(probe.ended(true), Change::None);
+        assert!(breaker.pass().is_none(), "it is open again");
+        advance(OPEN).await;
+        assert_eq!(breaker.pass().unwrap().ended(false), Change::Closed);
+        assert!(breaker.pass().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_goes_away_leaves_its_place_to_the_next() {
+        let breaker = Breaker::new(1, OPEN);
+        assert_eq!(fail(&breaker), Change::Opened);
+        advance(OPEN).await;
+        drop(breaker.pass().expect("one may try"));
+        assert!(breaker.pass().is_some(), "the next one may");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_failure_does_not_keep_it_open_for_longer() {
+        let breaker = Breaker::new(1, OPEN);
+        let late = breaker.pass().unwrap();
+        assert_eq!(fail(&breaker), Change::Opened);
+        advance(OPEN / 2).await;
+        assert_eq!(late.ended(true), Change::None);
+        advance(OPEN / 2).await;
+        assert!(breaker.pass().is_some());
+    }
+}

@@ -1,0 +1,347 @@
+//! Connections to each kind of Redis.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::cluster::{ClusterClient, ClusterClientBuilder};
+use ::redis::cluster_async::ClusterConnection;
+use ::redis::io::tcp::TcpSettings;
+use ::redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use ::redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue,
+    IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisResult,
+    TlsCertificates, TlsMode, cmd,
+};
+use firstcome_core::Invalid;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::address::{Address, RedisKind, shown};
+use super::{RedisConfig, RedisError, Refusal};
+
+/// Calls that may wait to be written to one connection; more wait in their callers.
+const PIPELINE_CALLS_MAX: usize = 4_096;
+/// Longest that finding a master, or the nodes of a cluster, may take. The client gives an
+/// unreachable server a second, and asks the others meanwhile.
+const SEARCH_MAX: Duration = Duration::from_secs(3);
+/// How often a cluster's client sends a command again, to the node that has the key now.
+const CLUSTER_RETRIES: u32 = 1;
+/// How long it waits before, in milliseconds.
+const CLUSTER_RETRY_MS: (u64, u64) = (5, 20);
+/// How long a connection may be silent before the system asks whether the other side is there.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// Makes connections.
+pub(super) struct Connector {
+    pub(super) address: Address,
+    connect_timeout: Duration,
+    way: Way,
+}
+
+/// How a connection is found.
+enum Way {
+    Standalone(Client),
+    Sentinel(Box<Mutex<SentinelClient>>),
+    Cluster {
+        client: Box<ClusterClient>,
+        /// Each named node by itself.
+        nodes: Vec<Client>,
+    },
+}
+
+/// A connection that many calls use at once.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// To one server.
+    One(MultiplexedConnection),
+    /// To the nodes of a cluster.
+    Cluster(ClusterConnection),
+}
+
+/// What the server says unasked.
+pub(super) type Pushed = Box<dyn Fn(PushInfo) + Send + Sync>;
+
+impl Connector {
+    /// Reads the files that the configuration names; connects to nothing.
+    pub(super) fn new(config: &RedisConfig) -> Result<Self, Invalid> {
+        config.check()?;
+        let address = config.address()?;
+        let certificates = if address.is_tls { Some(certificates(config)?) } else { None };
+        if address.is_tls {
+            // The client takes the process's provider. Who installed one before chose.
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        }
+        let way = way(&address, config, certificates).map_err(|error| invalid(config, &error))?;
+        Ok(Self { address, connect_timeout: config.connect_timeout(), way })
+    }
+
+    /// A new connection, and whether it lives: that turns false when it breaks.
+    pub(super) async fn connect(&self) -> Result<(Connection, Arc<AtomicBool>), RedisError> {
+        let alive = Arc::new(AtomicBool::new(true));
+        let heard = Arc::clone(&alive);
+        let pushed: Pushed = Box::new(move |info| {
+            if info.kind == PushKind::Disconnection {
+                heard.store(false, Ordering::Release);
+            }
+        });
+        let connection = match &self.way {
+            // It follows its nodes by itself.
+            Way::Cluster { client, nodes } => {
+                let connecting = client.get_async_connection();
+                match within(SEARCH_MAX, connecting).await {
+                    Ok(connection) => Connection::Cluster(connection),
+                    Err(error) => return Err(self.diagnose(nodes, error).await),
+                }
+            }
+            Way::Standalone(_) | Way::Sentinel(_) => {
+                Connection::One(self.connect_to_one(0, pushed).await?)
+            }
+        };
+        Ok((connection, alive))
+    }
+
+    /// A connection to one server: to the master, or to a node of the cluster, to another one in
+    /// each turn. What the server says unasked goes to `pushed`.
+    pub(super) async fn connect_to_one(
+        &self,
+        turn: usize,
+        pushed: Pushed,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let config = self.config().set_push_sender(move |info| {
+            pushed(info);
+            Ok::<(), ()>(())
+        });
+        match &self.way {
+            Way::Standalone(client) => self.open(client, &config).await,
+            Way::Cluster { nodes, .. } => self.open(&nodes[turn % nodes.len()], &config).await,
+            Way::Sentinel(client) => {
+                let mut client = client.lock().await;
+                let found = within(SEARCH_MAX, client.get_async_connection_with_config(&config));
+                found.await.map_err(|error| self.not_found(error))
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        client: &Client,
+        config: &AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let connecting = client.get_multiplexed_async_connection_with_config(config);
+        within(self.connect_timeout, connecting).await
+    }
+
+    fn config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(PIPELINE_CALLS_MAX)
+    }
+
+    /// Why there is no connection to the cluster: its client tells little of its nodes.
+    async fn diagnose(&self, nodes: &[Client], error: RedisError) -> RedisError {
+        let mut found = error;
+        for node in nodes {
+            match self.open(node, &self.config()).await {
+                Ok(mut connection) => {
+                    let mut info = cmd("INFO");
+                    let asked = timeout(
+                        self.connect_timeout,
+                        info.arg("cluster").query_async::<String>(&mut connection),
+                    );
+                    if let Ok(Ok(info)) = asked.await
+                        && info.contains("cluster_enabled:0")
+                    {
+                        let (refusal, said) = (Refusal::NoCluster, "cluster_enabled:0".into());
+                        return RedisError::Refused { refusal, said };
+                    }
+                }
+                Err(error @ RedisError::Refused { .. }) => return error,
+                Err(error) => found = error,
+            }
+        }
+        found
+    }
+
+    fn not_found(&self, error: RedisError) -> RedisError {
+        match error {
+            RedisError::Unavailable(reason) => {
+                let (name, servers) = (&self.address.master, &self.address.servers);
+                let servers: Vec<_> =
+                    servers.iter().map(|(host, port)| shown(host, *port)).collect();
+                let servers = servers.join(", ");
+                RedisError::unavailable(format_args!(
+                    "the sentinels at {servers} lead to no master {name:?} ({reason})"
+                ))
+            }
+            other => other,
+        }
+    }
+}
+
+impl Connection {
+    /// Sends a command and awaits its answer, for as long as that takes.
+    pub(super) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
+        match self {
+            Self::One(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    connecting: impl Future<Output = RedisResult<T>>,
+) -> Result<T, RedisError> {
+    match timeout(limit, connecting).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(RedisError::of_connecting(&error)),
+        Err(_) => {
+            let limit = limit.as_millis();
+            Err(RedisError::unavailable(format_args!("no connection within {limit} ms")))
+        }
+    }
+}
+
+fn way(
+    address: &Address,
+    config: &RedisConfig,
+    certificates: Option<TlsCertificates>,
+) -> RedisResult<Way> {
+    let nodes = || address.servers.iter().map(|server| client(address, server, &certificates));
+    Ok(match address.kind {
+        RedisKind::Standalone => {
+            Way::Standalone(client(address, &address.servers[0], &certificates)?)
+        }
+        RedisKind::Cluster => {
+            let nodes = nodes().collect::<RedisResult<Vec<_>>>()?;
+            Way::Cluster { client: Box::new(cluster(address, config, certificates)?), nodes }
+        }
+        RedisKind::Sentinel => {
+            let client = sentinel(address, config, certificates)?;
+            Way::Sentinel(Box::new(Mutex::new(client)))
+        }
+    })
+}
+
+fn client(
+    address: &Address,
+    (host, port): &(String, u16),
+    certificates: &Option<TlsCertificates>,
+) -> RedisResult<Client> {
+    let info = server(address.is_tls, host, *port).into_connection_info()?;
+    let info = info.set_redis_settings(login(address)).set_tcp_settings(tcp());
+    match certificates {
+        Some(certificates) => Client::build_with_tls(info, certificates.clone()),
+        None => Client::open(info),
+    }
+}
+
+fn cluster(
+    address: &Address,
+    config: &RedisConfig,
+    certificates: Option<TlsCertificates>,
+) -> RedisResult<ClusterClient> {
+    let servers = address.servers.iter().map(|(host, port)| server(address.is_tls, host, *port));
+    let mut builder = ClusterClientBuilder::new(servers)
+        .use_protocol(ProtocolVersion::RESP3)
+        .retries(CLUSTER_RETRIES)
+        .min_retry_wait(CLUSTER_RETRY_MS.0)
+        .max_retry_wait(CLUSTER_RETRY_MS.1)
+        .connection_timeout(config.connect_timeout())
+        .response_timeout(config.answer_timeout())
+        .tcp_settings(tcp());
+    if let Some(username) = address.login.username() {
+        builder = builder.username(username);
+    }
+    if let Some(password) = address.login.password() {
+        builder = builder.password(password);
+    }
+    if let Some(certificates) = certificates {
+        builder = builder.tls(TlsMode::Secure).certs(certificates);
+    }
+    builder.build()
+}
+
+fn sentinel(
+    address: &Address,
+    config: &RedisConfig,
+    certificates: Option<TlsCertificates>,
+) -> RedisResult<SentinelClient> {
+    let sentinels = address.servers.iter().map(|(host, port)| server(address.is_tls, host, *port));
+    let master = SentinelServerType::Master;
+    let mut builder = SentinelClientBuilder::new(sentinels, &address.master, master)?
+        .set_client_to_redis_protocol(ProtocolVersion::RESP3)
+        .set_client_to_redis_db(address.login.db())
+        .set_client_to_redis_tcp_settings(tcp())
+        .set_client_to_sentinel_tcp_settings(tcp());
+    if let Some(username) = address.login.username() {
+        builder = builder.set_client_to_redis_username(username);
+    }
+    if let Some(password) = address.login.password() {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    if !config.sentinel_username.is_empty() {
+        builder = builder.set_client_to_sentinel_username(&config.sentinel_username);
+    }
+    if !config.sentinel_password.is_empty() {
+        builder = builder.set_client_to_sentinel_password(&config.sentinel_password);
+    }
+    if let Some(certificates) = certificates {
+        builder = builder
+            .set_client_to_redis_tls_mode(TlsMode::Secure)
+            .set_client_to_redis_certificates(certificates.clone())
+            .set_client_to_sentinel_tls_mode(TlsMode::Secure)
+            .set_client_to_sentinel_certificates(certificates);
+    }
+    builder.build()
+}
+
+fn server(is_tls: bool, host: &str, port: u16) -> ConnectionAddr {
+    let host = host.to_owned();
+    if is_tls {
+        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+    } else {
+        ConnectionAddr::Tcp(host, port)
+    }
+}
+
+/// User, password and database, in the protocol that tells when a connection breaks.
+fn login(address: &Address) -> RedisConnectionInfo {
+    address.login.clone().set_protocol(ProtocolVersion::RESP3)
+}
+
+fn tcp() -> TcpSettings {
+    let keepalive = ::redis::io::tcp::socket2::TcpKeepalive::new().with_time(KEEPALIVE);
+    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive)
+}
+
+fn certificates(config: &RedisConfig) -> Result<TlsCertificates, Invalid> {
+    let read = |key: &str, path: &str| {
+        fs::read(path).map_err(|error| {
+            Invalid::new(format!("redis.{key} names {path}, which cannot be read: {error}"))
+        })
+    };
+    let root_cert = match config.ca_file.as_str() {
+        "" => None,
+        path => Some(read("ca_file", path)?),
+    };
+    let client_tls = match config.certificate_file.as_str() {
+        "" => None,
+        path => Some(ClientTlsConfig {
+            client_cert: read("certificate_file", path)?,
+            client_key: read("key_file", &config.key_file)?,
+        }),
+    };
+    Ok(TlsCertificates { client_tls, root_cert })
+}
+
+/// What the client has against the configuration.
+fn invalid(config: &RedisConfig, error: &::redis::RedisError) -> Invalid {
+    let is_of_a_file = error.kind() == ErrorKind::Io && !config.ca_file.is_empty();
+    let key = if is_of_a_file { "ca_file" } else { "url" };
+    Invalid::new(format!("redis.{key} cannot be used: {error}"))
+}

@@ -1,0 +1,186 @@
+//! The handle that calls go through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::{Cmd, FromRedisValue};
+use firstcome_core::Invalid;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
+
+use super::breaker::{Breaker, Change};
+use super::connect::Connector;
+use super::link::{Link, Live};
+use super::metrics::Metrics;
+use super::{RedisConfig, RedisError, RedisKind, ScriptCall, Subscription};
+
+/// Redis, over one connection that all calls share; cheap to clone.
+///
+/// Every call ends within `redis.answer_timeout_ms`, whatever the network does. A call whose future
+/// is dropped may still be executed.
+#[derive(Clone)]
+pub struct Redis(Arc<Shared>);
+
+struct Shared {
+    connector: Arc<Connector>,
+    link: Link,
+    breaker: Breaker,
+    answer_timeout: Duration,
+    metrics: Metrics,
+    used_for: &'static str,
+    runtime: Handle,
+}
+
+impl Redis {
+    /// A handle for `used_for`, a word for the metrics. It connects when it is first used; the
+    /// runtime that this is called in drives its connections.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, a file of it that cannot be read included.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn new(config: &RedisConfig, used_for: &'static str) -> Result<Self, Invalid> {
+        let connector = Arc::new(Connector::new(config)?);
+        let runtime = Handle::current();
+        Ok(Self(Arc::new(Shared {
+            link: Link::new(Arc::clone(&connector), runtime.clone()),
+            connector,
+            breaker: Breaker::new(config.breaker_failures, config.breaker_open()),
+            answer_timeout: config.answer_timeout(),
+            metrics: Metrics::declare(used_for),
+            used_for,
+            runtime,
+        })))
+    }
+
+    /// Where it is, without user and password.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        self.0.connector.address.shown()
+    }
+
+    /// How the servers stand to each other, by the URL.
+    #[must_use]
+    pub fn kind(&self) -> RedisKind {
+        self.0.connector.address.kind
+    }
+
+    /// Sends a command, and gives its answer. A cluster's node may get it twice.
+    ///
+    /// # Errors
+    /// Each kind of [`RedisError`] tells whether it may have been executed.
+    pub async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
+        self.guarded(async |deadline| {
+            let mut live = self.connected(deadline).await?;
+            let answer = timeout_at(deadline, live.connection.query(command)).await;
+            self.told(
+                &live,
+                answer.map(|answer| answer.map_err(|error| RedisError::of_call(&error))),
+            )
+        })
+        .await
+    }
+
+    /// Runs a script, and gives its answer: by its digest, and by its text where the server does
+    /// not know it.
+    ///
+    /// # Errors
+    /// Each kind of [`RedisError`] tells whether it may have been executed.
+    pub async fn run<T: FromRedisValue>(&self, script: &ScriptCall) -> Result<T, RedisError> {
+        self.guarded(async |deadline| {
+            let mut live = self.connected(deadline).await?;
+            let asked = async {
+                match live.connection.query(script.by_digest()).await {
+                    Err(error) if RedisError::is_unknown_script(&error) => {
+                        live.connection.query(&script.by_text()).await
+                    }
+                    answer => answer,
+                }
+            };
+            let answer = timeout_at(deadline, asked).await;
+            self.told(
+                &live,
+                answer.map(|answer| answer.map_err(|error| RedisError::of_call(&error))),
+            )
+        })
+        .await
+    }
+
+    /// Hears what is published on a channel, from a connection of its own, until it is dropped.
+    #[must_use]
+    pub fn subscribe(&self, channel: &str) -> Subscription {
+        let shared = &self.0;
+        let limit = shared.answer_timeout;
+        Subscription::start(Arc::clone(&shared.connector), channel, limit, &shared.runtime)
+    }
+
+    /// Whether the last calls failed one after another, so that others fail at once.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.0.breaker.is_open()
+    }
+
+    /// Makes a call if the breaker lets it, and tells the breaker what became of it.
+    async fn guarded<T>(
+        &self,
+        call: impl AsyncFnOnce(Instant) -> Result<T, RedisError>,
+    ) -> Result<T, RedisError> {
+        let Shared { breaker, metrics, answer_timeout, .. } = self.0.as_ref();
+        let Some(pass) = breaker.pass() else {
+            metrics.failed_at_once();
+            return Err(RedisError::unavailable("it did not answer the last calls"));
+        };
+        let started = Instant::now();
+        let answer = call(started + *answer_timeout).await;
+        let failure = answer.as_ref().err();
+        metrics.ended(failure, started.elapsed());
+        match pass.ended(failure.is_some_and(RedisError::is_silence)) {
+            Change::None => {}
+            Change::Opened => self.opened(failure),
+            Change::Closed => {
+                metrics.breaker.set(0);
+                tracing::info!(redis.use = self.0.used_for, "Redis answers again");
+            }
+        }
+        answer
+    }
+
+    fn opened(&self, failure: Option<&RedisError>) {
+        self.0.metrics.breaker.set(1);
+        let reason = failure.map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(
+            redis.use = self.0.used_for,
+            redis.address = self.shown(),
+            "calls to Redis fail at once until it answers again: {reason}"
+        );
+    }
+
+    async fn connected(&self, deadline: Instant) -> Result<Live, RedisError> {
+        let limit = self.0.answer_timeout;
+        timeout_at(deadline, self.0.link.live()).await.unwrap_or_else(|_| {
+            let limit = limit.as_millis();
+            Err(RedisError::unavailable(format_args!("no connection within {limit} ms")))
+        })
+    }
+
+    /// What became of a call on this connection, which is given up where another may do better.
+    fn told<T>(
+        &self,
+        live: &Live,
+        answer: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
+    ) -> Result<T, RedisError> {
+        let answer = answer.unwrap_or_else(|_| Err(RedisError::late(self.0.answer_timeout)));
+        let is_one = self.kind() != RedisKind::Cluster;
+        if is_one && answer.as_ref().err().is_some_and(RedisError::is_of_the_connection) {
+            self.0.link.forget(live);
+        }
+        answer
+    }
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Redis").field(&self.shown()).finish()
+    }
+}
