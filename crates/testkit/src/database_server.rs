@@ -4,15 +4,14 @@ mod data;
 mod program;
 
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::launch::{POLL, Process};
+use crate::port::free_port;
 use crate::sql::{Connection, Sql};
 use crate::{Engine, Launch};
 
@@ -20,8 +19,6 @@ use crate::{Engine, Launch};
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest that the kernel may take to end a process that was killed.
 const KILL_TIMEOUT: Duration = Duration::from_secs(20);
-/// Below the ports that the kernel gives out by itself: a restart finds its port free.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A server with a database, a user and a password that are all `firstcome`. It syncs its data as
 /// in a deployment; they are in a temporary directory. Dropping it kills it and removes them.
@@ -200,21 +197,6 @@ async fn ready(process: &mut Process, sql: &Sql) {
         assert!(Instant::now() < deadline, "{engine} does not answer; it said:\n{}", said());
         sleep(POLL).await;
     }
-}
-
-/// A port that nobody has, and that no other test of this process is given.
-fn free_port() -> u16 {
-    static TURN: AtomicU16 = AtomicU16::new(0);
-    // Other processes begin elsewhere.
-    let first = u16::try_from(std::process::id() % 1_000).expect("below a thousand") * 12;
-    for _ in PORTS {
-        let turn = TURN.fetch_add(1, Ordering::Relaxed);
-        let port = PORTS.start + first.wrapping_add(turn) % (PORTS.end - PORTS.start);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("all ports of {PORTS:?} are taken by other programs");
 }
 
 fn children_of(parent: u32) -> Vec<u32> {

@@ -8,8 +8,8 @@
 //! of the code under test), [`answer`], [`document`] (what every answer is held against), [`api`]
 //! (a thin HTTP client), [`wire`] (one connection, byte by byte), [`launch`] (how the binary is
 //! started), [`server`] (the binary, running), [`database`] (a fresh database on a server of the
-//! tests), [`database_server`] (a server that may be killed), [`program`] (another program beside
-//! it), [`proxy`] (a network that breaks).
+//! tests), [`database_server`] and [`redis_server`] (servers that may be killed), [`program`]
+//! (another program beside it), [`proxy`] (a network that breaks).
 
 pub mod answer;
 pub mod api;
@@ -20,8 +20,10 @@ pub mod database_server;
 pub mod document;
 pub mod draft;
 pub mod launch;
+mod port;
 pub mod program;
 pub mod proxy;
+pub mod redis_server;
 pub mod server;
 mod sql;
 pub mod token;
@@ -37,6 +39,7 @@ pub use document::Document;
 pub use launch::{Ended, Launch};
 pub use program::Program;
 pub use proxy::{CommitFault, Direction, Proxy};
+pub use redis_server::{Certificates, RedisCluster, RedisServer, RedisTrio};
 pub use server::Server;
 pub use token::TokenMint;
 pub use wire::Wire;

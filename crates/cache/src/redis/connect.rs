@@ -8,12 +8,15 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use ::redis::cluster_async::ClusterConnection;
+use ::redis::cluster_routing::{
+    MultipleNodeRoutingInfo, ResponsePolicy, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr,
+};
 use ::redis::io::tcp::TcpSettings;
 use ::redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use ::redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue,
     IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisResult,
-    TlsCertificates, TlsMode, cmd,
+    TlsCertificates, TlsMode, Value, cmd, from_redis_value,
 };
 use firstcome_core::Invalid;
 use tokio::sync::Mutex;
@@ -188,6 +191,38 @@ impl Connection {
         match self {
             Self::One(connection) => command.query_async(connection).await,
             Self::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
+}
+
+impl Connection {
+    /// What each server that takes writes answers, by its address; "" for the one there is.
+    pub(super) async fn ask_each(&mut self, command: &Cmd) -> RedisResult<Vec<(String, Value)>> {
+        match self {
+            Self::One(connection) => {
+                Ok(vec![(String::new(), command.query_async(connection).await?)])
+            }
+            Self::Cluster(connection) => {
+                let all = (MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::Special));
+                let all = RoutingInfo::MultiNode(all);
+                let answers = connection.route_command(command.clone(), all).await?;
+                let Value::Map(answers) = answers else { return Ok(Vec::new()) };
+                let name = |key| from_redis_value::<String>(key).unwrap_or_default();
+                Ok(answers.into_iter().map(|(key, value)| (name(key), value)).collect())
+            }
+        }
+    }
+
+    /// What the server that has this key answers.
+    pub(super) async fn ask_owner(&mut self, command: &Cmd, key: &str) -> RedisResult<Value> {
+        match self {
+            Self::One(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => {
+                let owner = Route::with_key(key, SlotAddr::Master);
+                let owner = SingleNodeRoutingInfo::SpecificNode(owner);
+                let owner = RoutingInfo::SingleNode(owner);
+                connection.route_command(command.clone(), owner).await?.extract_error()
+            }
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Cmd, FromRedisValue};
+use ::redis::{Cmd, FromRedisValue, RedisResult, Value};
 use firstcome_core::Invalid;
 use tokio::runtime::Handle;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use super::breaker::{Breaker, Change};
@@ -74,10 +75,7 @@ impl Redis {
         self.guarded(async |deadline| {
             let mut live = self.connected(deadline).await?;
             let answer = timeout_at(deadline, live.connection.query(command)).await;
-            self.told(
-                &live,
-                answer.map(|answer| answer.map_err(|error| RedisError::of_call(&error))),
-            )
+            self.told(&live, answer)
         })
         .await
     }
@@ -99,10 +97,27 @@ impl Redis {
                 }
             };
             let answer = timeout_at(deadline, asked).await;
-            self.told(
-                &live,
-                answer.map(|answer| answer.map_err(|error| RedisError::of_call(&error))),
-            )
+            self.told(&live, answer)
+        })
+        .await
+    }
+
+    /// Asks the server, or each primary of the cluster, by its address.
+    pub(super) async fn ask_each(&self, command: &Cmd) -> Result<Vec<(String, Value)>, RedisError> {
+        self.guarded(async |deadline| {
+            let mut live = self.connected(deadline).await?;
+            let asked = timeout_at(deadline, live.connection.ask_each(command)).await;
+            self.told(&live, asked)
+        })
+        .await
+    }
+
+    /// Asks the server that has this key.
+    pub(super) async fn ask_owner(&self, command: &Cmd, key: &str) -> Result<Value, RedisError> {
+        self.guarded(async |deadline| {
+            let mut live = self.connected(deadline).await?;
+            let asked = timeout_at(deadline, live.connection.ask_owner(command, key)).await;
+            self.told(&live, asked)
         })
         .await
     }
@@ -168,9 +183,12 @@ impl Redis {
     fn told<T>(
         &self,
         live: &Live,
-        answer: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
+        answer: Result<RedisResult<T>, Elapsed>,
     ) -> Result<T, RedisError> {
-        let answer = answer.unwrap_or_else(|_| Err(RedisError::late(self.0.answer_timeout)));
+        let answer = match answer {
+            Ok(answer) => answer.map_err(|error| RedisError::of_call(&error)),
+            Err(_) => Err(RedisError::late(self.0.answer_timeout)),
+        };
         let is_one = self.kind() != RedisKind::Cluster;
         if is_one && answer.as_ref().err().is_some_and(RedisError::is_of_the_connection) {
             self.0.link.forget(live);

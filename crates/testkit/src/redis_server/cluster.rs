@@ -1,0 +1,64 @@
+//! Three servers that share the keys.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{RedisServer, cli};
+use crate::launch::POLL;
+use crate::port::free_port;
+
+/// Longest until all nodes agree who has which slots.
+const AGREE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A cluster of three masters.
+#[derive(Debug)]
+pub struct RedisCluster {
+    nodes: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    /// Starts a cluster.
+    ///
+    /// # Panics
+    /// When it does not become one.
+    pub async fn start() -> Self {
+        let mut nodes = Vec::new();
+        for _ in 0..3 {
+            let bus = free_port().to_string();
+            let arguments = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+            let patience = ["--cluster-node-timeout", "2000"];
+            nodes.push(RedisServer::start_with(&[arguments.as_slice(), &patience].concat()).await);
+        }
+        let places: Vec<_> = nodes.iter().map(RedisServer::authority).collect();
+        let mut command = vec!["--cluster", "create", "--cluster-yes"];
+        command.extend(places.iter().map(String::as_str));
+        cli(nodes[0].port, &[], &command).await;
+        let cluster = Self { nodes };
+        cluster.agree().await;
+        cluster
+    }
+
+    /// Its URL, which names two of its nodes.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let [first, second, ..] = self.nodes.as_slice() else { unreachable!("three nodes") };
+        format!("redis+cluster://{},{}", first.authority(), second.authority())
+    }
+
+    /// Its nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[RedisServer] {
+        &self.nodes
+    }
+
+    async fn agree(&self) {
+        let deadline = Instant::now() + AGREE_TIMEOUT;
+        for node in &self.nodes {
+            while !node.cli(&["cluster", "info"]).await.contains("cluster_state:ok") {
+                assert!(Instant::now() < deadline, "the nodes do not agree");
+                sleep(POLL).await;
+            }
+        }
+    }
+}
