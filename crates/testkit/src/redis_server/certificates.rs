@@ -1,6 +1,6 @@
 //! What a server with TLS shows, and what its clients must know.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
 /// A certificate for `127.0.0.1`, its key, and the authority that signed it, as PEM files.
@@ -20,10 +20,13 @@ impl Certificates {
         let directory = TempDir::new().expect("a temporary directory");
         let key = || KeyPair::generate().expect("a key");
         let mut authority = CertificateParams::new(Vec::new()).expect("an authority");
+        authority.distinguished_name.push(DnType::CommonName, "an authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, key()).expect("a signed authority");
         let own_key = key();
-        let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a certificate");
+        let mut own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a certificate");
+        // With its authority's name it would seem to be signed by itself.
+        own.distinguished_name.push(DnType::CommonName, "a server");
         let own = own.signed_by(&own_key, &authority).expect("a signed certificate");
         let files = [
             ("ca.pem", authority.pem()),

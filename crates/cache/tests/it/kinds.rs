@@ -1,0 +1,109 @@
+//! TLS, sentinels, a cluster.
+
+use std::sync::LazyLock;
+
+use firstcome_cache::redis::{Redis, RedisError, RedisKind, Refusal, Script, cmd};
+use firstcome_testkit::{Certificates, RedisCluster, RedisServer, RedisTrio};
+
+use crate::support::{config, get, redis, set, until};
+
+static PUT: LazyLock<Script> =
+    LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], ARGV[1])"));
+
+#[tokio::test]
+async fn tls_is_spoken_with_certificates_of_both_sides() {
+    let certificates = Certificates::make();
+    let server = RedisServer::start_with_tls(&certificates).await;
+    let (ca, certificate, key) = certificates.paths();
+    let mut config = config(&format!("rediss://{}", server.authority()));
+    let unknown = set(&Redis::new(&config, "test").unwrap(), "key", "value").await.unwrap_err();
+    assert!(matches!(unknown, RedisError::Unavailable(_)), "{unknown:?}");
+    assert!(unknown.to_string().contains("certificate"), "{unknown}");
+    config.ca_file = ca.to_owned();
+    config.certificate_file = certificate.to_owned();
+    config.key_file = key.to_owned();
+    let redis = Redis::new(&config, "test").unwrap();
+    set(&redis, "key", "value").await.unwrap();
+    assert_eq!(server.cli(&["GET", "key"]).await, "value");
+}
+
+#[tokio::test]
+async fn a_file_that_is_missing_or_wrong_is_told_at_once() {
+    let certificates = Certificates::make();
+    let mut config = config("rediss://localhost");
+    config.ca_file = "/no/such/file".to_owned();
+    let invalid = Redis::new(&config, "test").unwrap_err().to_string();
+    assert!(invalid.starts_with("redis.ca_file names /no/such/file, which cannot"), "{invalid}");
+    let (ca, _, key) = certificates.paths();
+    config.ca_file = ca.to_owned();
+    config.certificate_file = ca.to_owned();
+    config.key_file = ca.to_owned();
+    let invalid = Redis::new(&config, "test").unwrap_err().to_string();
+    assert!(invalid.starts_with("redis.") && invalid.contains("cannot be used"), "{invalid}");
+    config.key_file = key.to_owned();
+    assert!(Redis::new(&config, "test").is_ok());
+}
+
+#[tokio::test]
+async fn sentinels_lead_to_the_master_also_after_a_failover() {
+    let mut trio = RedisTrio::start().await;
+    let redis = redis(&trio.url());
+    assert_eq!(redis.kind(), RedisKind::Sentinel);
+    set(&redis, "key", "one").await.unwrap();
+    let before = redis.incarnation("key").await.unwrap().unwrap();
+    trio.fail_over().await;
+    // The old master takes writes until the sentinel has made it a replica: the incarnation tells.
+    until("the new master answers", async || {
+        let now = redis.incarnation("key").await;
+        now.is_ok_and(|now| now.is_some_and(|now| now != before))
+    })
+    .await;
+    until("it takes writes", async || set(&redis, "key", "two").await.is_ok()).await;
+    assert_eq!(trio.servers()[1].cli(&["GET", "key"]).await, "two");
+}
+
+#[tokio::test]
+async fn a_master_that_dies_is_left() {
+    let mut trio = RedisTrio::start().await;
+    let redis = redis(&trio.url());
+    set(&redis, "key", "one").await.unwrap();
+    trio.servers()[0].kill9();
+    trio.wait_for_failover().await;
+    until("writes go to the new master", async || set(&redis, "key", "two").await.is_ok()).await;
+    assert_eq!(trio.servers()[1].cli(&["GET", "key"]).await, "two");
+}
+
+#[tokio::test]
+async fn a_name_that_no_sentinel_knows_is_told() {
+    let trio = RedisTrio::start().await;
+    let error = set(&redis(&trio.url().replace("/main", "/mian")), "a", "b").await.unwrap_err();
+    assert!(matches!(error, RedisError::Unavailable(_)), "{error:?}");
+    assert!(error.to_string().contains("no master \"mian\""), "{error}");
+}
+
+#[tokio::test]
+async fn a_clusters_keys_are_found_wherever_they_are() {
+    let cluster = RedisCluster::start().await;
+    let redis = redis(&cluster.url());
+    for number in 0..50_u32 {
+        let key = format!("{{event-{number}}}:meta");
+        set(&redis, &key, "value").await.unwrap();
+        assert_eq!(get(&redis, &key).await.unwrap().as_deref(), Some("value"));
+        let done: String = redis.run(&PUT.call(&[&key]).arg("scripted")).await.unwrap();
+        assert_eq!(done, "OK");
+    }
+    let mut sizes = 0;
+    for node in cluster.nodes() {
+        let size: u32 = node.cli(&["DBSIZE"]).await.parse().unwrap();
+        assert!(size > 0, "every node has some");
+        sizes += size;
+        node.cli(&["SCRIPT", "FLUSH"]).await;
+    }
+    assert_eq!(sizes, 50);
+    let again: String = redis.run(&PUT.call(&["{event-1}:meta"]).arg("again")).await.unwrap();
+    assert_eq!(again, "OK");
+    let several =
+        redis.call::<u64>(cmd("RENAME").arg("{event-1}:meta").arg("{event-2}:meta")).await;
+    let error = several.unwrap_err();
+    assert_eq!(error.refusal(), Some(Refusal::CrossSlot), "{error}");
+}

@@ -1,0 +1,11 @@
+//! Redis and the cache, against real servers.
+
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
+mod calls;
+mod inspection;
+mod kinds;
+mod outages;
+mod refusals;
+mod subscriptions;
+mod support;
