@@ -102,6 +102,12 @@ impl Caches {
         Cache::of(entries)
     }
 
+    /// The Redis behind them.
+    #[must_use]
+    pub fn redis(&self) -> Option<&Redis> {
+        self.listening.as_ref().map(|(shared, _)| &shared.redis)
+    }
+
     /// Whether news of other processes come in; true without Redis, where nobody tells any.
     #[must_use]
     pub fn listens(&self) -> bool {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use firstcome_cache::Cache;
 use firstcome_core::{Clock, EventId};
 use firstcome_ledger::{By, Claim, Decision, EventRecord, Ledger, LedgerError};
 use tokio::sync::mpsc;
@@ -32,6 +33,8 @@ pub struct Issuance {
 #[derive(Clone)]
 pub struct IssuanceHandle {
     inner: Arc<Inner>,
+    /// Told of every change of an event.
+    events: Cache<EventRecord>,
 }
 
 struct Inner {
@@ -82,7 +85,8 @@ impl Issuance {
         let watch =
             ledger.is_shared().then(|| tokio::spawn(watch(ledger.clone(), Arc::clone(&latches))));
         let inner = Inner { ledger, clock, lanes: lanes.handle(), latches, builds, metrics };
-        Ok((Self { lanes, builder, watch }, IssuanceHandle { inner: Arc::new(inner) }))
+        let handle = IssuanceHandle { inner: Arc::new(inner), events: Cache::none() };
+        Ok((Self { lanes, builder, watch }, handle))
     }
 
     /// Refuses new claims, answers all that were accepted, and ends.
@@ -99,6 +103,12 @@ impl Issuance {
 }
 
 impl IssuanceHandle {
+    /// The same, which tells this cache of every change of an event.
+    #[must_use]
+    pub fn telling(self, events: Cache<EventRecord>) -> Self {
+        Self { events, ..self }
+    }
+
     /// The verdict of a claim: from memory, or from the decider by way of a lane.
     ///
     /// # Errors
@@ -121,7 +131,7 @@ impl IssuanceHandle {
     }
 
     /// Changes an event as [`Ledger::change_event`] does, told of this user, with its latch held
-    /// open, to the end even if the caller goes away.
+    /// open, and tells the cache, to the end even if the caller goes away.
     ///
     /// # Errors
     /// When the ledger does not answer.
@@ -136,10 +146,13 @@ impl IssuanceHandle {
         E: Send + 'static,
     {
         let hold = self.inner.latches.hold(id);
-        let ledger = self.inner.ledger.by(by);
+        let (ledger, events) = (self.inner.ledger.by(by), self.events.clone());
         let changed = tokio::spawn(async move {
             let changed = ledger.change_event(id, change).await;
             drop(hold);
+            if let Ok(Some(Ok(event))) = &changed {
+                events.changed(event).await;
+            }
             changed
         });
         changed.await.unwrap_or(Err(LedgerError::Closing))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::Uri;
+use firstcome_cache::redis::RedisConfig;
 use firstcome_core::{Email, Password};
 use firstcome_identity::IdentityConfig;
 use firstcome_issuance::IssuanceConfig;
@@ -33,7 +34,7 @@ pub(crate) struct Settings {
     pub(crate) issuance: IssuanceConfig,
     pub(crate) limits: LimitsConfig,
     pub(crate) telemetry: TelemetryConfig,
-    redis: RedisConfig,
+    pub(crate) redis: RedisConfig,
     kafka: KafkaConfig,
 }
 
@@ -147,12 +148,6 @@ enum Commit {
     Ledger,
     Kafka,
     RedisStream,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RedisConfig {
-    url: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -320,7 +315,8 @@ impl Settings {
                 refuse(key, format!("must be from {min} to {max}"));
             }
         }
-        for checked in [self.identity.check(), self.issuance.check(), self.limits.check()] {
+        let (identity, issuance) = (self.identity.check(), self.issuance.check());
+        for checked in [identity, issuance, self.limits.check(), self.redis.check()] {
             faults.extend(checked.err().map(|invalid| by_key(&invalid.to_string())));
         }
         faults.extend(self.telemetry.faults());
@@ -332,7 +328,6 @@ impl Settings {
         let asked = [
             ("claims.strategy", self.claims.strategy != Strategy::Ledger, "ledger"),
             ("claims.commit", self.claims.commit != Commit::Ledger, "ledger"),
-            ("redis.url", !self.redis.url.is_empty(), ""),
             ("kafka.brokers", !self.kafka.brokers.is_empty(), ""),
         ];
         let only_ledger = "this version decides and keeps every claim in the ledger";
