@@ -38,8 +38,9 @@ use recorded::Recorded;
 static SERVICES: [Service; 4] =
     [postgres::SERVICE, mariadb::SERVICE, redis::SERVICE, kafka::SERVICE];
 
-/// Those that tests talk to today; `cargo xtask test` starts no others.
-static TESTED: [Service; 2] = [postgres::SERVICE, mariadb::SERVICE];
+/// Those that tests talk to today, or whose programs they start themselves; `cargo xtask test` starts
+/// no others.
+static TESTED: [Service; 3] = [postgres::SERVICE, mariadb::SERVICE, redis::SERVICE];
 
 /// Longest that a server may take to end by itself; then it is killed.
 const END_WAIT_MAX: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use firstcome_core::CouponId;
-use firstcome_ledger::{By, CouponRecord, Made, Once, OnceKey};
+use firstcome_ledger::{By, CouponRecord, LedgerError, Made, Once, OnceKey};
 use firstcome_web::{
     AdminToken, Body, Code, IfMatch, KeyedBody, Listing, Page, PathId, Problem, Refused, RequestId,
     RequestKey, codes, created, etag,
@@ -101,7 +101,7 @@ pub async fn read(
     State(catalog): State<Catalog>,
     PathId(id): PathId<CouponId>,
 ) -> Result<Coupon, CatalogError> {
-    let found = catalog.ledger.coupon(id).await?;
+    let found = catalog.coupons.get(id.as_uuid(), || catalog.ledger.coupon(id)).await?;
     Ok(shown(found.ok_or_else(PathId::<CouponId>::not_found)?))
 }
 
@@ -134,7 +134,15 @@ pub async fn change(
         Ok::<_, Problem>(change.apply(&found.draft))
     };
     let ledger = catalog.ledger.by(By::new(admin.subject, "change", request_id.as_str()));
-    let changed = ledger.change_coupon(id, change).await?;
+    // To the end even if the sender goes away: who reads later must not find the old one.
+    let changed = tokio::spawn(async move {
+        let changed = ledger.change_coupon(id, change).await;
+        if let Ok(Some(Ok(coupon))) = &changed {
+            catalog.coupons.changed(coupon).await;
+        }
+        changed
+    });
+    let changed = changed.await.unwrap_or(Err(LedgerError::Closing))?;
     Ok(shown(changed.ok_or_else(PathId::<CouponId>::not_found)??))
 }
 

@@ -1,7 +1,7 @@
 //! Catalog: what there is to claim. Coupons are made, read and changed here; events are read.
 //!
 //! Invariants:
-//! - anybody reads, only an admin writes;
+//! - anybody reads, from the cache where there is one, only an admin writes;
 //! - a change is made to the version that its author saw, or not at all;
 //! - an answer has exactly the members of its shape, defaults spelled out.
 //!
@@ -17,8 +17,9 @@ mod view;
 
 use std::sync::Arc;
 
+use firstcome_cache::Cache;
 use firstcome_core::Clock;
-use firstcome_ledger::Ledger;
+use firstcome_ledger::{CouponRecord, EventRecord, Ledger};
 use firstcome_web::{CursorKey, HasVerifier, Verifier};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,6 +31,10 @@ pub use error::CatalogError;
 pub struct Catalog {
     /// Where coupons and events are.
     pub ledger: Ledger,
+    /// Coupons that were read a short while ago.
+    pub coupons: Cache<CouponRecord>,
+    /// Events that were read a short while ago; how many they issued may lag behind.
+    pub events: Cache<EventRecord>,
     /// What tells the state of an event.
     pub clock: Arc<dyn Clock>,
     /// What signs the cursors of lists.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use firstcome_cache::Cache;
 use firstcome_core::{Clock, EventId, Strategy as Decider};
 use firstcome_ledger::{By, Claim, Decision, EventRecord, Ledger, LedgerError};
 use tokio::sync::mpsc;
@@ -36,6 +37,8 @@ pub struct Issuance {
 #[derive(Clone)]
 pub struct IssuanceHandle {
     inner: Arc<Inner>,
+    /// Told of every change of an event.
+    events: Cache<EventRecord>,
 }
 
 struct Inner {
@@ -96,7 +99,7 @@ impl Issuance {
             ledger.is_shared().then(|| tokio::spawn(watch(ledger.clone(), Arc::clone(&latches))));
         let lanes_handle = lanes.handle();
         let inner = Inner { ledger, clock, lanes: lanes_handle, ways, latches, builds, metrics };
-        let handle = IssuanceHandle { inner: Arc::new(inner) };
+        let handle = IssuanceHandle { inner: Arc::new(inner), events: Cache::none() };
         Ok((Self { lanes, deciders, builder, watch }, handle))
     }
 
@@ -122,6 +125,12 @@ impl Issuance {
 }
 
 impl IssuanceHandle {
+    /// The same, which tells this cache of every change of an event.
+    #[must_use]
+    pub fn telling(self, events: Cache<EventRecord>) -> Self {
+        Self { events, ..self }
+    }
+
     /// The verdict of a claim: from memory, or from the decider by way of a lane.
     ///
     /// # Errors
@@ -152,8 +161,8 @@ impl IssuanceHandle {
     }
 
     /// Changes an event as [`Ledger::change_event`] does, told of this user, with its latch held
-    /// open, to the end even if the caller goes away. Whether it may allow less than before,
-    /// `restricts` tells.
+    /// open, and tells the cache, to the end even if the caller goes away. Whether it may allow less
+    /// than before, `restricts` tells.
     ///
     /// # Errors
     /// When the ledger does not answer.
@@ -170,7 +179,7 @@ impl IssuanceHandle {
         E: Send + 'static,
     {
         let hold = self.inner.latches.hold(id);
-        let ledger = self.inner.ledger.by(by);
+        let (ledger, events) = (self.inner.ledger.by(by), self.events.clone());
         let ways = self.inner.ways.clone();
         let changed = tokio::spawn(async move {
             let redis = match &ways {
@@ -194,6 +203,9 @@ impl IssuanceHandle {
                 }
             }
             drop(hold);
+            if let Ok(Some(Ok(event))) = &changed {
+                events.changed(event).await;
+            }
             changed
         });
         changed.await.unwrap_or(Err(LedgerError::Closing))

@@ -139,7 +139,7 @@ impl Ledger {
 }
 
 /// The columns that a change writes.
-fn written(coupon: &CouponRecord) -> ActiveModel {
+pub(crate) fn written(coupon: &CouponRecord) -> ActiveModel {
     let (amount, percent, max_amount, currency) = match &coupon.draft.benefit {
         Benefit::Amount { amount, currency } => (Some(signed(amount.get())), None, None, currency),
         Benefit::Percent { percent, max_amount, currency } => {

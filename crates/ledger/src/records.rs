@@ -1,4 +1,8 @@
 //! Rows in the words of the product: what the services see of the ledger.
+//!
+//! Below it, `rows` writes them as rows again.
+
+mod rows;
 
 use firstcome_core::{
     Benefit, Code, CodeKey, Conditions, CouponDraft, CouponId, EventId, EventNo, EventRule,
@@ -6,13 +10,15 @@ use firstcome_core::{
     Validity,
 };
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::LedgerError;
 use crate::entity::{coupon, event, issued_coupon};
 
-/// A coupon.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A coupon. Its JSON is its row, checked like one when it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "coupon::Model", into = "coupon::Model")]
 pub struct CouponRecord {
     /// Its id.
     pub id: CouponId,
@@ -26,8 +32,9 @@ pub struct CouponRecord {
     pub updated_at: Timestamp,
 }
 
-/// An event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An event. Its JSON is its row, checked like one when it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "event::Model", into = "event::Model")]
 pub struct EventRecord {
     /// The ledger's own number of it.
     pub no: EventNo,

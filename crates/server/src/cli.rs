@@ -208,7 +208,8 @@ pub(crate) struct ServeFlags {
     /// What must hold a won claim before its answer; this version: ledger [env: FIRSTCOME_COMMIT]
     #[arg(long)]
     commit: Option<String>,
-    /// Redis, as redis://user:password@host:6379 [env: FIRSTCOME_REDIS_URL]
+    /// Redis, as redis://…, redis+sentinel://…/MASTER or redis+cluster://… (rediss… for TLS):
+    /// decides claims, and keeps what processes read of coupons and events [default: none] [env: FIRSTCOME_REDIS_URL]
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
     /// Kafka; not in this version [env: FIRSTCOME_KAFKA_BROKERS]

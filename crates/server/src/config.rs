@@ -19,7 +19,7 @@ use layers::Layers;
 /// The lowest layer, which names every key there is.
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
 /// Keys whose values nobody is shown.
-const SECRETS: [&str; 1] = ["admin.password"];
+const SECRETS: [&str; 2] = ["admin.password", "redis.sentinel_password"];
 /// What stands for a secret.
 const HIDDEN: &str = "***";
 

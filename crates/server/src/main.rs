@@ -1,7 +1,7 @@
 //! The binary: command line, configuration, composition of the services, telemetry, shutdown. It
 //! has no rules of its own.
 //!
-//! Modules in reading order: `cli`, `config`, `serve` with `services`, `operations`, `document`,
+//! Modules in reading order: `cli`, `config`, `serve` with `services`, `redis`, `operations`, `document`,
 //! `banner`, `files` and `stop`, `commands`, `logs`, `measures`, `traces`.
 
 mod banner;

@@ -1,43 +1,85 @@
-//! Redis at the start: what it is, and whether it is fit to decide.
+//! Redis at the start: whether it is what its use needs.
 
-use firstcome_cache::redis::{Redis, RedisUse};
+use anyhow::bail;
+use firstcome_cache::redis::{Redis, RedisError, RedisUse, Refusal};
+use firstcome_core::Strategy;
 
 use crate::config::Settings;
 
-/// The connection that claims go by; none where no Redis is configured. One that is away is no
-/// fault of the start: claims that need it are answered 503 until it is there.
+/// Asks Redis what it is, and logs what may cost something.
 ///
 /// # Errors
-/// When what is configured cannot be used, or the server is not fit to decide claims.
-pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<Option<Redis>> {
+/// What a retry does not change: settings, user or password that do not fit. That it is away is
+/// none: a cache does without it, and what it decides is answered 503 until it is there.
+pub(crate) async fn check(redis: &Redis, used_for: RedisUse) -> anyhow::Result<()> {
+    let address = redis.shown();
+    let servers = match redis.inspect().await {
+        Ok(servers) => servers,
+        Err(error) if is_lasting(&error) => bail!("{address}: {error}"),
+        Err(error) => {
+            let meanwhile = match used_for {
+                RedisUse::Cache => "reads go to the ledger",
+                RedisUse::Decider | RedisUse::Journal => "what it decides is answered 503",
+            };
+            tracing::warn!(
+                redis.address = address,
+                "Redis is away; {meanwhile} until it is there: {error}"
+            );
+            return Ok(());
+        }
+    };
+    let mut refusals = Vec::new();
+    for server in servers {
+        let judgement = server.judge(redis.kind(), used_for);
+        refusals.extend(judgement.refusals);
+        for warning in judgement.warnings {
+            tracing::warn!(redis.address = address, "{warning}");
+        }
+    }
+    match refusals.as_slice() {
+        [] => Ok(()),
+        _ => bail!("{address} cannot be used: {}", refusals.join("; ")),
+    }
+}
+
+/// The Redis that claims are decided in, or ordered by; none where none is configured, or where it is
+/// not fit and no event needs it by default.
+///
+/// # Errors
+/// As [`check`]'s, where events are decided so by default.
+pub(crate) async fn decider(settings: &Settings) -> anyhow::Result<Option<Redis>> {
     if !settings.redis.is_set() {
         return Ok(None);
     }
-    let redis =
-        Redis::new(&settings.redis, "claims").map_err(|invalid| anyhow::anyhow!("{invalid}"))?;
-    let servers = match redis.inspect().await {
-        Ok(servers) => servers,
-        // What a refusal names, such as a wrong password, does not mend itself.
-        Err(error) if error.refusal().is_some_and(|refusal| !refusal.may_pass()) => {
-            anyhow::bail!("Redis at {} cannot be used: {error}", redis.shown());
+    let redis = Redis::new(&settings.redis, "claims").map_err(|it| anyhow::anyhow!("{it}"))?;
+    match check(&redis, RedisUse::Decider).await {
+        Ok(()) => Ok(Some(redis)),
+        Err(error) if settings.claims.strategy == Strategy::Ledger => {
+            tracing::warn!("no event can be decided in Redis: {error:#}");
+            Ok(None)
         }
-        Err(error) => {
-            tracing::warn!(
-                error.message = %error,
-                "Redis at {} does not answer yet; what it decides is answered 503 until it does",
-                redis.shown()
-            );
-            return Ok(Some(redis));
-        }
-    };
-    for server in servers {
-        let found = server.judge(redis.kind(), RedisUse::Decider);
-        for warning in found.warnings {
-            tracing::warn!("Redis at {} {warning}", redis.shown());
-        }
-        if let Some(refusal) = found.refusals.first() {
-            anyhow::bail!("Redis at {} {refusal}", redis.shown());
-        }
+        Err(error) => Err(error),
     }
-    Ok(Some(redis))
+}
+
+/// Whether only an operator can set it right.
+fn is_lasting(error: &RedisError) -> bool {
+    error.refusal().is_some_and(|refusal| match refusal {
+        Refusal::ReadOnly
+        | Refusal::Moved
+        | Refusal::CrossSlot
+        | Refusal::NoPassword
+        | Refusal::WrongPassword
+        | Refusal::NoPermission
+        | Refusal::Protected
+        | Refusal::TooOld
+        | Refusal::NoCluster => true,
+        Refusal::OutOfMemory
+        | Refusal::Loading
+        | Refusal::ClusterDown
+        | Refusal::MasterDown
+        | Refusal::NoReplicas
+        | Refusal::CannotSave
+        | Refusal::Busy => false,
+    })
 }

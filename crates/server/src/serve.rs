@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use firstcome_cache::Caches;
+use firstcome_cache::redis::RedisUse;
 use firstcome_core::Clock;
 use firstcome_identity::FirstAdmin;
 use firstcome_issuance::ClaimCall;
@@ -22,7 +24,7 @@ use crate::config::{AdminConfig, Settings};
 use crate::measures::Measures;
 use crate::operations::Operations;
 use crate::services::Services;
-use crate::{document, files, logs, operations, stop, traces};
+use crate::{document, files, logs, operations, redis, stop, traces};
 
 /// What the lanes and the ledger still get when the connections took the whole deadline.
 const LAST_DRAIN: Duration = Duration::from_secs(1);
@@ -76,7 +78,11 @@ async fn start(settings: &Settings) -> anyhow::Result<(Ledger, Services)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     make_private(&settings.server.data_dir)?;
     let ledger = Ledger::open(settings.ledger_options(Purpose::Serve)?, Arc::clone(&clock)).await?;
-    let services = Services::start(settings, ledger.clone(), clock).await?;
+    let caches = Caches::start(&settings.redis)?;
+    if let Some(redis) = caches.redis() {
+        redis::check(redis, RedisUse::Cache).await?;
+    }
+    let services = Services::start(settings, ledger.clone(), &caches, clock).await?;
     Ok((ledger, services))
 }
 

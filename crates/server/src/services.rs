@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use firstcome_cache::{Cache, Caches};
 use firstcome_catalog::Catalog;
 use firstcome_core::Clock;
 use firstcome_identity::{Identity, KeyRing, KeyUse, Trust, keys, providers::OwnKeys};
 use firstcome_issuance::{Beside, ClaimCall, Issuance, IssuanceHandle, IssuanceState, NotDrained};
-use firstcome_ledger::Ledger;
+use firstcome_ledger::{CouponRecord, EventRecord, Ledger};
 use firstcome_wallet::Wallet;
 use firstcome_web::{CursorKey, Front, Verifier};
 use tokio::task::JoinSet;
@@ -26,6 +27,7 @@ pub(crate) struct Services {
     ledger: Ledger,
     /// The decider's: what people see of an event is what claims meet.
     clock: Arc<dyn Clock>,
+    reads: Reads,
     cursors: CursorKey,
     verifier: Arc<Verifier>,
     /// None without the role.
@@ -34,6 +36,12 @@ pub(crate) struct Services {
     _keys: JoinSet<()>,
     issuance: IssuanceHandle,
     running: Issuance,
+}
+
+/// What was read of the ledger a short while ago.
+struct Reads {
+    coupons: Cache<CouponRecord>,
+    events: Cache<EventRecord>,
 }
 
 /// The part of the OpenAPI document that a role serves; empty for a role that this version lacks.
@@ -55,6 +63,7 @@ impl Services {
     pub(crate) async fn start(
         settings: &Settings,
         ledger: Ledger,
+        caches: &Caches,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let own = own_keys(settings, clock.as_ref())?;
@@ -71,13 +80,18 @@ impl Services {
             identity.accepting(Arc::clone(&verifier)).with_cursors(cursors.clone())
         });
         let clock = ledger.clock();
-        let beside = redis::connect(settings).await?;
+        let beside = redis::decider(settings).await?;
         let beside = beside.map(|redis| Beside { redis, default: settings.claims.strategy });
         let (running, issuance) =
             Issuance::start(ledger.clone(), beside, &settings.issuance, Arc::clone(&clock))
                 .context("cannot start the lanes")?;
+        let coupons =
+            caches.of("coupon", |coupon: &CouponRecord| (coupon.id.as_uuid(), coupon.version));
+        let events = caches.of("event", |event: &EventRecord| (event.id.as_uuid(), event.version));
+        let issuance = issuance.telling(events.clone());
+        let reads = Reads { coupons, events };
         let _keys = trust.keep_up();
-        Ok(Self { ledger, clock, cursors, verifier, identity, _keys, issuance, running })
+        Ok(Self { ledger, clock, reads, cursors, verifier, identity, _keys, issuance, running })
     }
 
     /// The accounts and tokens, where this process has them.
@@ -106,7 +120,16 @@ impl Services {
                 None => return Router::new(),
             },
             Role::Catalog => {
-                firstcome_catalog::router(Catalog { ledger, clock, cursors, verifier })
+                let Reads { coupons, events } = &self.reads;
+                let (coupons, events) = (coupons.clone(), events.clone());
+                firstcome_catalog::router(Catalog {
+                    ledger,
+                    coupons,
+                    events,
+                    clock,
+                    cursors,
+                    verifier,
+                })
             }
             Role::Issuance => {
                 let state = IssuanceState::new(self.issuance.clone(), verifier, cursors);

@@ -12,6 +12,7 @@ const RULE: &str = "who-knows-whom";
 
 const CORE: &str = "firstcome-core";
 const LEDGER: &str = "firstcome-ledger";
+const CACHE: &str = "firstcome-cache";
 const WEB: &str = "firstcome-web";
 const IDENTITY: &str = "firstcome-identity";
 const CATALOG: &str = "firstcome-catalog";
@@ -26,12 +27,13 @@ const BENCH: &str = "bench";
 const MAY_KNOW: &[(&str, &[&str])] = &[
     (CORE, &[]),
     (LEDGER, &[CORE]),
+    (CACHE, &[CORE]),
     (WEB, &[CORE]),
     (IDENTITY, &[CORE, LEDGER, WEB]),
-    (CATALOG, &[CORE, LEDGER, WEB]),
-    (ISSUANCE, &[CORE, LEDGER, WEB]),
+    (CATALOG, &[CORE, LEDGER, CACHE, WEB]),
+    (ISSUANCE, &[CORE, LEDGER, CACHE, WEB]),
     (WALLET, &[CORE, LEDGER, WEB]),
-    (SERVER, &[CORE, LEDGER, WEB, IDENTITY, CATALOG, ISSUANCE, WALLET]),
+    (SERVER, &[CORE, LEDGER, CACHE, WEB, IDENTITY, CATALOG, ISSUANCE, WALLET]),
     (TESTKIT, &[CORE]),
     (XTASK, &[]),
     (BENCH, &[]),
@@ -45,6 +47,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("sea-orm-migration", &[LEDGER]),
     ("sqlx", &[LEDGER, TESTKIT]),
     ("rusqlite", &[LEDGER]),
+    ("redis", &[CACHE, ISSUANCE]),
+    ("moka", &[CACHE]),
     ("axum", HTTP),
     ("axum-server", &[WEB]),
     ("opentelemetry", &[WEB, SERVER]),

@@ -1,5 +1,6 @@
 //! Connections to each kind of Redis.
 
+use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -209,6 +210,21 @@ impl Connection {
                 let Value::Map(answers) = answers else { return Ok(Vec::new()) };
                 let name = |key| from_redis_value::<String>(key).unwrap_or_default();
                 Ok(answers.into_iter().map(|(key, value)| (name(key), value)).collect())
+            }
+        }
+    }
+
+    /// The sum of the counts for one name that all nodes answer, replicas too.
+    pub(super) async fn sum_of_nodes(&mut self, command: &Cmd) -> RedisResult<usize> {
+        type Count = (String, usize);
+        match self {
+            Self::One(connection) => Ok(command.query_async::<Count>(connection).await?.1),
+            Self::Cluster(connection) => {
+                let all = (MultipleNodeRoutingInfo::AllNodes, Some(ResponsePolicy::Special));
+                let all = RoutingInfo::MultiNode(all);
+                let answers = connection.route_command(command.clone(), all).await?;
+                let answers: HashMap<String, Count> = from_redis_value(answers)?;
+                Ok(answers.values().map(|(_, count)| count).sum())
             }
         }
     }

@@ -120,24 +120,9 @@ impl Refusal {
             }
             Self::TooOld => "it speaks only RESP2: Redis 6 or later is needed",
             Self::NoCluster => {
-                "it is no cluster (`cluster-enabled no`): redis.url must begin with redis:// or rediss://"
+                "it is no cluster (`cluster-enabled no`): begin redis.url with redis:// or rediss://"
             }
         }
-    }
-
-    /// Whether it may pass by itself, or by somebody's work on the servers alone.
-    #[must_use]
-    pub const fn may_pass(self) -> bool {
-        matches!(
-            self,
-            Self::OutOfMemory
-                | Self::Loading
-                | Self::ClusterDown
-                | Self::MasterDown
-                | Self::NoReplicas
-                | Self::CannotSave
-                | Self::Busy
-        )
     }
 
     /// What the first word of an error answer means; none for what no setting explains.

@@ -20,13 +20,15 @@ use super::{RedisConfig, RedisError, RedisKind, ScriptCall, Subscription};
 /// Every call ends within `redis.answer_timeout_ms`, whatever the network does. A call whose future
 /// is dropped may still be executed.
 #[derive(Clone)]
-pub struct Redis(Arc<Shared>);
+pub struct Redis {
+    shared: Arc<Shared>,
+    answer_timeout: Duration,
+}
 
 struct Shared {
     connector: Arc<Connector>,
     link: Link,
     breaker: Breaker,
-    answer_timeout: Duration,
     metrics: Metrics,
     used_for: &'static str,
     runtime: Handle,
@@ -44,27 +46,34 @@ impl Redis {
     pub fn new(config: &RedisConfig, used_for: &'static str) -> Result<Self, Invalid> {
         let connector = Arc::new(Connector::new(config)?);
         let runtime = Handle::current();
-        Ok(Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             link: Link::new(Arc::clone(&connector), runtime.clone()),
             connector,
             breaker: Breaker::new(config.breaker_failures, config.breaker_open()),
-            answer_timeout: config.answer_timeout(),
             metrics: Metrics::declare(used_for),
             used_for,
             runtime,
-        })))
+        });
+        Ok(Self { shared, answer_timeout: config.answer_timeout() })
+    }
+
+    /// The same for calls that are given up after `limit`, where that is shorter.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Self {
+        let answer_timeout = self.answer_timeout.min(limit);
+        Self { shared: Arc::clone(&self.shared), answer_timeout }
     }
 
     /// Where it is, without user and password.
     #[must_use]
     pub fn shown(&self) -> String {
-        self.0.connector.address.shown()
+        self.shared.connector.address.shown()
     }
 
     /// How the servers stand to each other, by the URL.
     #[must_use]
     pub fn kind(&self) -> RedisKind {
-        self.0.connector.address.kind
+        self.shared.connector.address.kind
     }
 
     /// Sends a command, and gives its answer. A cluster's node may get it twice.
@@ -112,6 +121,16 @@ impl Redis {
         .await
     }
 
+    /// The sum of what all nodes of a cluster count for a name.
+    pub(crate) async fn sum_of_nodes(&self, command: &Cmd) -> Result<usize, RedisError> {
+        self.guarded(async |deadline| {
+            let mut live = self.connected(deadline).await?;
+            let asked = timeout_at(deadline, live.connection.sum_of_nodes(command)).await;
+            self.told(&live, asked)
+        })
+        .await
+    }
+
     /// Asks the server that has this key.
     pub(super) async fn ask_owner(&self, command: &Cmd, key: &str) -> Result<Value, RedisError> {
         self.guarded(async |deadline| {
@@ -125,15 +144,14 @@ impl Redis {
     /// Hears what is published on a channel, from a connection of its own, until it is dropped.
     #[must_use]
     pub fn subscribe(&self, channel: &str) -> Subscription {
-        let shared = &self.0;
-        let limit = shared.answer_timeout;
+        let (shared, limit) = (&self.shared, self.answer_timeout);
         Subscription::start(Arc::clone(&shared.connector), channel, limit, &shared.runtime)
     }
 
     /// Whether the last calls failed one after another, so that others fail at once.
     #[must_use]
     pub fn is_silent(&self) -> bool {
-        self.0.breaker.is_open()
+        self.shared.breaker.is_open()
     }
 
     /// Makes a call if the breaker lets it, and tells the breaker what became of it.
@@ -141,13 +159,13 @@ impl Redis {
         &self,
         call: impl AsyncFnOnce(Instant) -> Result<T, RedisError>,
     ) -> Result<T, RedisError> {
-        let Shared { breaker, metrics, answer_timeout, .. } = self.0.as_ref();
+        let Shared { breaker, metrics, .. } = self.shared.as_ref();
         let Some(pass) = breaker.pass() else {
             metrics.failed_at_once();
             return Err(RedisError::unavailable("it did not answer the last calls"));
         };
         let started = Instant::now();
-        let answer = call(started + *answer_timeout).await;
+        let answer = call(started + self.answer_timeout).await;
         let failure = answer.as_ref().err();
         metrics.ended(failure, started.elapsed());
         match pass.ended(failure.is_some_and(RedisError::is_silence)) {
@@ -155,25 +173,25 @@ impl Redis {
             Change::Opened => self.opened(failure),
             Change::Closed => {
                 metrics.breaker.set(0);
-                tracing::info!(redis.use = self.0.used_for, "Redis answers again");
+                tracing::info!(redis.use = self.shared.used_for, "Redis answers again");
             }
         }
         answer
     }
 
     fn opened(&self, failure: Option<&RedisError>) {
-        self.0.metrics.breaker.set(1);
+        self.shared.metrics.breaker.set(1);
         let reason = failure.map(ToString::to_string).unwrap_or_default();
         tracing::warn!(
-            redis.use = self.0.used_for,
+            redis.use = self.shared.used_for,
             redis.address = self.shown(),
             "calls to Redis fail at once until it answers again: {reason}"
         );
     }
 
     async fn connected(&self, deadline: Instant) -> Result<Live, RedisError> {
-        let limit = self.0.answer_timeout;
-        timeout_at(deadline, self.0.link.live()).await.unwrap_or_else(|_| {
+        let limit = self.answer_timeout;
+        timeout_at(deadline, self.shared.link.live()).await.unwrap_or_else(|_| {
             let limit = limit.as_millis();
             Err(RedisError::unavailable(format_args!("no connection within {limit} ms")))
         })
@@ -187,11 +205,11 @@ impl Redis {
     ) -> Result<T, RedisError> {
         let answer = match answer {
             Ok(answer) => answer.map_err(|error| RedisError::of_call(&error)),
-            Err(_) => Err(RedisError::late(self.0.answer_timeout)),
+            Err(_) => Err(RedisError::late(self.answer_timeout)),
         };
         let is_one = self.kind() != RedisKind::Cluster;
         if is_one && answer.as_ref().err().is_some_and(RedisError::is_of_the_connection) {
-            self.0.link.forget(live);
+            self.shared.link.forget(live);
         }
         answer
     }

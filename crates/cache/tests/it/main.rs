@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod caching;
 mod calls;
+mod confirming;
 mod inspection;
 mod kinds;
 mod outages;

@@ -51,21 +51,23 @@ async fn an_answer_that_does_not_come_leaves_it_in_doubt() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_under_a_call_leaves_it_in_doubt() {
-    let mut server = RedisServer::start().await;
-    let redis = redis_as(&server.url(), |config| config.answer_timeout_ms = 20_000);
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(&server.url()).await;
+    let redis = redis_as(&format!("redis://{}", proxy.authority()), |config| {
+        config.answer_timeout_ms = 20_000;
+    });
     set(&redis, "key", "before").await.unwrap();
-    server.hang();
+    proxy.cut(Direction::ToClient);
     let call = tokio::spawn({
         let redis = redis.clone();
         async move { failed(&redis).await }
     });
-    // What was sent lies in the server's socket by the time another connection could see it.
-    until("the call is under way", async || !call.is_finished()).await;
-    tokio::task::yield_now().await;
-    server.kill9();
-    let (error, _) = call.await.unwrap();
-    let is_honest = matches!(error, RedisError::InDoubt(_) | RedisError::Unavailable(_));
-    assert!(is_honest, "{error:?}");
+    proxy.wait_for_losses(1).await;
+    proxy.reset().await;
+    let (error, took) = call.await.unwrap();
+    assert!(matches!(error, RedisError::InDoubt(_)), "{error:?}");
+    assert!(took < Duration::from_secs(20), "not by the time-out: {took:?}");
+    assert_eq!(server.cli(&["GET", "key"]).await, "value", "it was executed");
 }
 
 #[tokio::test]

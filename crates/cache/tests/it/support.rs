@@ -1,5 +1,7 @@
 //! What the tests share.
 
+pub(crate) mod shelf;
+
 use std::time::Duration;
 
 use firstcome_cache::redis::{Cmd, Redis, RedisConfig, RedisError, cmd};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use firstcome_cache::Cache;
 use firstcome_catalog::Catalog;
 use firstcome_core::{Clock, CouponId, EventId, EventRule, Name, Strategy, UserId};
 use firstcome_ledger::{
@@ -47,6 +48,8 @@ impl TestCatalog {
         let verifier = Verifier::new(&key, "test", "firstcome", Arc::clone(&time));
         let catalog = Catalog {
             ledger: ledger.clone(),
+            coupons: Cache::none(),
+            events: Cache::none(),
             clock: time,
             cursors: CursorKey::new(&SECRET),
             verifier: Arc::new(verifier),

@@ -1,9 +1,10 @@
 //! Events, and the stock that is left of them.
 
 use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// A row.
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
 #[sea_orm(table_name = "events")]
 pub struct Model {
     /// The ledger's own small number of the event; codes carry it.
@@ -21,9 +22,11 @@ pub struct Model {
     pub paused: bool,
     pub closed: bool,
     pub strategy: String,
+    #[serde(skip)]
     pub epoch: i64,
     pub version: i64,
     /// How many of its winners stand there under a pseudonym.
+    #[serde(skip)]
     pub erased: i64,
     pub created_at: i64,
     pub updated_at: i64,

@@ -17,7 +17,7 @@ const EVENTS_MAX: u64 = 10_000;
 /// Rebuilds what Redis knows of one event, or of all that it decides.
 pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let settings = flags.load()?.settings;
-    let Some(redis) = redis::connect(&settings).await? else {
+    let Some(redis) = redis::decider(&settings).await? else {
         let sentence =
             "nothing to rebuild: without Redis (redis.url) the ledger decides every claim";
         writeln!(out, "{sentence}")?;

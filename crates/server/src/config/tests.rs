@@ -209,6 +209,14 @@ fn what_this_version_lacks_is_refused_not_ignored() {
             "is redis_lock, which needs Redis: set redis.url".to_owned(),
         ),
         ("--commit", "claims.commit", "kafka", format!("must be ledger: {only_ledger}")),
+        (
+            "--redis-url",
+            "redis.url",
+            "http://u:canary@h",
+            "must begin with redis://, redis+sentinel:// or redis+cluster://, or with rediss for \
+             TLS"
+            .to_owned(),
+        ),
         ("--kafka-brokers", "kafka.brokers", "a:1,b:2", format!("must stay unset: {only_ledger}")),
         (
             "--role",

@@ -3,6 +3,7 @@
 //! Each test has a server and a data directory of its own.
 
 mod bad_input;
+mod caching;
 mod chance;
 mod changes;
 mod clients;

@@ -194,7 +194,7 @@ async fn an_environment_that_is_wrong() {
         ("FIRSTCOME_COMMIT", "hope"),
         ("FIRSTCOME_ROLES", "gambler"),
         ("FIRSTCOME_LEDGER_URL", "oracle://x"),
-        ("FIRSTCOME_REDIS_URL", "redis://127.0.0.1"),
+        ("FIRSTCOME_REDIS_URL", "http://127.0.0.1"),
         ("FIRSTCOME_KAFKA_BROKERS", "127.0.0.1:9092"),
     ] {
         let launch = Launch::new(BINARY, &["serve", "--data-dir", text(data.path())]);

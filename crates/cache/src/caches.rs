@@ -1,0 +1,211 @@
+//! The caches of a process: what they share is the way to Redis and the news from others.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use firstcome_core::Invalid;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::task::AbortHandle;
+use uuid::Uuid;
+
+use crate::cache::{Cache, Entries};
+use crate::level_two::{self, Kept};
+use crate::metrics::NewsMetrics;
+use crate::news::{CHANNEL, Letter, Letters, News};
+use crate::redis::{Heard, Redis, RedisConfig, RedisError, RedisKind, Subscription, cmd};
+
+/// Longest that a read waits for Redis: the ledger answers about as fast.
+const ANSWER_MAX: Duration = Duration::from_millis(100);
+/// How old a value may be, counted from its reading of the ledger, at whatever level it is found.
+const AGE_MAX: Duration = Duration::from_secs(10);
+/// How old while no news come in: it may have been changed, and nobody could say so.
+const AGE_MAX_ALONE: Duration = Duration::from_secs(1);
+
+/// The caches of a process; cheap to clone.
+#[derive(Clone)]
+pub struct Caches {
+    /// None: there is no Redis, and every read goes to the ledger.
+    listening: Option<(Arc<Shared>, Arc<Listener>)>,
+}
+
+/// What the caches of a process share.
+pub(crate) struct Shared {
+    redis: Redis,
+    /// The same, with the patience of a read.
+    reading: Redis,
+    letters: Letters,
+    /// Whether news come in.
+    listens: AtomicBool,
+    /// Grows with each gap in the news: what was read before may have been changed unheard.
+    generation: AtomicU64,
+    hearers: RwLock<Vec<(&'static str, Weak<dyn Hearer>)>>,
+    metrics: NewsMetrics,
+}
+
+/// A cache that is told of changes.
+#[async_trait]
+pub(crate) trait Hearer: Send + Sync {
+    /// The value has this version from now on.
+    async fn heard(&self, id: Uuid, version: u64);
+}
+
+/// Hears the news, and ends with the last cache.
+pub(crate) struct Listener(AbortHandle);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Caches {
+    /// The caches behind this configuration; without a Redis they keep nothing. Within a tokio
+    /// runtime, after the metrics' recorder was installed.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn start(config: &RedisConfig) -> Result<Self, Invalid> {
+        if !config.is_set() {
+            return Ok(Self { listening: None });
+        }
+        let redis = Redis::new(config, "cache")?;
+        let shared = Arc::new(Shared {
+            letters: Letters::new(),
+            listens: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            hearers: RwLock::default(),
+            metrics: NewsMetrics::declare(),
+            reading: redis.within(ANSWER_MAX),
+            redis,
+        });
+        let subscription = shared.redis.subscribe(CHANNEL);
+        let listening = tokio::spawn(listen(Arc::clone(&shared), subscription));
+        let listener = Arc::new(Listener(listening.abort_handle()));
+        Ok(Self { listening: Some((shared, listener)) })
+    }
+
+    /// The cache of one kind of value. `identify` tells the id and the version of a value; the name
+    /// is the same in all processes.
+    #[must_use]
+    pub fn of<V>(&self, name: &'static str, identify: fn(&V) -> (Uuid, u64)) -> Cache<V>
+    where
+        V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static,
+    {
+        let Some((shared, listener)) = &self.listening else { return Cache::none() };
+        let entries = Entries::new(name, identify, Arc::clone(shared), Arc::clone(listener));
+        let entries = Arc::new(entries);
+        let hearer = Arc::downgrade(&entries);
+        shared.hearers.write().expect("no panic while held").push((name, hearer));
+        Cache::of(entries)
+    }
+
+    /// The Redis behind them.
+    #[must_use]
+    pub fn redis(&self) -> Option<&Redis> {
+        self.listening.as_ref().map(|(shared, _)| &shared.redis)
+    }
+
+    /// Whether news of other processes come in; true without Redis, where nobody tells any.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.listening.as_ref().is_none_or(|(shared, _)| shared.listens.load(Ordering::Acquire))
+    }
+}
+
+impl Shared {
+    pub(crate) const fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// Redis, as long as a read waits for it.
+    pub(crate) const fn reading(&self) -> &Redis {
+        &self.reading
+    }
+
+    /// How old a value may be.
+    pub(crate) fn age_max(&self) -> Duration {
+        if self.listens.load(Ordering::Acquire) { AGE_MAX } else { AGE_MAX_ALONE }
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Writes what was changed to Redis, tells every process, and waits until all have heard.
+    pub(crate) async fn tell(&self, cache: &'static str, id: Uuid, value: &Kept) {
+        let sent = self.letters.write();
+        let (version, letter) = (value.version, sent.letter);
+        let news = News::Changed { cache: cache.to_owned(), id, version, letter }.to_json();
+        let told = level_two::write(&self.redis, cache, id, value, Some((CHANNEL, &news))).await;
+        let listeners = match told {
+            Ok(listeners) => self.listeners(listeners).await,
+            Err(error) => Err(error),
+        };
+        match listeners {
+            Ok(count) if sent.confirmed_by(count).await => self.metrics.told.increment(1),
+            Ok(_) => {
+                self.metrics.unconfirmed.increment(1);
+                tracing::debug!(cache, %id, "not every process confirms a change");
+            }
+            Err(error) => {
+                self.metrics.failed.increment(1);
+                tracing::debug!(cache, %id, "a change is not told: {error}");
+            }
+        }
+    }
+
+    /// How many listen, if `heard` of them are at the server that was asked.
+    async fn listeners(&self, heard: usize) -> Result<usize, RedisError> {
+        if self.redis.kind() != RedisKind::Cluster {
+            return Ok(heard);
+        }
+        let mut command = cmd("PUBSUB");
+        self.redis.sum_of_nodes(command.arg("NUMSUB").arg(CHANNEL)).await
+    }
+
+    async fn heard(self: &Arc<Self>, news: &str) {
+        match serde_json::from_str(news) {
+            Ok(News::Changed { cache, id, version, letter }) => {
+                self.metrics.heard.increment(1);
+                for hearer in self.hearers_of(&cache) {
+                    hearer.heard(id, version).await;
+                }
+                tokio::spawn(Arc::clone(self).confirm(letter));
+            }
+            Ok(News::Heard(letter)) => self.letters.confirm(letter),
+            Err(error) => tracing::warn!("a message on {CHANNEL} cannot be read: {error}"),
+        }
+    }
+
+    fn hearers_of(&self, cache: &str) -> Vec<Arc<dyn Hearer>> {
+        let hearers = self.hearers.read().expect("no panic while held");
+        let of_cache = hearers.iter().filter(|(name, _)| *name == cache);
+        of_cache.filter_map(|(_, hearer)| hearer.upgrade()).collect()
+    }
+
+    async fn confirm(self: Arc<Self>, letter: Letter) {
+        let mut command = cmd("PUBLISH");
+        command.arg(CHANNEL).arg(News::Heard(letter).to_json());
+        if let Err(error) = self.redis.call::<usize>(&command).await {
+            tracing::debug!("a change that was heard is not confirmed: {error}");
+        }
+    }
+}
+
+/// Hears the news until the process ends.
+async fn listen(shared: Arc<Shared>, mut subscription: Subscription) {
+    while let Some(heard) = subscription.next().await {
+        match heard {
+            Heard::Gap => {
+                shared.metrics.gaps.increment(1);
+                shared.generation.fetch_add(1, Ordering::AcqRel);
+                shared.listens.store(true, Ordering::Release);
+            }
+            Heard::Lost => shared.listens.store(false, Ordering::Release),
+            Heard::Message(news) => shared.heard(&news).await,
+        }
+    }
+}

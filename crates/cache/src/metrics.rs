@@ -1,0 +1,70 @@
+//! What is measured of the caches, declared once.
+
+use metrics::{Counter, counter, describe_counter};
+
+const READS: &str = "firstcome_cache_reads_total";
+const LOADS: &str = "firstcome_cache_loads_total";
+const NEWS: &str = "firstcome_cache_news_total";
+
+/// Handles of one cache's metrics, made once.
+pub(crate) struct ReadMetrics {
+    pub(crate) process_hits: Counter,
+    pub(crate) process_misses: Counter,
+    pub(crate) redis_hits: Counter,
+    pub(crate) redis_misses: Counter,
+    pub(crate) redis_unavailable: Counter,
+    pub(crate) loaded: Counter,
+    pub(crate) load_failed: Counter,
+}
+
+impl ReadMetrics {
+    /// Declares the metrics of a cache. The recorder must be installed by then.
+    pub(crate) fn declare(cache: &'static str) -> Self {
+        describe_counter!(
+            READS,
+            "Reads of a cache by level (process, or redis where the process did not have it) and \
+             outcome: hit, miss, unavailable (Redis gave no answer)."
+        );
+        describe_counter!(LOADS, "Reads of the ledger because no level had the value.");
+        let reads = |level, outcome| counter!(READS, "cache" => cache, "level" => level, "outcome" => outcome);
+        let loads = |outcome| counter!(LOADS, "cache" => cache, "outcome" => outcome);
+        Self {
+            process_hits: reads("process", "hit"),
+            process_misses: reads("process", "miss"),
+            redis_hits: reads("redis", "hit"),
+            redis_misses: reads("redis", "miss"),
+            redis_unavailable: reads("redis", "unavailable"),
+            loaded: loads("ok"),
+            load_failed: loads("failed"),
+        }
+    }
+}
+
+/// Handles of the metrics of what processes tell each other, made once.
+pub(crate) struct NewsMetrics {
+    pub(crate) told: Counter,
+    pub(crate) unconfirmed: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) heard: Counter,
+    pub(crate) gaps: Counter,
+}
+
+impl NewsMetrics {
+    /// Declares the metrics. The recorder must be installed by then.
+    pub(crate) fn declare() -> Self {
+        describe_counter!(
+            NEWS,
+            "Changes told between processes by outcome: told (and confirmed by all), unconfirmed, \
+             failed (Redis gave no answer); heard from any; gap (some may have been missed, the \
+             process's caches begin anew)."
+        );
+        let news = |outcome| counter!(NEWS, "outcome" => outcome);
+        Self {
+            told: news("told"),
+            unconfirmed: news("unconfirmed"),
+            failed: news("failed"),
+            heard: news("heard"),
+            gaps: news("gap"),
+        }
+    }
+}

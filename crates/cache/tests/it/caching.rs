@@ -1,0 +1,210 @@
+//! What is kept, for how long, and what a Redis that is away changes about it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use firstcome_cache::redis::RedisConfig;
+use firstcome_testkit::{Direction, Proxy, RedisServer};
+use futures_util::future::join_all;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::support::shelf::{Process, Shelf, Thing};
+use crate::support::{CALL_MAX, config, until};
+
+/// The oldest that an answer may be.
+const AGE_MAX: Duration = Duration::from_secs(10);
+/// What the busy machine of a test may add.
+const SLACK: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn what_many_want_is_read_once() {
+    let server = RedisServer::start().await;
+    let (shelf, id) = Shelf::with_one();
+    let process = Process::start(&server.url()).await;
+    let reads = (0..100).map(|_| process.version(&shelf, id));
+    assert!(join_all(reads).await.into_iter().all(|version| version == 1));
+    assert_eq!(shelf.reads(), 1);
+}
+
+#[tokio::test]
+async fn what_one_process_has_read_others_have_from_redis() {
+    let server = RedisServer::start().await;
+    let (shelf, id) = Shelf::with_one();
+    Process::start(&server.url()).await.version(&shelf, id).await;
+    until("it is kept", async || server.cli(&["DBSIZE"]).await == "1").await;
+    let ttl: u32 = server.cli(&["TTL", &format!("firstcome:1:thing:{id}")]).await.parse().unwrap();
+    assert!((1_700..=1_800).contains(&ttl), "30 min: {ttl}");
+    let other = Process::start(&server.url()).await;
+    assert_eq!(other.version(&shelf, id).await, 1);
+    assert_eq!(shelf.reads(), 1);
+}
+
+#[tokio::test]
+async fn what_is_missing_or_fails_is_not_kept() {
+    let server = RedisServer::start().await;
+    let process = Process::start(&server.url()).await;
+    let (shelf, id) = (Shelf::default(), Uuid::new_v4());
+    for _ in 0..2 {
+        assert_eq!(process.things.get(id, || shelf.read(id)).await.unwrap(), None);
+    }
+    assert_eq!(shelf.reads(), 2);
+    let failures = AtomicUsize::new(0);
+    let fail = || async {
+        failures.fetch_add(1, Ordering::Relaxed);
+        Err::<Option<Thing>, _>("away")
+    };
+    for _ in 0..2 {
+        assert_eq!(*process.things.get(id, fail).await.unwrap_err(), "away");
+    }
+    assert_eq!(failures.into_inner(), 2);
+}
+
+#[tokio::test]
+async fn without_redis_nothing_is_kept() {
+    let (shelf, id) = Shelf::with_one();
+    let process = Process::start_alone(&RedisConfig::default());
+    assert!(process.caches.listens());
+    for version in 1..4 {
+        assert_eq!(process.version(&shelf, id).await, version);
+        let thing = shelf.change(id);
+        process.things.changed(&thing).await;
+    }
+    assert_eq!(shelf.reads(), 3);
+}
+
+/// Counts from the reading of the ledger: what Redis has kept for six seconds is good for four.
+#[tokio::test]
+async fn a_change_that_nobody_is_told_of_shows_within_ten_seconds() {
+    let server = RedisServer::start().await;
+    let (shelf, id) = Shelf::with_one();
+    let first = Process::start(&server.url()).await;
+    let read_at = Instant::now();
+    assert_eq!(first.version(&shelf, id).await, 1);
+    shelf.change(id);
+    until("six seconds", async || read_at.elapsed() > Duration::from_secs(6)).await;
+    let second = Process::start(&server.url()).await;
+    assert_eq!(second.version(&shelf, id).await, 1, "as Redis has it");
+    assert_eq!(shelf.reads(), 1);
+    for (process, name) in [(&first, "first"), (&second, "second")] {
+        until(name, async || process.version(&shelf, id).await == 2).await;
+        let age = read_at.elapsed();
+        assert!((AGE_MAX - SLACK..AGE_MAX + SLACK).contains(&age), "{name}: {age:?}");
+    }
+    assert!(shelf.reads() <= 3, "{}", shelf.reads());
+}
+
+#[tokio::test]
+async fn a_gap_in_the_news_makes_a_process_begin_anew() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(&server.url()).await;
+    let (shelf, id) = Shelf::with_one();
+    let writer = Process::start(&server.url()).await;
+    let cut_off = Process::start(&format!("redis://{}", proxy.authority())).await;
+    assert_eq!(cut_off.version(&shelf, id).await, 1);
+    proxy.cut(Direction::ToClient);
+    until("the silence is noticed", async || !cut_off.caches.listens()).await;
+    let thing = shelf.change(id);
+    writer.things.changed(&thing).await;
+    let changed_at = Instant::now();
+    until("old values go after a second", async || cut_off.version(&shelf, id).await == 2).await;
+    assert!(changed_at.elapsed() < Duration::from_secs(1) + SLACK, "{:?}", changed_at.elapsed());
+    shelf.change(id);
+    proxy.heal().await;
+    until("news come in again", async || cut_off.caches.listens()).await;
+    // Whatever it had read before the gap is read again: from Redis, which knows no better, or not.
+    let version = cut_off.version(&shelf, id).await;
+    assert!(version >= 2, "{version}");
+}
+
+#[tokio::test]
+async fn a_redis_that_dies_is_no_reason_to_fail() {
+    let mut server = RedisServer::start().await;
+    let (shelf, id) = Shelf::with_one();
+    let process = Process::start(&server.url()).await;
+    assert_eq!(process.version(&shelf, id).await, 1);
+    server.hang();
+    for _ in 0..20 {
+        let started = Instant::now();
+        let thing = shelf.change(id);
+        process.things.changed(&thing).await;
+        assert_eq!(process.version(&shelf, id).await, thing.version, "what was changed here");
+        assert!(started.elapsed() < CALL_MAX, "{:?}", started.elapsed());
+    }
+    server.kill9();
+    let (other, other_id) = Shelf::with_one();
+    let reads = (0..100).map(|_| process.version(&other, other_id));
+    assert!(join_all(reads).await.into_iter().all(|version| version == 1));
+    assert_eq!(other.reads(), 1, "still once for all");
+    server.restart().await;
+    until("news come in", async || process.caches.listens()).await;
+    let fresh = Process::start(&server.url()).await;
+    until("the levels work together", async || {
+        let thing = shelf.change(id);
+        process.things.changed(&thing).await;
+        let reads = shelf.reads();
+        fresh.version(&shelf, id).await == thing.version && shelf.reads() == reads
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_that_starts_without_its_redis_answers() {
+    let mut server = RedisServer::start().await;
+    server.kill9();
+    let (shelf, id) = Shelf::with_one();
+    let process = Process::start_alone(&config(&server.url()));
+    assert!(!process.caches.listens());
+    assert_eq!(process.version(&shelf, id).await, 1);
+    server.restart().await;
+    until("news come in", async || process.caches.listens()).await;
+}
+
+#[tokio::test]
+async fn what_another_release_kept_is_passed_by() {
+    let server = RedisServer::start().await;
+    let (shelf, id) = Shelf::with_one();
+    let key = format!("firstcome:1:thing:{id}");
+    let now = server.cli(&["TIME"]).await;
+    let seconds = now.lines().next().unwrap();
+    let read_at = format!("{seconds}000");
+    server.cli(&["HSET", &key, "version", "9", "read_at", &read_at, "value", "{\"x\":1}"]).await;
+    assert_eq!(Process::start(&server.url()).await.version(&shelf, id).await, 1);
+    server.cli(&["DEL", &key]).await;
+    server.cli(&["SET", &key, "text"]).await;
+    assert_eq!(Process::start(&server.url()).await.version(&shelf, id).await, 1);
+}
+
+#[tokio::test]
+async fn reads_are_counted_by_level() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let server = RedisServer::start().await;
+    let (shelf, id) = Shelf::with_one();
+    let first = Process::start(&server.url()).await;
+    for _ in 0..3 {
+        first.version(&shelf, id).await;
+    }
+    until("it is kept", async || server.cli(&["DBSIZE"]).await == "1").await;
+    let second = Process::start(&server.url()).await;
+    second.version(&shelf, id).await;
+    let thing = shelf.change(id);
+    first.things.changed(&thing).await;
+    let shown = handle.render();
+    for line in [
+        "firstcome_cache_reads_total{cache=\"thing\",level=\"process\",outcome=\"hit\"} 2",
+        "firstcome_cache_reads_total{cache=\"thing\",level=\"process\",outcome=\"miss\"} 2",
+        "firstcome_cache_reads_total{cache=\"thing\",level=\"redis\",outcome=\"hit\"} 1",
+        "firstcome_cache_reads_total{cache=\"thing\",level=\"redis\",outcome=\"miss\"} 1",
+        "firstcome_cache_loads_total{cache=\"thing\",outcome=\"ok\"} 1",
+        "firstcome_cache_news_total{outcome=\"told\"} 1",
+        "firstcome_cache_news_total{outcome=\"gap\"} 2",
+        "firstcome_redis_breaker_open{use=\"cache\"} 0",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} is not in:\n{shown}");
+    }
+    let ok = "firstcome_redis_calls_total{use=\"cache\",outcome=\"ok\"}";
+    assert!(shown.contains(ok) && shown.contains("firstcome_redis_call_seconds"), "{shown}");
+}

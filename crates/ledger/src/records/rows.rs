@@ -1,0 +1,129 @@
+//! Records as rows again, for whoever keeps them elsewhere for a while.
+
+use sea_orm::{Set, TryIntoModel as _};
+
+use super::{CouponRecord, EventRecord, signed_no};
+use crate::coupons::{signed, written};
+use crate::entity::{coupon, event};
+
+impl From<CouponRecord> for coupon::Model {
+    fn from(coupon: CouponRecord) -> Self {
+        let mut row = written(&coupon);
+        row.id = Set(coupon.id.as_uuid());
+        row.created_at = Set(coupon.created_at.as_micros());
+        row.try_into_model().expect("every column is set")
+    }
+}
+
+impl From<EventRecord> for event::Model {
+    /// What no record tells stays zero.
+    fn from(event: EventRecord) -> Self {
+        let rule = event.rule;
+        Self {
+            no: signed_no(event.no),
+            id: event.id.as_uuid(),
+            coupon_id: event.coupon_id.as_uuid(),
+            name: event.name.as_str().to_owned(),
+            quantity: rule.quantity.get().into(),
+            issued: rule.issued.into(),
+            opens_at: rule.window.opens_at().as_micros(),
+            closes_at: rule.window.closes_at().as_micros(),
+            opened_early: rule.opened_early,
+            paused: rule.paused,
+            closed: rule.closed,
+            strategy: event.strategy.as_str().to_owned(),
+            epoch: 0,
+            version: signed(event.version),
+            erased: 0,
+            created_at: event.created_at.as_micros(),
+            updated_at: event.updated_at.as_micros(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firstcome_core::{
+        Amount, Benefit, Conditions, CouponDraft, CouponId, Currency, Days, EventId, EventNo,
+        EventRule, Label, MinOrderAmount, Name, Percent, Quantity, Strategy, Timestamp, Validity,
+        Window,
+    };
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn back<T: Serialize + DeserializeOwned>(value: &T) -> T {
+        serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
+    }
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_micros(micros)
+    }
+
+    fn event() -> EventRecord {
+        EventRecord {
+            no: EventNo::new(7).unwrap(),
+            id: EventId::from_uuid(Uuid::from_u128(1)),
+            coupon_id: CouponId::from_uuid(Uuid::from_u128(2)),
+            name: Name::parse("선착순 \"100\"").unwrap(),
+            rule: EventRule {
+                quantity: Quantity::parse(100).unwrap(),
+                issued: 40,
+                window: Window::new(at(3), at(4)).unwrap(),
+                opened_early: true,
+                paused: true,
+                closed: true,
+            },
+            strategy: Strategy::RedisLock,
+            version: 5,
+            created_at: at(-6),
+            updated_at: at(7),
+        }
+    }
+
+    #[test]
+    fn an_event_comes_back_from_its_json() {
+        assert_eq!(back(&event()), event());
+    }
+
+    #[test]
+    fn json_that_breaks_the_rules_is_refused() {
+        let text = serde_json::to_string(&event()).unwrap();
+        assert!(serde_json::from_str::<EventRecord>(&text).is_ok());
+        for (from, to) in [("\"quantity\":100", "\"quantity\":0"), ("redis_lock", "redis_luck")] {
+            let wrong = text.replace(from, to);
+            assert_ne!(wrong, text);
+            assert!(serde_json::from_str::<EventRecord>(&wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_coupon_comes_back_from_its_json() {
+        let (currency, amount) = (Currency::krw(), Amount::parse(5_000).unwrap());
+        let percent = |max_amount| {
+            let percent = Percent::parse(10).unwrap();
+            Benefit::Percent { percent, max_amount, currency: Currency::parse("USD").unwrap() }
+        };
+        let benefits = [Benefit::Amount { amount, currency }, percent(None), percent(Some(amount))];
+        let validities =
+            [Validity::Days(Days::parse(30).unwrap()), Validity::period(at(8), at(9)).unwrap()];
+        for benefit in benefits {
+            for validity in validities {
+                let label = |text| Label::parse(text).unwrap();
+                let conditions = Conditions {
+                    min_order_amount: MinOrderAmount::parse(20_000).unwrap(),
+                    product_ids: vec![label("a"), label("b")],
+                    category_ids: Vec::new(),
+                };
+                let name = Name::parse("Welcome").unwrap();
+                let draft = CouponDraft { name, benefit: benefit.clone(), conditions, validity };
+                let id = CouponId::from_uuid(Uuid::from_u128(3));
+                let (created_at, updated_at) = (at(10), at(11));
+                let coupon = CouponRecord { id, draft, version: 12, created_at, updated_at };
+                assert_eq!(back(&coupon), coupon);
+            }
+        }
+    }
+}
