@@ -161,8 +161,8 @@ impl IssuanceHandle {
     }
 
     /// Changes an event as [`Ledger::change_event`] does, told of this user, with its latch held
-    /// open, and tells the cache, to the end even if the caller goes away. Whether it may allow less
-    /// than before, `restricts` tells.
+    /// open, and tells the cache, to the end even if the caller goes away. Whether it may allow
+    /// less than before, `restricts` tells.
     ///
     /// # Errors
     /// When the ledger does not answer.

@@ -209,7 +209,8 @@ pub(crate) struct ServeFlags {
     #[arg(long)]
     commit: Option<String>,
     /// Redis, as redis://…, redis+sentinel://…/MASTER or redis+cluster://… (rediss… for TLS):
-    /// decides claims, and keeps what processes read of coupons and events [default: none] [env: FIRSTCOME_REDIS_URL]
+    /// decides claims, and keeps what processes read of coupons and events [default: none]
+    /// [env: FIRSTCOME_REDIS_URL]
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
     /// Kafka; not in this version [env: FIRSTCOME_KAFKA_BROKERS]

@@ -42,8 +42,8 @@ pub(crate) async fn check(redis: &Redis, used_for: RedisUse) -> anyhow::Result<(
     }
 }
 
-/// The Redis that claims are decided in, or ordered by; none where none is configured, or where it is
-/// not fit and no event needs it by default.
+/// The Redis that claims are decided in, or ordered by; none where none is configured, or where it
+/// is not fit and no event needs it by default.
 ///
 /// # Errors
 /// As [`check`]'s, where events are decided so by default.

@@ -64,8 +64,8 @@ fn distinct_users(event: EventNo) -> String {
     )
 }
 
-/// Winners that `holders` lists as they are, and those that it need not list yet. Of events that the
-/// ledger does not decide it may list some of these already.
+/// Winners that `holders` lists as they are, and those that it need not list yet. Of events that
+/// the ledger does not decide it may list some of these already.
 fn found_by_holder(event: EventNo) -> String {
     let event = signed_no(event);
     format!(

@@ -16,7 +16,7 @@ impl From<CouponRecord> for coupon::Model {
 }
 
 impl From<EventRecord> for event::Model {
-    /// What no record tells stays zero.
+    /// Of the erased it tells whether there are any.
     fn from(event: EventRecord) -> Self {
         let rule = event.rule;
         Self {
@@ -32,9 +32,9 @@ impl From<EventRecord> for event::Model {
             paused: rule.paused,
             closed: rule.closed,
             strategy: event.strategy.as_str().to_owned(),
-            epoch: 0,
+            epoch: signed(event.epoch),
             version: signed(event.version),
-            erased: 0,
+            erased: event.has_erased.into(),
             created_at: event.created_at.as_micros(),
             updated_at: event.updated_at.as_micros(),
         }
@@ -77,6 +77,8 @@ mod tests {
                 closed: true,
             },
             strategy: Strategy::RedisLock,
+            epoch: 8,
+            has_erased: true,
             version: 5,
             created_at: at(-6),
             updated_at: at(7),
