@@ -38,7 +38,7 @@ impl Lock {
         purpose: &str,
         deadline: Instant,
     ) -> Result<Option<Self>, RedisError> {
-        let key = format!("ev:{{{event}}}:{purpose}");
+        let key = format!("firstcome:ev:{{{event}}}:{purpose}");
         let token = Uuid::new_v4().simple().to_string();
         let lease = u64::try_from(LEASE.as_millis()).expect("seconds");
         let mut set = cmd("SET");

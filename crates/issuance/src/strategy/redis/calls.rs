@@ -17,7 +17,7 @@ pub(super) struct Keys([String; 3]);
 
 impl Keys {
     pub(super) fn of(event: EventId) -> Self {
-        Self(["meta", "winners", "pending"].map(|name| format!("ev:{{{event}}}:{name}")))
+        Self(["meta", "winners", "pending"].map(|name| format!("firstcome:ev:{{{event}}}:{name}")))
     }
 
     /// Claims of these users, each with the pseudonym they would have where that matters.

@@ -27,8 +27,8 @@ on_every_server! {
     the_word_of_a_decider_that_was_replaced_is_not_told,
 }
 
-fn key(event: &EventRecord, name: &str) -> String {
-    format!("ev:{{{}}}:{name}", event.id)
+pub(super) fn key(event: &EventRecord, name: &str) -> String {
+    format!("firstcome:ev:{{{}}}:{name}", event.id)
 }
 
 /// By whose word Redis decides.

@@ -5,7 +5,7 @@ use firstcome_ledger::Decision;
 use firstcome_testkit::Engine;
 use futures_util::future::join_all;
 
-use super::losses::epoch;
+use super::losses::{epoch, key};
 use super::{Deployment, claim, decided, held, issued, on_every_server};
 
 on_every_server! {
@@ -100,7 +100,7 @@ async fn an_erased_user_gets_no_second_coupon(engine: Engine) {
         assert_eq!(epoch(&test.redis, &event).await, before, "nothing contradicts the ledger");
         test.act(&event, "sync").await;
     }
-    let names = test.redis.cli(&["HKEYS", &format!("ev:{{{}}}:winners", event.id)]).await;
+    let names = test.redis.cli(&["HKEYS", &key(&event, "winners")]).await;
     assert!(!names.contains("kim"), "{names}");
     assert_eq!(test.winners(&event).await.len(), 3);
 }
