@@ -205,13 +205,21 @@ impl RedisError {
         error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
     }
 
-    /// Whether the server gave no sign that it can serve anybody: what the breaker counts.
+    /// Whether the server serves nobody, or lets us not even in: what the breaker counts.
     pub(super) const fn is_silence(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::InDoubt(_) => true,
-            Self::Refused { refusal, .. } => {
-                matches!(refusal, Refusal::Loading | Refusal::ClusterDown | Refusal::MasterDown)
-            }
+            Self::Refused { refusal, .. } => matches!(
+                refusal,
+                Refusal::Loading
+                    | Refusal::ClusterDown
+                    | Refusal::MasterDown
+                    | Refusal::NoPassword
+                    | Refusal::WrongPassword
+                    | Refusal::Protected
+                    | Refusal::TooOld
+                    | Refusal::NoCluster
+            ),
             Self::Rejected(_) => false,
         }
     }

@@ -95,7 +95,7 @@ async fn what_is_issued_shows_within_ten_seconds() {
     let claimed_at = Instant::now();
     let all = |answer: &Answer| answer.member("/issued") == 2;
     for shop in [here, there] {
-        let found = eventually("it shows what was issued", || shop.read_event(&event), all).await;
+        let found = eventually("two issued", || shop.read_event(&event), all).await;
         assert_eq!(found.member("/state"), "sold_out");
         assert_eq!(found.member("/remaining"), 0);
     }
@@ -121,7 +121,7 @@ async fn a_redis_that_dies_takes_nothing_with_it() {
         assert_eq!(shop.api.get("/readyz").await.expect(200).member("/status"), "ready");
     }
     let open = |answer: &Answer| answer.member("/state") == "open";
-    let _ = eventually("it opens", || there.read_event(&event), open).await;
+    eventually("open", || there.read_event(&event), open).await;
     pair.redis.restart().await;
     let heard = "firstcome_cache_news_total{outcome=\"heard\"}";
     let before = counted(there, heard).await;

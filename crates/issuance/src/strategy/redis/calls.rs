@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use firstcome_cache::redis::{Cmd, Script, ScriptCall, cmd};
 use firstcome_core::{EventId, Sequence, Timestamp, UserId};
-use firstcome_ledger::{EventRecord, Winner};
+use firstcome_ledger::{EventRecord, Winner, Won};
 
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
 static CONFIRM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("confirm.lua")));
@@ -82,17 +82,24 @@ impl Keys {
         call
     }
 
-    /// The oldest wins that are not known to be durable.
-    pub(super) fn pending(&self, limit: usize) -> Cmd {
-        let mut range = cmd("XRANGE");
-        range.arg(&self.0[2]).arg("-").arg("+").arg("COUNT").arg(limit);
-        range
+    /// Some wins that are not known to be durable, about so many.
+    pub(super) fn pending(&self, about: usize) -> Cmd {
+        let mut scan = cmd("HSCAN");
+        scan.arg(&self.0[2]).arg(0).arg("COUNT").arg(about);
+        scan
     }
 
     pub(super) fn count_pending(&self) -> Cmd {
-        let mut count = cmd("XLEN");
+        let mut count = cmd("HLEN");
         count.arg(&self.0[2]);
         count
+    }
+
+    /// By whose word what is pending was decided.
+    pub(super) fn epoch(&self) -> Cmd {
+        let mut get = cmd("HGET");
+        get.arg(&self.0[0]).arg("epoch");
+        get
     }
 
     /// Each of the keys ends in so many seconds.
@@ -208,19 +215,17 @@ impl Said {
     }
 }
 
-/// An entry of the stream of pending wins: its id, and names and values.
-pub(super) type Entry = (String, Vec<String>);
+/// A part of the pending wins: where a scan would go on, and sequences each with a moment and a user.
+pub(super) type Pending = (u64, Vec<(String, String)>);
 
-/// The epoch and the win of an entry; none for what the script never writes.
-pub(super) fn pending_win((id, fields): &Entry) -> Option<(u64, UserId, Sequence, Timestamp)> {
-    let (epoch, sequence) = id.split_once('-')?;
-    let [_, user, _, issued_at] = fields.as_slice() else { return None };
-    Some((
-        epoch.parse().ok()?,
-        UserId::parse(user).ok()?,
-        sequence_of(sequence)?,
-        Timestamp::from_micros(issued_at.parse().ok()?),
-    ))
+/// The win of an entry; none for what the script never writes.
+pub(super) fn pending_win(sequence: &str, value: &str) -> Option<Won> {
+    let (issued_at, user) = value.split_once(' ')?;
+    Some(Won {
+        user_id: UserId::parse(user).ok()?,
+        sequence: sequence_of(sequence)?,
+        issued_at: Timestamp::from_micros(issued_at.parse().ok()?),
+    })
 }
 
 fn sequence_of(digits: &str) -> Option<Sequence> {

@@ -29,7 +29,7 @@ local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(
 if not event.epoch or event.loading or event.script ~= '1' or not run or not history
   or event.incarnation ~= run .. '-' .. history
   or redis.call('HLEN', winners) ~= tonumber(event.count)
-  or redis.call('XLEN', pending) ~= tonumber(event.pending) then
+  or redis.call('HLEN', pending) ~= tonumber(event.pending) then
   return { 'not_loaded' }
 end
 local both = ARGV[1] == 'both'
@@ -60,46 +60,41 @@ for i = 2, #ARGV do
 end
 local held = redis.call('HMGET', winners, unpack(fields))
 local answer = { 'decided', event.epoch, event.version, event.opens_at }
-local won = {}
+local places, entries = {}, {}
 for i = 1, #fields, step do
   local place = held[i] or (both and held[i + 1])
   local verdict
   if place then
     verdict = place
     if string.sub(place, 1, 1) == 'P' then
-      local id = event.epoch .. '-' .. string.sub(place, 2)
-      local entry = redis.call('XRANGE', pending, id, id)[1]
+      local entry = redis.call('HGET', pending, string.sub(place, 2))
       if not entry then
         return { 'not_loaded' }
       end
-      verdict = place .. ':' .. entry[2][4]
+      verdict = place .. ':' .. string.match(entry, '^%d+')
     end
   elseif refusal then
     verdict = refusal
   elseif count >= quantity then
     verdict = 'S'
   else
-    local sequence = string.format('%.0f', following)
+    local sequence = tostring(following)
     verdict = 'W' .. sequence .. ':' .. issued_at
-    won[#won + 1] = { fields[i], sequence }
+    places[#places + 1] = fields[i]
+    places[#places + 1] = 'P' .. sequence
+    entries[#entries + 1] = sequence
+    entries[#entries + 1] = issued_at .. ' ' .. fields[i]
     following = following + 1
     count = count + 1
   end
   answer[#answer + 1] = verdict
 end
 
--- A stream refuses an id that is not above its last: the first of these writes fails, if any does.
-local places = {}
-for _, win in ipairs(won) do
-  redis.call('XADD', pending, event.epoch .. '-' .. win[2], 'u', win[1], 'a', issued_at)
-  places[#places + 1] = win[1]
-  places[#places + 1] = 'P' .. win[2]
-end
-if #won > 0 then
+if #places > 0 then
+  redis.call('HSET', pending, unpack(entries))
   redis.call('HSET', winners, unpack(places))
-  redis.call('HSET', meta, 'count', string.format('%.0f', count), 'next',
-    string.format('%.0f', following))
-  redis.call('HINCRBY', meta, 'pending', #won)
+  redis.call('HSET', meta, 'count', count, 'next', following)
+  redis.call('HINCRBY', meta, 'pending', #places / 2)
 end
 -- Closed is closed, also for a clock that steps back.
 if refusal == 'X' and event.closed ~= '1' then

@@ -9,15 +9,22 @@ local meta, winners, pending = KEYS[1], KEYS[2], KEYS[3]
 if redis.call('HGET', meta, 'epoch') ~= ARGV[1] then
   return 0
 end
-local confirmed = 0
+local users, places, sequences = {}, {}, {}
 for i = 2, #ARGV, 2 do
-  if redis.call('HGET', winners, ARGV[i]) == 'P' .. ARGV[i + 1] then
-    redis.call('HSET', winners, ARGV[i], 'C' .. ARGV[i + 1])
-    redis.call('XDEL', pending, ARGV[1] .. '-' .. ARGV[i + 1])
-    confirmed = confirmed + 1
+  users[#users + 1] = ARGV[i]
+end
+local held = redis.call('HMGET', winners, unpack(users))
+for i = 1, #users do
+  local sequence = ARGV[2 * i + 1]
+  if held[i] == 'P' .. sequence then
+    places[#places + 1] = users[i]
+    places[#places + 1] = 'C' .. sequence
+    sequences[#sequences + 1] = sequence
   end
 end
-if confirmed > 0 then
-  redis.call('HINCRBY', meta, 'pending', -confirmed)
+if #sequences > 0 then
+  redis.call('HSET', winners, unpack(places))
+  redis.call('HDEL', pending, unpack(sequences))
+  redis.call('HINCRBY', meta, 'pending', -#sequences)
 end
-return confirmed
+return #sequences

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use firstcome_cache::redis::cmd;
 use firstcome_core::{EventId, Strategy, Timestamp};
-use firstcome_ledger::Won;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::calls::{Entry, Keys, pending_win};
+use super::calls::{Keys, Pending, pending_win};
 use super::{Failed, RedisStrategy};
 
 /// How often the keeper looks.
@@ -55,27 +54,23 @@ impl RedisStrategy {
         event: EventId,
         before: Option<Timestamp>,
     ) -> Result<(), Failed> {
-        let entries: Vec<Entry> = self.0.redis.call(&Keys::of(event).pending(STEP)).await?;
-        let mut wins: Vec<Won> = Vec::new();
-        let mut of_epoch = None;
-        for entry in &entries {
-            let Some((epoch, user_id, sequence, issued_at)) = pending_win(entry) else {
-                return Err(Failed::Nonsense);
-            };
-            let is_due = before.is_none_or(|before| issued_at < before);
-            if is_due && *of_epoch.get_or_insert(epoch) == epoch {
-                wins.push(Won { user_id, sequence, issued_at });
+        let keys = Keys::of(event);
+        // Read first: what was rebuilt in between is refused by the ledger, or recorded already.
+        let epoch: Option<u64> = self.0.redis.call(&keys.epoch()).await?;
+        let (_, entries): Pending = self.0.redis.call(&keys.pending(STEP)).await?;
+        let mut wins = Vec::new();
+        for (sequence, value) in &entries {
+            let won = pending_win(sequence, value).ok_or(Failed::Nonsense)?;
+            if before.is_none_or(|before| won.issued_at < before) {
+                wins.push(won);
             }
         }
-        match of_epoch {
-            Some(epoch) if !wins.is_empty() => {
-                self.record(event, epoch, &wins).await?;
-                let noted = wins.iter().map(|won| (&won.user_id, won.sequence));
-                let confirm = Keys::of(event).confirm(epoch, noted);
-                self.0.redis.run::<i64>(&confirm).await?;
-                Ok(())
-            }
-            _ => Ok(()),
+        let Some(epoch) = epoch.filter(|_| !wins.is_empty()) else { return Ok(()) };
+        for wins in wins.chunks(STEP) {
+            self.record(event, epoch, wins).await?;
+            let noted = wins.iter().map(|won| (&won.user_id, won.sequence));
+            self.0.redis.run::<i64>(&keys.confirm(epoch, noted)).await?;
         }
+        Ok(())
     }
 }

@@ -52,7 +52,7 @@ async fn whatever_redis_loses_is_rebuilt(engine: Engine) {
         &["HDEL", &meta, "incarnation"],
         &["HSET", &meta, "script", "0"],
         &["HSET", &meta, "count", "0"],
-        &["XADD", &pending, "9-9", "u", "nobody", "a", "1"],
+        &["HSET", &pending, "99", "1 nobody"],
         &["SCRIPT", "FLUSH"],
     ] {
         let before = epoch(&test.redis, &event).await;
