@@ -1,8 +1,8 @@
 //! The binary: command line, configuration, composition of the services, telemetry, shutdown. It
 //! has no rules of its own.
 //!
-//! Modules in reading order: `cli`, `config`, `serve` with `services`, `redis`, `operations`, `document`,
-//! `banner`, `files` and `stop`, `commands`, `logs`, `measures`, `traces`.
+//! Modules in reading order: `cli`, `config`, `serve` with `services`, `redis`, `operations`,
+//! `document`, `banner`, `files` and `stop`, `commands`, `logs`, `measures`, `traces`.
 
 mod banner;
 mod cli;

@@ -47,7 +47,7 @@ pub(super) struct Connector {
 
 /// How a connection is found.
 enum Way {
-    Standalone(Client),
+    Standalone(Box<Client>),
     Sentinel(Box<Mutex<SentinelClient>>),
     Cluster {
         client: Box<ClusterClient>,
@@ -265,7 +265,7 @@ fn way(
     let nodes = || address.servers.iter().map(|server| client(address, server, &certificates));
     Ok(match address.kind {
         RedisKind::Standalone => {
-            Way::Standalone(client(address, &address.servers[0], &certificates)?)
+            Way::Standalone(Box::new(client(address, &address.servers[0], &certificates)?))
         }
         RedisKind::Cluster => {
             let nodes = nodes().collect::<RedisResult<Vec<_>>>()?;
