@@ -38,8 +38,8 @@ use recorded::Recorded;
 static SERVICES: [Service; 4] =
     [postgres::SERVICE, mariadb::SERVICE, redis::SERVICE, kafka::SERVICE];
 
-/// Those that tests talk to today, or whose programs they start themselves; `cargo xtask test` starts
-/// no others.
+/// Those that tests talk to today, or whose programs they start themselves; `cargo xtask test`
+/// starts no others.
 static TESTED: [Service; 3] = [postgres::SERVICE, mariadb::SERVICE, redis::SERVICE];
 
 /// Longest that a server may take to end by itself; then it is killed.

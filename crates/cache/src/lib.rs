@@ -1,7 +1,7 @@
 //! Redis, and the two-level cache on top of it.
 //!
-//! A value is kept in the process for 10 s, and in Redis for 30 min. It is read from the ledger once
-//! for all who ask at the same time.
+//! A value is kept in the process for 10 s, and in Redis for 30 min. It is read from the ledger
+//! once for all who ask at the same time.
 //!
 //! Invariants:
 //! - no answer is older than 10 s, counted from its reading of the ledger at whatever level it is

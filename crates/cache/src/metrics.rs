@@ -26,14 +26,13 @@ impl ReadMetrics {
              outcome: hit, miss, unavailable (Redis gave no answer)."
         );
         describe_counter!(LOADS, "Reads of the ledger because no level had the value.");
-        let reads = |level, outcome| counter!(READS, "cache" => cache, "level" => level, "outcome" => outcome);
         let loads = |outcome| counter!(LOADS, "cache" => cache, "outcome" => outcome);
         Self {
-            process_hits: reads("process", "hit"),
-            process_misses: reads("process", "miss"),
-            redis_hits: reads("redis", "hit"),
-            redis_misses: reads("redis", "miss"),
-            redis_unavailable: reads("redis", "unavailable"),
+            process_hits: reads(cache, "process", "hit"),
+            process_misses: reads(cache, "process", "miss"),
+            redis_hits: reads(cache, "redis", "hit"),
+            redis_misses: reads(cache, "redis", "miss"),
+            redis_unavailable: reads(cache, "redis", "unavailable"),
             loaded: loads("ok"),
             load_failed: loads("failed"),
         }
@@ -67,4 +66,9 @@ impl NewsMetrics {
             gaps: news("gap"),
         }
     }
+}
+
+/// Reads of a cache that ended so at this level.
+fn reads(cache: &'static str, level: &'static str, outcome: &'static str) -> Counter {
+    counter!(READS, "cache" => cache, "level" => level, "outcome" => outcome)
 }

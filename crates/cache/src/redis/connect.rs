@@ -265,7 +265,7 @@ fn way(
     let nodes = || address.servers.iter().map(|server| client(address, server, &certificates));
     Ok(match address.kind {
         RedisKind::Standalone => {
-            Way::Standalone(client(address, &address.servers[0], &certificates)?.into())
+            Way::Standalone(Box::new(client(address, &address.servers[0], &certificates)?))
         }
         RedisKind::Cluster => {
             let nodes = nodes().collect::<RedisResult<Vec<_>>>()?;

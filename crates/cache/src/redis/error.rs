@@ -120,7 +120,8 @@ impl Refusal {
             }
             Self::TooOld => "it speaks only RESP2: Redis 6 or later is needed",
             Self::NoCluster => {
-                "it is no cluster (`cluster-enabled no`): begin redis.url with redis:// or rediss://"
+                "it is no cluster (`cluster-enabled no`): begin redis.url with redis:// or, for \
+                 TLS, rediss://"
             }
         }
     }

@@ -29,7 +29,8 @@ impl Metrics {
         describe_counter!(
             CALLS,
             "Calls to Redis by what they are for and by outcome: ok, unavailable (not sent), \
-             in_doubt (no answer in time), refused (by a setting or state), rejected (other errors)."
+             in_doubt (no answer in time), refused (by a setting or state), rejected (other \
+             errors)."
         );
         describe_histogram!(
             SECONDS,

@@ -215,7 +215,7 @@ impl Said {
     }
 }
 
-/// A part of the pending wins: where a scan would go on, and sequences each with a moment and a user.
+/// A part of the pending wins: where a scan would go on; sequences, each with a moment and a user.
 pub(super) type Pending = (u64, Vec<(String, String)>);
 
 /// The win of an entry; none for what the script never writes.
