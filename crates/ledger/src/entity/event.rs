@@ -22,11 +22,9 @@ pub struct Model {
     pub paused: bool,
     pub closed: bool,
     pub strategy: String,
-    #[serde(skip)]
     pub epoch: i64,
     pub version: i64,
     /// How many of its winners stand there under a pseudonym.
-    #[serde(skip)]
     pub erased: i64,
     pub created_at: i64,
     pub updated_at: i64,
