@@ -77,8 +77,21 @@ async fn a_restart_is_noticed_before_the_next_call() {
     set(&redis, "key", "value").await.unwrap();
     server.kill9();
     server.restart().await;
-    until("the old connection is given up", async || get(&redis, "key").await.is_ok()).await;
     assert_eq!(get(&redis, "key").await.unwrap(), None, "another process answers");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_silent_is_left() {
+    let (hung, server) = (RedisServer::start().await, RedisServer::start().await);
+    let proxy = Proxy::start(&hung.url().replace("redis://", "")).await;
+    let redis = redis(&format!("redis://{}", proxy.authority()));
+    set(&redis, "key", "value").await.unwrap();
+    hung.hang();
+    proxy.set_upstream(&server.url().replace("redis://", ""));
+    let (error, _) = failed(&redis).await;
+    assert!(matches!(error, RedisError::InDoubt(_)), "{error:?}");
+    set(&redis, "key", "value").await.unwrap();
+    assert_eq!(server.cli(&["GET", "key"]).await, "value");
 }
 
 #[tokio::test]
