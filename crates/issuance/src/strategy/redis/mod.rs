@@ -7,7 +7,7 @@
 //! - A win is pending in Redis until the ledger has recorded it. The ledger refuses the word of any
 //!   epoch but the present one: who slept through a rebuild tells nobody anything.
 //! - A pending win is recorded by whoever meets it: the batch that won it, a retry of its user, or
-//!   the [keeper](keeper).
+//!   the [`keeper`].
 //! - Refusals are told only after the ledger has confirmed the epoch by which they were decided.
 //!
 //! In reading order: `claim.lua` (the decision), [`calls`] (what is said to Redis), this module (a
