@@ -228,10 +228,16 @@ mod tests {
 
     #[test]
     fn what_tests_talk_to_is_started_for_them() {
-        let testkit = include_str!("../../crates/testkit/src/database.rs");
+        let testkit = concat!(
+            include_str!("../../crates/testkit/src/database.rs"),
+            include_str!("../../crates/testkit/src/redis_server.rs")
+        );
         for service in &SERVICES {
+            let starts = |program: &str| testkit.contains(&format!("program(\"{program}\")"));
+            let is_used = testkit.contains(service.variable)
+                || service.programs.iter().any(|(program, _)| starts(program));
             let is_started = TESTED.iter().any(|tested| tested.name == service.name);
-            assert_eq!(testkit.contains(service.variable), is_started, "{}", service.name);
+            assert_eq!(is_used, is_started, "{}", service.name);
         }
     }
 
