@@ -89,20 +89,25 @@ async fn an_erased_user_gets_no_second_coupon(engine: Engine) {
     let test = Deployment::new(engine).await;
     let event = test.event(Strategy::Redis, 9).await;
     let first = issued(decided(&test.one, &event, "kim").await);
+    // It knows the event from before, when nobody had been erased.
+    let stale = test.another().await;
+    issued(decided(&stale, &event, "choi").await);
     let kim = UserId::parse("kim").expect("a user id");
     assert!(test.one.ledger.erase_user(kim).await.expect("an answer"));
     // By what Redis knew before, and by what it was rebuilt from.
     for other in ["lee", "park"] {
         let before = epoch(&test.redis, &event).await;
-        let again = held(decided(&test.one, &event, "kim").await);
-        assert_eq!((again.id, again.sequence), (first.id, first.sequence));
+        for process in [&stale, &test.one] {
+            let again = held(decided(process, &event, "kim").await);
+            assert_eq!((again.id, again.sequence), (first.id, first.sequence));
+        }
         issued(decided(&test.one, &event, other).await);
         assert_eq!(epoch(&test.redis, &event).await, before, "nothing contradicts the ledger");
         test.act(&event, "sync").await;
     }
     let names = test.redis.cli(&["HKEYS", &key(&event, "winners")]).await;
     assert!(!names.contains("kim"), "{names}");
-    assert_eq!(test.winners(&event).await.len(), 3);
+    assert_eq!(test.winners(&event).await.len(), 4);
 }
 
 async fn a_change_by_another_process_is_followed(engine: Engine) {
