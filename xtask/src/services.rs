@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use indicatif::ProgressBar;
 use rustix::process::Signal;
 
 use place::Place;
@@ -39,7 +40,7 @@ static SERVICES: [Service; 4] =
     [postgres::SERVICE, mariadb::SERVICE, redis::SERVICE, kafka::SERVICE];
 
 /// Those that tests talk to today; `cargo xtask test` starts no others.
-static TESTED: [Service; 2] = [postgres::SERVICE, mariadb::SERVICE];
+static TESTED: [Service; 3] = [postgres::SERVICE, mariadb::SERVICE, kafka::SERVICE];
 
 /// Longest that a server may take to end by itself; then it is killed.
 const END_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -105,7 +106,14 @@ struct Service {
 /// # Errors
 /// When one does not: the message has its last log lines. The others go on running.
 pub(crate) fn up_for_tests(root: &Path) -> anyhow::Result<Vec<(&'static str, String)>> {
-    up(root, &TESTED)
+    let mut variables = up(root, &TESTED)?;
+    // Tests that kill a broker start it themselves, wherever the others' broker is.
+    let _turn = place::take_turn(root)?;
+    let log = place::services_dir(root).join("install.log");
+    install::programs(&[&kafka::SERVICE], &log, &ProgressBar::hidden())?;
+    let jars = kafka::jars(&Place::of(root, kafka::SERVICE.name))?;
+    variables.push((kafka::JARS_VARIABLE, jars));
+    Ok(variables)
 }
 
 /// A service that answers.
@@ -227,7 +235,11 @@ mod tests {
 
     #[test]
     fn what_tests_talk_to_is_started_for_them() {
-        let testkit = include_str!("../../crates/testkit/src/database.rs");
+        let testkit = [
+            include_str!("../../crates/testkit/src/database.rs"),
+            include_str!("../../crates/testkit/src/kafka_server.rs"),
+        ]
+        .concat();
         for service in &SERVICES {
             let is_started = TESTED.iter().any(|tested| tested.name == service.name);
             assert_eq!(testkit.contains(service.variable), is_started, "{}", service.name);

@@ -45,6 +45,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("sea-orm-migration", &[LEDGER]),
     ("sqlx", &[LEDGER, TESTKIT]),
     ("rusqlite", &[LEDGER]),
+    ("rdkafka", &[ISSUANCE]),
     ("axum", HTTP),
     ("axum-server", &[WEB]),
     ("opentelemetry", &[WEB, SERVER]),
