@@ -99,8 +99,8 @@ impl Journal {
     /// When no broker tells within a second.
     pub async fn offsets(&self, partition: i32) -> Result<(i64, i64), Unreachable> {
         let topic = self.0.config.topic.clone();
-        let asked = self.0.appender.ask(move |sender| {
-            sender.producer().client().fetch_watermarks(&topic, partition, ANSWER_MAX)
+        let asked = self.0.appender.ask(ANSWER_MAX, move |sender, limit| {
+            sender.producer().client().fetch_watermarks(&topic, partition, limit)
         });
         asked.await
     }
@@ -120,7 +120,7 @@ impl Journal {
     /// # Errors
     /// Every fault, each with the command that repairs it; or that no broker answers.
     pub async fn check_topic(&self) -> Result<TopicFacts, TopicError> {
-        let facts = topic::check(&self.0.config).await?;
+        let facts = topic::check(&self.0.config, &self.0.appender).await?;
         self.0.appender.is_known(&facts);
         Ok(facts)
     }

@@ -23,8 +23,13 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of a cluster with one node any identifier will do: 16 bytes in base64.
 const CLUSTER_ID: &str = "Zmlyc3Rjb21lLXRlc3RzMQ";
-/// Java, set to start fast and to stay small.
-const JAVA: [&str; 3] = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+/// Java, set to start fast and to stay small, and to say only what is wrong.
+const JAVA: [&str; 4] = [
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+];
 /// Asks for the calls that the broker knows (ApiVersions, version 0), with 7 to know the answer by.
 const QUESTION: &[u8] = b"\0\0\0\x13\0\x12\0\0\0\0\0\x07\0\x09firstcome";
 
@@ -89,6 +94,7 @@ impl KafkaServer {
         let (key, ca) = (one_line(read(key)), one_line(read(ca)));
         let properties = format!(
             "sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+             sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512\n\
              listener.name.client.scram-sha-512.sasl.jaas.config=\
              org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
              ssl.keystore.type=PEM\nssl.keystore.certificate.chain={chain}\n\

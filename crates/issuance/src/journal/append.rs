@@ -105,8 +105,8 @@ impl Appender {
     async fn probe(&self, partition: i32) -> Result<(), String> {
         let topic = self.topic.clone();
         let wanted = self.min_insync_replicas.load(Ordering::Relaxed);
-        let asked = self.ask(move |sender| {
-            let metadata = sender.producer().client().fetch_metadata(Some(&topic), ANSWER_MAX)?;
+        let asked = self.ask(ANSWER_MAX, move |sender, limit| {
+            let metadata = sender.producer().client().fetch_metadata(Some(&topic), limit)?;
             let found = metadata
                 .topics()
                 .first()
@@ -132,20 +132,29 @@ impl Appender {
     /// Asks the brokers something that the library waits for, on a thread that may wait.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Sender) -> KafkaResult<T> + Send + 'static,
+        limit: Duration,
+        question: impl FnOnce(&Sender, Duration) -> KafkaResult<T> + Send + 'static,
     ) -> Result<T, Unreachable> {
-        let said = |error: &KafkaError| Unreachable(error::sentence(error));
+        let said = |error: &KafkaError| Unreachable(self.reason(error));
         let sender = self.sender().map_err(|error| said(&error))?;
         // The library's own limit is for each of its steps.
-        let asked = timeout(ANSWER_MAX, spawn_blocking(move || question(&sender))).await;
+        let asked = timeout(limit, spawn_blocking(move || question(&sender, limit))).await;
         match asked {
             Ok(Ok(answer)) => answer.map_err(|error| said(&error)),
             Ok(Err(_)) => Err(Unreachable("the question was given up".to_owned())),
             Err(_) => {
-                let limit = ANSWER_MAX.as_millis();
-                Err(Unreachable(format!("no answer within {limit} ms")))
+                let limit = limit.as_millis();
+                let late = || format!("no answer within {limit} ms");
+                Err(Unreachable(self.link.known_reason().unwrap_or_else(late)))
             }
         }
+    }
+
+    /// Why the library could not ask: that it has no connection says less than why it has none.
+    fn reason(&self, error: &KafkaError) -> String {
+        let is_vague = error::is_of_the_connection(error);
+        let known = self.link.known_reason().filter(|_| is_vague);
+        known.unwrap_or_else(|| error::sentence(error))
     }
 
     /// The producer; a new one where the last cannot go on.

@@ -77,6 +77,19 @@ pub(super) fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     error.rdkafka_error_code()
 }
 
+/// Whether it says no more than that there is no connection, or no answer.
+pub(super) fn is_of_the_connection(error: &KafkaError) -> bool {
+    matches!(
+        code(error),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::Resolve
+        )
+    )
+}
+
 /// What the library says, in one line and without what it was doing.
 pub(super) fn sentence(error: &KafkaError) -> String {
     match error {

@@ -80,8 +80,12 @@ impl Link {
 
     /// Why no call passes.
     pub(super) fn reason(&self) -> String {
-        let reason = self.told().reason.clone();
-        reason.unwrap_or_else(|| "it did not answer the last calls".to_owned())
+        self.known_reason().unwrap_or_else(|| "it did not answer the last calls".to_owned())
+    }
+
+    /// Why there is no connection, as far as the library has told.
+    pub(super) fn known_reason(&self) -> Option<String> {
+        self.told().reason.clone()
     }
 
     fn answered(&self) {

@@ -4,17 +4,17 @@
 
 mod judgement;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic};
 use rdkafka::admin::{ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::Producer as _;
 use rdkafka::types::RDKafkaRespErr;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
+use super::append::Appender;
 use super::client::asking;
 use super::config::KafkaConfig;
 use super::error::sentence;
@@ -70,21 +70,28 @@ pub enum TopicError {
 type Admin = AdminClient<DeafEars>;
 
 /// Looks at the topic, and makes it where that is wanted.
-pub(super) async fn check(config: &KafkaConfig) -> Result<TopicFacts, TopicError> {
+pub(super) async fn check(
+    config: &KafkaConfig,
+    appender: &Appender,
+) -> Result<TopicFacts, TopicError> {
     let looked = Looked { config, done: "looked at" };
     let admin = Admin::from_config_and_context(&asking(config), DeafEars);
-    let admin = Arc::new(admin.map_err(|error| looked.failed(&error))?);
-    let outcome = look_or_make(config, &admin).await;
+    let admin = admin.map_err(|error| looked.failed(&error))?;
+    let outcome = look_or_make(config, &admin, appender).await;
     // Its end waits for its thread.
     std::thread::spawn(move || drop(admin));
     outcome
 }
 
-async fn look_or_make(config: &KafkaConfig, admin: &Arc<Admin>) -> Result<TopicFacts, TopicError> {
+async fn look_or_make(
+    config: &KafkaConfig,
+    admin: &Admin,
+    appender: &Appender,
+) -> Result<TopicFacts, TopicError> {
     let mut is_new = false;
     let deadline = Instant::now() + QUESTION_MAX;
     let found = loop {
-        match look(config, admin).await? {
+        match look(config, admin, appender).await? {
             Some(found) => break found,
             None if config.create_topic && !is_new => {
                 make(config, admin).await?;
@@ -113,9 +120,13 @@ async fn look_or_make(config: &KafkaConfig, admin: &Arc<Admin>) -> Result<TopicF
 }
 
 /// The topic, if there is one.
-async fn look(config: &KafkaConfig, admin: &Arc<Admin>) -> Result<Option<Found>, TopicError> {
+async fn look(
+    config: &KafkaConfig,
+    admin: &Admin,
+    appender: &Appender,
+) -> Result<Option<Found>, TopicError> {
     let looked = Looked { config, done: "looked at" };
-    let Some((replicas, brokers)) = replicas(config, admin).await? else { return Ok(None) };
+    let Some((replicas, brokers)) = replicas(config, appender).await? else { return Ok(None) };
     let options = AdminOptions::new().request_timeout(Some(QUESTION_MAX));
     let topic = [ResourceSpecifier::Topic(&config.topic)];
     let described = admin.describe_configs(&topic, &options).await;
@@ -143,12 +154,12 @@ async fn look(config: &KafkaConfig, admin: &Arc<Admin>) -> Result<Option<Found>,
 /// Who has copies of the partitions, and all brokers.
 async fn replicas(
     config: &KafkaConfig,
-    admin: &Arc<Admin>,
+    appender: &Appender,
 ) -> Result<Option<(Vec<Vec<i32>>, Vec<i32>)>, TopicError> {
     let looked = Looked { config, done: "looked at" };
-    let (admin, topic) = (Arc::clone(admin), config.topic.clone());
-    let ask = move || {
-        let metadata = admin.inner().fetch_metadata(Some(&topic), QUESTION_MAX)?;
+    let topic = config.topic.clone();
+    let asked = appender.ask(QUESTION_MAX, move |sender, limit| {
+        let metadata = sender.producer().client().fetch_metadata(Some(&topic), limit)?;
         let brokers = metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id);
         let mut brokers: Vec<i32> = brokers.collect();
         brokers.sort_unstable();
@@ -162,10 +173,8 @@ async fn replicas(
         partitions.sort_unstable_by_key(|partition| partition.id());
         let replicas = partitions.iter().map(|partition| partition.replicas().to_vec()).collect();
         Ok(Some((replicas, brokers)))
-    };
-    let asked = spawn_blocking(ask).await;
-    let asked = asked.map_err(|_| looked.because("the question was given up".to_owned()))?;
-    asked.map_err(|error| looked.failed(&error))
+    });
+    asked.await.map_err(|unreachable| looked.because(unreachable.0))
 }
 
 /// Makes the topic as the configuration wants it. One that another process makes meanwhile is fine.

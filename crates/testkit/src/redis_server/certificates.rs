@@ -1,6 +1,6 @@
 //! What a server with TLS shows, and what its clients must know.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
 /// A certificate for `127.0.0.1`, its key, and the authority that signed it, as PEM files.
@@ -20,6 +20,8 @@ impl Certificates {
         let directory = TempDir::new().expect("a temporary directory");
         let key = || KeyPair::generate().expect("a key");
         let mut authority = CertificateParams::new(Vec::new()).expect("an authority");
+        // OpenSSL takes a certificate that has its issuer's name for one that signs itself.
+        authority.distinguished_name.push(DnType::CommonName, "Firstcome's test authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, key()).expect("a signed authority");
         let own_key = key();
