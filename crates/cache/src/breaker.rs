@@ -1,5 +1,5 @@
-//! The breaker: when a server has been silent several times in a row, calls fail at once for a short
-//! time instead of waiting, then one of them tries again. Redis has one; so has the journal.
+//! The breaker: when a server has been silent several times in a row, calls fail at once for a
+//! short time instead of waiting, then one of them tries again. Redis has one; so has the journal.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;

@@ -8,8 +8,8 @@
 //! of the code under test), [`answer`], [`document`] (what every answer is held against), [`api`]
 //! (a thin HTTP client), [`wire`] (one connection, byte by byte), [`launch`] (how the binary is
 //! started), [`server`] (the binary, running), [`database`] (a fresh database on a server of the
-//! tests), [`database_server`], [`redis_server`] and [`kafka_server`] (servers that may be killed), [`program`]
-//! (another program beside it), [`proxy`] (a network that breaks).
+//! tests), [`database_server`], [`redis_server`] and [`kafka_server`] (servers that may be killed),
+//! [`program`] (another program beside it), [`proxy`] (a network that breaks).
 
 pub mod answer;
 pub mod api;

@@ -111,9 +111,9 @@ async fn too_few_partitions_and_copies_are_told() {
         ),
         format!("kafka.replication_factor_min is 3, and {name} has 1. To repair it: {few}"),
         format!(
-            "min.insync.replicas of {name} is 1, less than kafka.min_insync_replicas_min, which is 2. \
-             To repair it: kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics \
-             --entity-name {name} --add-config min.insync.replicas=2"
+            "min.insync.replicas of {name} is 1, less than kafka.min_insync_replicas_min, which is \
+             2. To repair it: kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type \
+             topics --entity-name {name} --add-config min.insync.replicas=2"
         ),
     ];
     assert_eq!(sentences(&config).await, expected);
