@@ -61,7 +61,7 @@ impl TestTopic {
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
-        let made = self.admin().create_topics([&topic], &options()).await.unwrap();
+        let made = self.admin().create_topics([&topic], &options()).await.expect("an answer");
         assert!(made[0].is_ok(), "{made:?}");
     }
 
@@ -72,7 +72,7 @@ impl TestTopic {
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
-        self.client().create().unwrap()
+        self.client().create().expect("a client")
     }
 
     /// A configuration that the topic satisfies.
@@ -88,7 +88,7 @@ impl TestTopic {
     }
 
     fn journal(&self) -> Journal {
-        Journal::new(&self.config()).unwrap()
+        Journal::new(&self.config()).expect("a good configuration")
     }
 }
 
@@ -101,8 +101,9 @@ impl Drop for TestTopic {
         let remove = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             // A topic that stays harms no other test.
-            let _ =
-                runtime.unwrap().block_on(self.admin().delete_topics(&[&self.name], &options()));
+            let _ = runtime
+                .expect("a runtime")
+                .block_on(self.admin().delete_topics(&[&self.name], &options()));
         };
         std::thread::scope(|scope| scope.spawn(remove).join()).expect("removing does not panic");
     }
@@ -118,8 +119,8 @@ fn win(sequence: u32) -> Record {
     Record {
         event_id: EventId::from_uuid(Uuid::from_u128(7)),
         epoch: 1,
-        sequence: Sequence::parse(sequence.into()).unwrap(),
-        user_id: UserId::parse(&format!("user-{sequence}")).unwrap(),
+        sequence: Sequence::parse(sequence.into()).expect("a sequence"),
+        user_id: UserId::parse(&format!("user-{sequence}")).expect("a user id"),
         issued_at: Timestamp::from_micros(1_800_000_000_000_000 + i64::from(sequence)),
     }
 }

@@ -17,9 +17,9 @@ const DELIVERY: Duration = Duration::from_millis(2_000);
 
 async fn at(broker: &str) -> (TestTopic, Journal) {
     let topic = TestTopic::at(broker, 1).await;
-    let delivery_timeout_ms = u64::try_from(DELIVERY.as_millis()).unwrap();
+    let delivery_timeout_ms = u64::try_from(DELIVERY.as_millis()).expect("a short time");
     let config = KafkaConfig { delivery_timeout_ms, ..topic.config() };
-    (topic, Journal::new(&config).unwrap())
+    (topic, Journal::new(&config).expect("a good configuration"))
 }
 
 /// Appends, and holds the call against its bound.

@@ -28,7 +28,7 @@ async fn fault(reader: &mut firstcome_issuance::journal::Reader) -> ReadError {
 async fn write(producer: &FutureProducer, topic: &TestTopic, payload: &[u8]) {
     let record: FutureRecord<'_, (), [u8]> =
         FutureRecord::to(&topic.name).partition(0).payload(payload);
-    producer.send(record, WAIT_MAX).await.unwrap();
+    producer.send(record, WAIT_MAX).await.expect("an acknowledgement");
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use firstcome_testkit::{kafka_brokers, kafka_configs};
 use super::{GOOD, TestTopic};
 
 async fn sentences(config: &KafkaConfig) -> Vec<String> {
-    match Journal::new(config).unwrap().check_topic().await {
+    let journal = Journal::new(config).expect("a good configuration");
+    match journal.check_topic().await {
         Ok(facts) => panic!("{facts:?}"),
         Err(TopicError::Faults(faults)) => faults.iter().map(ToString::to_string).collect(),
         Err(error) => panic!("{error}"),
@@ -34,7 +35,7 @@ async fn a_missing_topic_comes_with_the_command_that_makes_it() {
          --config retention.bytes=-1 --config message.timestamp.type=LogAppendTime --config \
          unclean.leader.election.enable=false"
     );
-    assert_eq!(sentences(&config).await, [expected.clone()]);
+    assert_eq!(sentences(&config).await, std::slice::from_ref(&expected));
     assert_eq!(sentences(&config).await, [expected], "to look for it does not make it");
 }
 
