@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::launch::{POLL, Process};
@@ -18,7 +19,7 @@ const BROKERS: &str = "FIRSTCOME_TEST_KAFKA_BROKERS";
 /// The variable that names the directory of Kafka's jars.
 const JARS: &str = "FIRSTCOME_TEST_KAFKA_JARS";
 /// Longest from a start to the moment when it lets clients in.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest that one question for that may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of a cluster with one node any identifier will do: 16 bytes in base64.
@@ -105,6 +106,9 @@ impl KafkaServer {
     }
 
     async fn launch(more: String, format: &[&str], is_secured: bool) -> Self {
+        // Java takes every core while it starts: several at once are slower than one by one.
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let _turn = TURN.lock().await;
         let directory = TempDir::new().expect("a temporary directory");
         let (port, controller_port) = (free_port(), free_port());
         let path = directory.path().join("server.properties");

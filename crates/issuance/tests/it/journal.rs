@@ -18,6 +18,8 @@ use rdkafka::client::DefaultClientContext;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::redis::POLL;
+
 /// Longest that a test waits.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// What a topic has so that the journal takes it.
@@ -61,8 +63,22 @@ impl TestTopic {
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
-        let made = self.admin().create_topics([&topic], &options()).await.expect("an answer");
+        let admin = self.admin();
+        let made = admin.create_topics([&topic], &options()).await.expect("an answer");
         assert!(made[0].is_ok(), "{made:?}");
+        // The broker answers before it has heard of all of it itself.
+        let deadline = Instant::now() + WAIT_MAX;
+        let is_there = || {
+            let found = admin.inner().fetch_metadata(Some(&self.name), WAIT_MAX);
+            let found = found.expect("an answer");
+            let led = found.topics()[0].partitions().iter();
+            let led = led.filter(|partition| partition.leader() >= 0).count();
+            i32::try_from(led) == Ok(partitions)
+        };
+        while !is_there() {
+            assert!(Instant::now() < deadline, "the topic {} does not come up", self.name);
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     fn client(&self) -> ClientConfig {
