@@ -8,6 +8,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{Instant, timeout};
 
 use super::{TestTopic, WAIT_MAX, options, read, sequences, win, wins};
+use crate::redis::POLL;
 
 /// Longest that a reader waits in one call.
 const TURN: Duration = Duration::from_millis(200);
@@ -123,6 +124,12 @@ async fn an_offset_that_gives_no_record_is_missed() {
     tokio::task::spawn_blocking(move || stranger.commit_transaction(WAIT_MAX).unwrap())
         .await
         .unwrap();
+    // The broker writes it when it comes to it.
+    let deadline = Instant::now() + WAIT_MAX;
+    while journal.end_offset(0).await.unwrap() < 3 {
+        assert!(Instant::now() < deadline, "the transaction does not end");
+        tokio::time::sleep(POLL).await;
+    }
     journal.append(0, &wins(2..=2)).await.unwrap();
 
     let mut reader = journal.reader(0, 0).unwrap();
