@@ -10,10 +10,11 @@
 //! - a late older value never replaces a newer one, at either level;
 //! - Redis is never a reason to fail, and delays a read by its answer's bound at most.
 //!
-//! Modules in reading order: [`redis`] (connections and calls), `cache` (one kind of value),
-//! `caches` (what all kinds share), `level_two` (the values in Redis), `news` (what processes tell
-//! each other), `metrics`.
+//! Modules in reading order: [`redis`] (connections and calls), [`breaker`] (failing at once),
+//! `cache` (one kind of value), `caches` (what all kinds share), `level_two` (the values in Redis),
+//! `news` (what processes tell each other), `metrics`.
 
+pub mod breaker;
 mod cache;
 mod caches;
 mod level_two;

@@ -10,7 +10,7 @@
 //!
 //! Modules in reading order: [`routes`] (every call), [`claims`], `service` (a claim's way),
 //! `latch` (answers from memory), `deciders` (whose an event is), `lane` (queue and batch),
-//! [`strategy`] (who decides),
+//! [`strategy`] (who decides), [`journal`] (won claims in Kafka),
 //! [`events`] with `draft` and `view`, [`issued`] with `accept` and `csv`, [`audit`], `config`,
 //! `metrics`, `error`.
 
@@ -25,6 +25,7 @@ mod error;
 pub mod events;
 mod front;
 pub mod issued;
+pub mod journal;
 mod lane;
 mod latch;
 mod metrics;

@@ -145,6 +145,21 @@ impl Process {
         }
     }
 
+    /// Kills it at once, as `kill -9`.
+    pub(crate) fn kill9(&mut self) {
+        let ended = self.child.try_wait().expect("the child's status");
+        assert!(ended.is_none(), "ended by itself; it said:\n{}", self.said());
+        self.child.kill().expect("a running child can be killed");
+        self.child.wait().expect("a killed child ends");
+    }
+
+    /// Sends it a signal by its name, as `STOP`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let kill = Command::new("sh").args(["-c", "kill -s \"$1\" \"$0\"", &id, signal]).status();
+        assert!(kill.expect("a shell").success(), "cannot signal {id}");
+    }
+
     /// All that it said until now.
     pub(crate) fn said(&self) -> String {
         format!("{}{}", self.stdout.text(), self.stderr.text())

@@ -8,8 +8,8 @@
 //! of the code under test), [`answer`], [`document`] (what every answer is held against), [`api`]
 //! (a thin HTTP client), [`wire`] (one connection, byte by byte), [`launch`] (how the binary is
 //! started), [`server`] (the binary, running), [`database`] (a fresh database on a server of the
-//! tests), [`database_server`] and [`redis_server`] (servers that may be killed), [`program`]
-//! (another program beside it), [`proxy`] (a network that breaks).
+//! tests), [`database_server`], [`redis_server`] and [`kafka_server`] (servers that may be killed),
+//! [`program`] (another program beside it), [`proxy`] (a network that breaks).
 
 pub mod answer;
 pub mod api;
@@ -19,6 +19,7 @@ pub mod database;
 pub mod database_server;
 pub mod document;
 pub mod draft;
+pub mod kafka_server;
 pub mod launch;
 mod port;
 pub mod program;
@@ -36,6 +37,7 @@ pub use clock::ManualClock;
 pub use database::{Engine, TestDatabase};
 pub use database_server::DatabaseServer;
 pub use document::Document;
+pub use kafka_server::{KafkaServer, kafka_brokers, kafka_configs};
 pub use launch::{Ended, Launch};
 pub use program::Program;
 pub use proxy::{CommitFault, Direction, Proxy};

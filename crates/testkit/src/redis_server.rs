@@ -9,7 +9,6 @@ mod trio;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -127,10 +126,7 @@ impl RedisServer {
     /// # Panics
     /// When it had ended already.
     pub fn kill9(&mut self) {
-        let ended = self.process.child.try_wait().expect("the child's status");
-        assert!(ended.is_none(), "ended by itself; it said:\n{}", self.said());
-        self.process.child.kill().expect("a running child can be killed");
-        self.process.child.wait().expect("a killed child ends");
+        self.process.kill9();
     }
 
     /// Starts it again on the same port, with what it has saved.
@@ -166,7 +162,7 @@ impl RedisServer {
     /// # Panics
     /// When there is no such process.
     pub fn hang(&self) {
-        self.signal("STOP");
+        self.process.signal("STOP");
     }
 
     /// Lets it go on.
@@ -174,13 +170,7 @@ impl RedisServer {
     /// # Panics
     /// When there is no such process.
     pub fn go_on(&self) {
-        self.signal("CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let id = self.process.child.id().to_string();
-        let kill = Command::new("sh").args(["-c", "kill -s \"$1\" \"$0\"", &id, signal]).status();
-        assert!(kill.expect("a shell").success(), "cannot signal {id}");
+        self.process.signal("CONT");
     }
 }
 

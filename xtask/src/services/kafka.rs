@@ -28,6 +28,9 @@ pub(crate) const SERVICE: Service = Service {
     end_signal: Signal::TERM,
 };
 
+/// The variable that tells the tests where the jars are.
+pub(crate) const JARS_VARIABLE: &str = "FIRSTCOME_TEST_KAFKA_JARS";
+
 /// Longest that the jars may take to download.
 const FETCH_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 /// Longest that formatting the storage may take.
@@ -39,6 +42,15 @@ const HEAP_MIB_MAX: u32 = 512;
 
 /// Asks for the calls that the broker knows (ApiVersions, version 0), with 7 to know the answer by.
 const QUESTION: &[u8] = b"\0\0\0\x13\0\x12\0\0\0\0\0\x07\0\x09firstcome";
+
+/// The directory of the jars, which are there then.
+///
+/// # Errors
+/// When they cannot be downloaded.
+pub(crate) fn jars(place: &Place) -> anyhow::Result<String> {
+    fetch(place)?;
+    Ok(place.file("lib").display().to_string())
+}
 
 /// Downloads the jars, unless those of this very `pom.xml` are there.
 fn fetch(place: &Place) -> anyhow::Result<()> {

@@ -49,6 +49,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("rusqlite", &[LEDGER]),
     ("redis", &[CACHE, ISSUANCE]),
     ("moka", &[CACHE]),
+    ("rdkafka", &[ISSUANCE]),
     ("axum", HTTP),
     ("axum-server", &[WEB]),
     ("opentelemetry", &[WEB, SERVER]),

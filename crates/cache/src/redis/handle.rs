@@ -9,7 +9,8 @@ use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
-use super::breaker::{Breaker, Change};
+use crate::breaker::{Breaker, Change};
+
 use super::connect::Connector;
 use super::link::{Link, Live};
 use super::metrics::Metrics;

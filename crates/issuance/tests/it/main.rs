@@ -5,6 +5,7 @@ mod claims;
 mod document;
 mod exports;
 mod input;
+mod journal;
 mod lanes;
 mod lifecycle;
 mod redis;

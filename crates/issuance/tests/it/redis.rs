@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::support::TestIssuance;
 
 /// How often a test looks again at what it waits for.
-const POLL: Duration = Duration::from_millis(5);
+pub(crate) const POLL: Duration = Duration::from_millis(5);
 /// Longest that a test waits.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 

@@ -20,7 +20,8 @@ impl Certificates {
         let directory = TempDir::new().expect("a temporary directory");
         let key = || KeyPair::generate().expect("a key");
         let mut authority = CertificateParams::new(Vec::new()).expect("an authority");
-        authority.distinguished_name.push(DnType::CommonName, "an authority");
+        // OpenSSL takes a certificate that has its issuer's name for one that signs itself.
+        authority.distinguished_name.push(DnType::CommonName, "Firstcome's test authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, key()).expect("a signed authority");
         let own_key = key();

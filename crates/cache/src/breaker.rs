@@ -1,14 +1,14 @@
-//! The breaker: when Redis has been silent several times in a row, calls fail at once for a short
-//! time instead of waiting, then one of them tries again.
+//! The breaker: when a server has been silent several times in a row, calls fail at once for a
+//! short time instead of waiting, then one of them tries again. Redis has one; so has the journal.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Fails calls at once while Redis is silent.
+/// Fails calls at once while a server is silent.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub struct Breaker {
     failures_max: u32,
     open: Duration,
     state: Mutex<State>,
@@ -26,7 +26,8 @@ enum State {
 
 /// What a call's end changed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub enum Change {
+    /// Nothing.
     None,
     /// Calls fail at once from here on.
     Opened,
@@ -38,7 +39,7 @@ pub(super) enum Change {
 /// neither as success nor as failure.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Pass<'a> {
+pub struct Pass<'a> {
     breaker: &'a Breaker,
     is_probe: bool,
     is_told: bool,
@@ -46,12 +47,21 @@ pub(super) struct Pass<'a> {
 
 impl Breaker {
     /// A closed breaker that opens after so many failures in a row, for so long.
-    pub(super) fn new(failures_max: u32, open: Duration) -> Self {
+    #[must_use]
+    pub fn new(failures_max: u32, open: Duration) -> Self {
         Self { failures_max, open, state: Mutex::new(State::Closed { failures: 0 }) }
     }
 
+    /// As [`new`](Self::new), for a server that nobody has called yet: the first call tries, the
+    /// others fail until it has ended.
+    #[must_use]
+    pub fn untried(failures_max: u32, open: Duration) -> Self {
+        let state = Mutex::new(State::Open { until: Instant::now() });
+        Self { failures_max, open, state }
+    }
+
     /// Leave for a call; none while it is open.
-    pub(super) fn pass(&self) -> Option<Pass<'_>> {
+    pub fn pass(&self) -> Option<Pass<'_>> {
         let mut state = self.state();
         let is_probe = match *state {
             State::Closed { .. } => false,
@@ -65,7 +75,8 @@ impl Breaker {
     }
 
     /// Whether calls fail at once.
-    pub(super) fn is_open(&self) -> bool {
+    #[must_use]
+    pub fn is_open(&self) -> bool {
         !matches!(*self.state(), State::Closed { .. })
     }
 
@@ -111,8 +122,14 @@ impl Breaker {
 }
 
 impl Pass<'_> {
-    /// The call has ended; Redis was silent or was not.
-    pub(super) fn ended(mut self, is_silent: bool) -> Change {
+    /// Whether this is the one call that tries, while the others fail.
+    #[must_use]
+    pub const fn is_try(&self) -> bool {
+        self.is_probe
+    }
+
+    /// The call has ended; the server was silent or was not.
+    pub fn ended(mut self, is_silent: bool) -> Change {
         self.is_told = true;
         if is_silent { self.breaker.failed() } else { self.breaker.succeeded() }
     }
@@ -164,6 +181,15 @@ mod tests {
         advance(OPEN).await;
         assert_eq!(breaker.pass().unwrap().ended(false), Change::Closed);
         assert!(breaker.pass().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_call_to_a_server_that_is_not_known_tries() {
+        let breaker = Breaker::untried(1, OPEN);
+        let first = breaker.pass().expect("one may try");
+        assert!(first.is_try() && breaker.pass().is_none());
+        assert_eq!(first.ended(false), Change::Closed);
+        assert!(!breaker.pass().unwrap().is_try());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,151 @@
+//! The journal: won claims in a topic of Kafka, durable before anyone is told, and read again by
+//! the workers that write them to the ledger.
+//!
+//! Invariants:
+//! - what [`Journal::append`] has answered `Ok` to is on as many in-sync replicas as the topic asks
+//!   for, in the order of the call, below every [`Journal::end_offset`] asked for later;
+//! - every call ends within a bound, and at once while the brokers are known to be away;
+//! - a [`Reader`] gives every record of its partition once and in order, or an error: it skips
+//!   nothing, neither a record that it cannot read nor one that the topic has lost.
+//!
+//! Modules in reading order: `config`, `record` (what is written), `append`, `read`, `topic` (what
+//! the topic must be like), `assignment` (who reads which partition); below them `sender` (one
+//! producer), `link` (what is known of the brokers), `client`, `error`, `metrics`.
+
+mod append;
+mod assignment;
+mod client;
+mod config;
+mod error;
+mod link;
+mod metrics;
+mod read;
+mod record;
+mod sender;
+#[cfg(test)]
+mod tests;
+mod topic;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firstcome_core::Invalid;
+use rdkafka::producer::Producer as _;
+
+use append::Appender;
+
+pub use assignment::{Assignment, AssignmentError};
+pub use config::{KafkaConfig, SaslMechanism};
+pub use error::{AppendError, ReadError, Unreachable};
+pub use read::{Entry, Reader};
+pub use record::{Record, Unreadable, Why};
+pub use topic::{TopicError, TopicFacts, TopicFault};
+
+/// Longest that a question to the brokers is waited for, in milliseconds.
+const ANSWER_MAX_MS: u64 = 900;
+/// Longest that a question to the brokers is waited for.
+const ANSWER_MAX: Duration = Duration::from_millis(ANSWER_MAX_MS);
+const _: () = assert!(ANSWER_MAX_MS < 1_000, "a call fails within a second once Kafka is away");
+
+/// The journal, over connections that all calls share; cheap to clone. It connects when it is
+/// first used.
+#[derive(Clone)]
+pub struct Journal(Arc<Shared>);
+
+struct Shared {
+    config: KafkaConfig,
+    appender: Appender,
+}
+
+impl Journal {
+    /// The journal in `kafka.topic`.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration; files are read when it connects.
+    pub fn new(config: &KafkaConfig) -> Result<Self, Invalid> {
+        config.check()?;
+        if !config.is_set() {
+            return Err(Invalid::new("kafka.brokers is empty: name at least one, as host:9092"));
+        }
+        let config = config.clone();
+        let appender = Appender::new(&config);
+        Ok(Self(Arc::new(Shared { config, appender })))
+    }
+
+    /// Makes these records durable in a partition, one after another, in this order. Calls for one
+    /// partition at the same time mix.
+    ///
+    /// # Errors
+    /// Whether they may be in the journal all the same. It ends within
+    /// `kafka.delivery_timeout_ms`, and within a second where the brokers are known to be away.
+    pub async fn append(&self, partition: i32, records: &[Record]) -> Result<(), AppendError> {
+        self.0.appender.append(partition, records).await
+    }
+
+    /// The offset that follows the last record of a partition: everything acknowledged by now is
+    /// below it, after a change of the leader too (Kafka's KIP-207: a new leader does not tell
+    /// its end before it has caught up).
+    ///
+    /// # Errors
+    /// When no broker tells within a second.
+    pub async fn end_offset(&self, partition: i32) -> Result<i64, Unreachable> {
+        let (_, end) = self.offsets(partition).await?;
+        Ok(end)
+    }
+
+    /// The offset of the first record that is still in a partition, and of the one after its last.
+    ///
+    /// # Errors
+    /// When no broker tells within a second.
+    pub async fn offsets(&self, partition: i32) -> Result<(i64, i64), Unreachable> {
+        let topic = self.0.config.topic.clone();
+        let asked = self.0.appender.ask(ANSWER_MAX, move |sender, limit| {
+            sender.producer().client().fetch_watermarks(&topic, partition, limit)
+        });
+        asked.await
+    }
+
+    /// Reads a partition from an offset on.
+    ///
+    /// # Errors
+    /// When the client cannot be made. Whether the offset exists shows with the first
+    /// [`Reader::next`].
+    pub fn reader(&self, partition: i32, from: i64) -> Result<Reader, ReadError> {
+        Reader::start(self.clone(), partition, from)
+    }
+
+    /// Holds the topic against what the configuration asks for. Where it is missing and
+    /// `kafka.create_topic` is set, makes it first.
+    ///
+    /// # Errors
+    /// Every fault, each with the command that repairs it; or that no broker answers.
+    pub async fn check_topic(&self) -> Result<TopicFacts, TopicError> {
+        let facts = topic::check(&self.0.config, &self.0.appender).await?;
+        self.0.appender.is_known(&facts);
+        Ok(facts)
+    }
+
+    /// The partitions that this process shall work on, as the group of all workers shares them.
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub fn assignment(&self) -> Result<Assignment, AssignmentError> {
+        Assignment::join(&self.0.config)
+    }
+
+    /// Whether the last calls showed that no broker answers.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.0.appender.is_silent()
+    }
+
+    fn config(&self) -> &KafkaConfig {
+        &self.0.config
+    }
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Journal").field(&self.0.config).finish()
+    }
+}

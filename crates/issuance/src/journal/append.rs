@@ -1,0 +1,182 @@
+//! Writing records, so that each ends acknowledged, not sent, or in doubt.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::producer::Producer as _;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout};
+
+use super::config::KafkaConfig;
+use super::link::{Ears, Link};
+use super::sender::Sender;
+use super::{ANSWER_MAX, AppendError, Record, TopicFacts, Unreachable, client, error};
+
+/// Records on their way, over all partitions: beyond that none is taken.
+const ON_THE_WAY_MAX: usize = 65_536;
+
+/// Writes to the topic.
+pub(super) struct Appender {
+    topic: String,
+    delivery_timeout: Duration,
+    client: ClientConfig,
+    sender: Mutex<Option<Arc<Sender>>>,
+    room: Arc<Semaphore>,
+    /// As many copies as the topic wants written before it acknowledges; 1 until that is known.
+    min_insync_replicas: AtomicUsize,
+    link: Arc<Link>,
+}
+
+impl Appender {
+    pub(super) fn new(config: &KafkaConfig) -> Self {
+        Self {
+            topic: config.topic.clone(),
+            delivery_timeout: config.delivery_timeout(),
+            client: client::producing(config, ON_THE_WAY_MAX),
+            sender: Mutex::new(None),
+            room: Arc::new(Semaphore::new(ON_THE_WAY_MAX)),
+            min_insync_replicas: AtomicUsize::new(1),
+            link: Arc::new(Link::new()),
+        }
+    }
+
+    pub(super) async fn append(
+        &self,
+        partition: i32,
+        records: &[Record],
+    ) -> Result<(), AppendError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let outcome = self.guarded(partition, records).await;
+        self.link.metrics.appended(records.len(), &outcome, started.elapsed());
+        outcome
+    }
+
+    /// Writes if the breaker of the partition lets it, and tells it what became of that.
+    async fn guarded(&self, partition: i32, records: &[Record]) -> Result<(), AppendError> {
+        let gate = self.link.gate(partition);
+        let Some(pass) = gate.pass() else {
+            return Err(AppendError::NotSent(self.link.reason()));
+        };
+        // One call asks before it writes: if nobody answers, nothing is in doubt.
+        if pass.is_try()
+            && let Err(reason) = self.probe(partition).await
+        {
+            self.link.ended(pass, partition, Some(&reason));
+            return Err(AppendError::NotSent(reason));
+        }
+        let outcome = self.write(partition, records).await;
+        match &outcome {
+            // Only of what went out is there news of the brokers.
+            Err(AppendError::NotSent(_)) => drop(pass),
+            Err(AppendError::InDoubt(reason)) => self.link.ended(pass, partition, Some(reason)),
+            Ok(()) => self.link.ended(pass, partition, None),
+        }
+        outcome
+    }
+
+    async fn write(&self, partition: i32, records: &[Record]) -> Result<(), AppendError> {
+        let not_sent = |error: &KafkaError| AppendError::NotSent(error::sentence(error));
+        let wanted = u32::try_from(records.len()).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(wanted).map_err(|_| {
+            AppendError::NotSent(format!("{ON_THE_WAY_MAX} records wait to be acknowledged"))
+        })?;
+        let sender = self.sender().map_err(|error| not_sent(&error))?;
+        let answer =
+            sender.send(&self.topic, partition, records, room).map_err(|error| not_sent(&error))?;
+        match timeout(self.delivery_timeout, answer).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(reason))) => Err(AppendError::InDoubt(reason)),
+            Ok(Err(_)) => Err(AppendError::InDoubt("the producer has ended".to_owned())),
+            Err(_) => {
+                let limit = self.delivery_timeout.as_millis();
+                Err(AppendError::InDoubt(format!("no acknowledgement within {limit} ms")))
+            }
+        }
+    }
+
+    /// Whether the partition has a leader that can acknowledge; else why not.
+    async fn probe(&self, partition: i32) -> Result<(), String> {
+        let topic = self.topic.clone();
+        let wanted = self.min_insync_replicas.load(Ordering::Relaxed);
+        let asked = self.ask(ANSWER_MAX, move |sender, limit| {
+            let metadata = sender.producer().client().fetch_metadata(Some(&topic), limit)?;
+            let found = metadata
+                .topics()
+                .first()
+                .and_then(|topic| topic.partitions().iter().find(|found| found.id() == partition));
+            Ok(match found {
+                None => Err(format!("the topic {topic} has no partition {partition}")),
+                Some(found) if found.leader() < 0 => {
+                    Err(format!("partition {partition} of {topic} has no leader"))
+                }
+                Some(found) if found.isr().len() < wanted => Err(format!(
+                    "partition {partition} of {topic} has {} in-sync replicas, and needs {wanted}",
+                    found.isr().len()
+                )),
+                Some(_) => Ok(()),
+            })
+        });
+        match asked.await {
+            Ok(judged) => judged,
+            Err(Unreachable(reason)) => Err(reason),
+        }
+    }
+
+    /// Asks the brokers something that the library waits for, on a thread that may wait.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        question: impl FnOnce(&Sender, Duration) -> KafkaResult<T> + Send + 'static,
+    ) -> Result<T, Unreachable> {
+        let said = |error: &KafkaError| Unreachable(self.reason(error));
+        let sender = self.sender().map_err(|error| said(&error))?;
+        // The library's own limit is for each of its steps.
+        let asked = timeout(limit, spawn_blocking(move || question(&sender, limit))).await;
+        match asked {
+            Ok(Ok(answer)) => answer.map_err(|error| said(&error)),
+            Ok(Err(_)) => Err(Unreachable("the question was given up".to_owned())),
+            Err(_) => {
+                let limit = limit.as_millis();
+                let late = || format!("no answer within {limit} ms");
+                Err(Unreachable(self.link.known_reason().unwrap_or_else(late)))
+            }
+        }
+    }
+
+    /// Why the library could not ask: that it has no connection says less than why it has none.
+    fn reason(&self, error: &KafkaError) -> String {
+        let is_vague = error::is_of_the_connection(error);
+        let known = self.link.known_reason().filter(|_| is_vague);
+        known.unwrap_or_else(|| error::sentence(error))
+    }
+
+    /// The producer; a new one where the last cannot go on.
+    fn sender(&self) -> KafkaResult<Arc<Sender>> {
+        let mut kept = self.sender.lock().expect("no panic while held");
+        if let Some(sender) = kept.as_ref() {
+            let Some(reason) = sender.fatal() else { return Ok(Arc::clone(sender)) };
+            tracing::error!("the producer of Kafka is made anew: {reason}");
+        }
+        let sender = Arc::new(Sender::new(&self.client, Ears(Arc::clone(&self.link)))?);
+        *kept = Some(Arc::clone(&sender));
+        Ok(sender)
+    }
+
+    /// The topic was looked at.
+    pub(super) fn is_known(&self, facts: &TopicFacts) {
+        let wanted = usize::try_from(facts.min_insync_replicas).unwrap_or(usize::MAX);
+        self.min_insync_replicas.store(wanted, Ordering::Relaxed);
+        self.link.known(i32::try_from(facts.partitions).unwrap_or(i32::MAX));
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.link.is_silent()
+    }
+}

@@ -1,0 +1,133 @@
+//! One producer of the library, and the batches that it delivers.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::Record;
+use super::error;
+use super::link::Ears;
+
+/// A producer, until an error makes it useless for good.
+pub(super) struct Sender {
+    producer: Option<ThreadedProducer<Deliveries>>,
+}
+
+/// Records that are acknowledged together.
+pub(super) struct Batch {
+    /// Records that nobody has heard of yet.
+    left: AtomicUsize,
+    /// The first error.
+    failure: Mutex<Option<String>>,
+    told: Mutex<Option<oneshot::Sender<Result<(), String>>>>,
+    /// Their room in the queue: free again when the last of them is out of it, however long the
+    /// caller waits.
+    _room: OwnedSemaphorePermit,
+}
+
+impl Sender {
+    /// A producer that connects by itself.
+    pub(super) fn new(client: &ClientConfig, ears: Ears) -> KafkaResult<Self> {
+        let producer = ThreadedProducer::from_config_and_context(client, Deliveries(ears))?;
+        Ok(Self { producer: Some(producer) })
+    }
+
+    pub(super) fn producer(&self) -> &ThreadedProducer<Deliveries> {
+        self.producer.as_ref().expect("taken only when it is dropped")
+    }
+
+    /// Why it can be used no more, if so: the library could not go on without a record twice or
+    /// out of order.
+    pub(super) fn fatal(&self) -> Option<String> {
+        self.producer().client().fatal_error().map(|(code, reason)| format!("{code}: {reason}"))
+    }
+
+    /// Hands records over, which does not wait for anything.
+    ///
+    /// # Errors
+    /// When the very first was not taken: then none is sent. Of later ones the batch tells.
+    pub(super) fn send(
+        &self,
+        topic: &str,
+        partition: i32,
+        records: &[Record],
+        room: OwnedSemaphorePermit,
+    ) -> Result<oneshot::Receiver<Result<(), String>>, KafkaError> {
+        let (told, answer) = oneshot::channel();
+        let batch = Arc::new(Batch {
+            left: AtomicUsize::new(records.len()),
+            failure: Mutex::new(None),
+            told: Mutex::new(Some(told)),
+            _room: room,
+        });
+        for (index, record) in records.iter().enumerate() {
+            let payload = record.encode();
+            let sent: BaseRecord<'_, (), [u8], _> =
+                BaseRecord::with_opaque_to(topic, Arc::clone(&batch))
+                    .partition(partition)
+                    .payload(&payload);
+            if let Err((error, _)) = self.producer().send(sent) {
+                if index == 0 {
+                    return Err(error);
+                }
+                batch.ended(records.len() - index, Some(error::sentence(&error)));
+                break;
+            }
+        }
+        Ok(answer)
+    }
+}
+
+impl Drop for Sender {
+    /// The library waits for its thread: not here, where others' work would stand still.
+    fn drop(&mut self) {
+        let producer = self.producer.take();
+        std::thread::spawn(move || drop(producer));
+    }
+}
+
+impl Batch {
+    /// So many of its records are out of the queue.
+    fn ended(&self, records: usize, failure: Option<String>) {
+        if let Some(failure) = failure {
+            self.failure.lock().expect("no panic while held").get_or_insert(failure);
+        }
+        if self.left.fetch_sub(records, Ordering::AcqRel) > records {
+            return;
+        }
+        let failure = self.failure.lock().expect("no panic while held").take();
+        if let Some(told) = self.told.lock().expect("no panic while held").take() {
+            // The caller may have stopped waiting.
+            let _ = told.send(failure.map_or(Ok(()), Err));
+        }
+    }
+}
+
+/// Hears of the brokers and of what was delivered.
+pub(super) struct Deliveries(Ears);
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Arc<Batch>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
+        let failure = result.as_ref().err().map(|(error, _)| error::sentence(error));
+        batch.ended(1, failure);
+    }
+}

@@ -1,0 +1,256 @@
+//! Kafka for tests: the brokers that all tests share, and one of a test's own, which may be killed.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::launch::{POLL, Process};
+use crate::port::free_port;
+use crate::{Certificates, Ended, Launch};
+
+/// The variable that names the brokers that tests share.
+const BROKERS: &str = "FIRSTCOME_TEST_KAFKA_BROKERS";
+/// The variable that names the directory of Kafka's jars.
+const JARS: &str = "FIRSTCOME_TEST_KAFKA_JARS";
+/// Longest from a start to the moment when it lets clients in.
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest that one question for that may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Of a cluster with one node any identifier will do: 16 bytes in base64.
+const CLUSTER_ID: &str = "Zmlyc3Rjb21lLXRlc3RzMQ";
+/// Java, set to start fast and to stay small, and to say only what is wrong.
+const JAVA: [&str; 4] = [
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+];
+/// Asks for the calls that the broker knows (ApiVersions, version 0), with 7 to know the answer by.
+const QUESTION: &[u8] = b"\0\0\0\x13\0\x12\0\0\0\0\0\x07\0\x09firstcome";
+
+/// The brokers that tests share, as `127.0.0.1:1234`.
+///
+/// # Panics
+/// When `FIRSTCOME_TEST_KAFKA_BROKERS` is not set.
+#[must_use]
+pub fn kafka_brokers() -> Vec<String> {
+    needed(BROKERS).split(',').map(str::to_owned).collect()
+}
+
+/// What Kafka's own `kafka-configs.sh` says to these arguments, when it does what they ask for.
+///
+/// # Panics
+/// When Java or the jars are missing, or it fails.
+pub async fn kafka_configs(arguments: &[&str]) -> String {
+    let ended = java().arguments(&["kafka.admin.ConfigCommand"]).arguments(arguments).run().await;
+    assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+    ended.stdout
+}
+
+/// A broker on loopback that is its own controller (KRaft). Dropping it kills it and removes its
+/// data.
+#[derive(Debug)]
+pub struct KafkaServer {
+    launch: Launch,
+    process: Process,
+    port: u16,
+    is_secured: bool,
+    /// Removed after the process, which writes there.
+    _directory: TempDir,
+}
+
+impl KafkaServer {
+    /// Starts a broker.
+    ///
+    /// # Panics
+    /// When Java or the jars are missing, or it does not let clients in.
+    pub async fn start() -> Self {
+        Self::launch(String::new(), &[], false).await
+    }
+
+    /// Starts a broker that tells its clients to connect there, as a proxy's authority.
+    ///
+    /// # Panics
+    /// When Java or the jars are missing, or it does not let clients in.
+    pub async fn start_behind(authority: &str) -> Self {
+        Self::launch(format!("advertised.listeners=CLIENT://{authority}\n"), &[], false).await
+    }
+
+    /// Starts a broker that speaks TLS only, and lets in this user with this password, by
+    /// SCRAM-SHA-512.
+    ///
+    /// # Panics
+    /// When Java or the jars are missing, or it does not let clients in.
+    pub async fn start_secured(certificates: &Certificates, user: &str, password: &str) -> Self {
+        let (ca, certificate, key) = certificates.paths();
+        let read = |path| std::fs::read_to_string(path).expect("a certificate's file");
+        let one_line = |text: String| text.trim_end().replace('\n', "\\n");
+        let chain = one_line(read(certificate));
+        let (key, ca) = (one_line(read(key)), one_line(read(ca)));
+        let properties = format!(
+            "sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+             sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512\n\
+             listener.name.client.scram-sha-512.sasl.jaas.config=\
+             org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+             ssl.keystore.type=PEM\nssl.keystore.certificate.chain={chain}\n\
+             ssl.keystore.key={key}\nssl.truststore.type=PEM\nssl.truststore.certificates={ca}\n"
+        );
+        let login = format!("SCRAM-SHA-512=[name={user},password={password}]");
+        Self::launch(properties, &["--add-scram", &login], true).await
+    }
+
+    async fn launch(more: String, format: &[&str], is_secured: bool) -> Self {
+        // Java takes every core while it starts: several at once are slower than one by one.
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let _turn = TURN.lock().await;
+        let directory = TempDir::new().expect("a temporary directory");
+        let (port, controller_port) = (free_port(), free_port());
+        let path = directory.path().join("server.properties");
+        let properties = properties(directory.path(), port, controller_port, is_secured) + &more;
+        std::fs::write(&path, properties).expect("a file for its properties");
+        let path = path.to_str().expect("a path in UTF-8");
+        let java = java();
+        let tool = ["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "-c", path];
+        let Ended { code, stdout, stderr } =
+            java.clone().arguments(&tool).arguments(format).run().await;
+        assert_eq!(code, Some(0), "Kafka cannot make its data: {stdout}{stderr}");
+        let launch = java.arguments(&["kafka.Kafka", path]);
+        let process = ready(&launch, port, is_secured).await;
+        Self { launch, process, port, is_secured, _directory: directory }
+    }
+
+    /// Where it listens, as `127.0.0.1:1234`; the same after a restart.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Kills it at once, as `kill -9`.
+    ///
+    /// # Panics
+    /// When it had ended already.
+    pub fn kill9(&mut self) {
+        self.process.kill9();
+    }
+
+    /// Starts it again on the same port, with what it has on disk.
+    ///
+    /// # Panics
+    /// When it still runs, or does not let clients in.
+    pub async fn restart(&mut self) {
+        let ended = self.process.child.try_wait().expect("the child's status");
+        assert!(ended.is_some(), "it still runs");
+        self.process = ready(&self.launch, self.port, self.is_secured).await;
+    }
+
+    /// Stops it in the middle of whatever it does, as `kill -STOP`: it keeps its connections, and
+    /// answers nothing until it [goes on](Self::go_on).
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn hang(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn go_on(&self) {
+        self.process.signal("CONT");
+    }
+}
+
+impl Drop for KafkaServer {
+    /// A test that fails shows what its server said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (authority, said) = (self.authority(), self.process.said());
+            // A failing test has nowhere better to say that this failed.
+            let _ = writeln!(std::io::stderr(), "Kafka at {authority} said:\n{said}");
+        }
+    }
+}
+
+/// What one of the variables of the tests says.
+fn needed(variable: &str) -> String {
+    std::env::var(variable).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| {
+        panic!(
+            "this test needs Kafka, and {variable} names none: run `cargo xtask test`, which \
+             starts it and sets the variable, or set it to what `cargo xtask services up` prints"
+        )
+    })
+}
+
+/// Java with the jars.
+fn java() -> Launch {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).map(|place| place.join("java")).find(|it| it.is_file());
+    let program: PathBuf = found.unwrap_or_else(|| {
+        panic!("java is missing (on Debian: `sudo apt-get install default-jre-headless`)")
+    });
+    let jars = format!("{}/*", needed(JARS));
+    Launch::new(program, &JAVA).arguments(&["-cp", &jars])
+}
+
+fn properties(directory: &Path, port: u16, controller_port: u16, is_secured: bool) -> String {
+    let data = directory.join("data").display().to_string();
+    let protocol = if is_secured { "SASL_SSL" } else { "PLAINTEXT" };
+    format!(
+        "process.roles=broker,controller\n\
+         node.id=1\n\
+         listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
+         advertised.listeners=CLIENT://127.0.0.1:{port}\n\
+         listener.security.protocol.map=CLIENT:{protocol},CONTROLLER:PLAINTEXT\n\
+         inter.broker.listener.name=CLIENT\n\
+         controller.listener.names=CONTROLLER\n\
+         controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
+         log.dirs={data}\n\
+         offsets.topic.num.partitions=1\n\
+         offsets.topic.replication.factor=1\n\
+         transaction.state.log.num.partitions=1\n\
+         transaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\n\
+         group.initial.rebalance.delay.ms=0\n"
+    )
+}
+
+/// Starts a broker and waits until it lets clients in.
+async fn ready(launch: &Launch, port: u16, is_secured: bool) -> Process {
+    let mut process = launch.spawn();
+    let deadline = Instant::now() + READY_TIMEOUT;
+    loop {
+        if let Some(ended) = process.child.try_wait().expect("the child's status") {
+            // What it said last is what matters.
+            process.wait(Duration::ZERO).await;
+            panic!("{launch:?}: {ended:?} at its start; it said:\n{}", process.said());
+        }
+        if matches!(timeout(ANSWER_TIMEOUT, answers(port, is_secured)).await, Ok(Ok(true))) {
+            return process;
+        }
+        let said = || process.said();
+        assert!(Instant::now() < deadline, "{launch:?} is not ready; it said:\n{}", said());
+        sleep(POLL).await;
+    }
+}
+
+/// Whether it lets clients in. One that speaks TLS only need not understand us: it listens when it
+/// is ready.
+async fn answers(port: u16, is_secured: bool) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    if is_secured {
+        return Ok(true);
+    }
+    stream.write_all(QUESTION).await?;
+    // Four bytes of length, four that repeat our number, two of an error code.
+    let mut answer = [0; 10];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer[4..] == [0, 0, 0, 7, 0, 0])
+}
