@@ -188,3 +188,36 @@ impl Strategy {
         Self::ALL.into_iter().find(|strategy| strategy.as_str() == word)
     }
 }
+
+/// What must hold a won claim before its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Commit {
+    /// The ledger.
+    Ledger,
+    /// A topic of Kafka, from which workers write the ledger.
+    Kafka,
+    /// Redis itself, from which workers write the ledger.
+    RedisStream,
+}
+
+impl Commit {
+    /// Every commit.
+    pub const ALL: [Self; 3] = [Self::Ledger, Self::Kafka, Self::RedisStream];
+
+    /// The commit's word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Kafka => "kafka",
+            Self::RedisStream => "redis_stream",
+        }
+    }
+
+    /// The commit with this word; none for any other.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|commit| commit.as_str() == word)
+    }
+}

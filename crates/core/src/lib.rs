@@ -29,7 +29,7 @@ pub mod time;
 pub use claim::{Decided, Verdict, decide};
 pub use code::{Code, CodeKey};
 pub use coupon::{Benefit, Conditions, CouponDraft, Validity};
-pub use event::{Action, EventRule, EventState, Strategy, Window, WrongState};
+pub use event::{Action, Commit, EventRule, EventState, Strategy, Window, WrongState};
 pub use id::{
     AccountId, ClientId, CouponId, EventId, EventNo, IssuedCouponId, RedemptionId, UserId,
 };
