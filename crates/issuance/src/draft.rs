@@ -1,7 +1,7 @@
 //! What an admin writes of an event.
 
 use firstcome_core::{
-    CouponId, EventRule, EventState, Invalid, Name, Quantity, Strategy, Timestamp, Window,
+    Commit, CouponId, EventRule, EventState, Invalid, Name, Quantity, Strategy, Timestamp, Window,
 };
 use firstcome_ledger::{EventRecord, NewEvent};
 use firstcome_web::{Checks, Code, Integer, NameText, Problem, StrategyWord, present};
@@ -93,7 +93,7 @@ impl EventBody {
             (Some(coupon_id), Some(name), Some(quantity), Some(window), Some(strategy)) => {
                 let rule = new_rule(quantity, window);
                 let id = firstcome_core::EventId::from_uuid(Uuid::now_v7());
-                Ok(NewEvent { id, coupon_id, name, rule, strategy })
+                Ok(NewEvent { id, coupon_id, name, rule, strategy, commit: Commit::Ledger })
             }
             _ => Err(checks.into_problem()),
         }

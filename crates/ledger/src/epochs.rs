@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 
-use firstcome_core::{EventId, EventNo, IssuedCouponId, Sequence, Strategy, UserId};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use firstcome_core::{EventId, EventNo, IssuedCouponId, Sequence, Strategy, UserId, Validity};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::entity::{event, issued_coupon};
 use crate::records::{self, signed_no, sound};
-use crate::{Engine, EventRecord, IssuedCouponRecord, Ledger, LedgerError};
+use crate::{Engine, EventRecord, IssuedCouponRecord, JournalWin, Ledger, LedgerError};
 
 /// Who holds which place of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +23,34 @@ pub struct Winner {
     pub sequence: Sequence,
 }
 
+/// What an event goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The epoch.
+    pub epoch: u64,
+    /// The epoch before which wins that follow in the journal are void.
+    pub fence: u64,
+    /// Whether it was paused or closed by hand.
+    pub stopped: bool,
+    /// The version of its coupon.
+    pub coupon_version: u64,
+}
+
 impl Ledger {
     /// Begins the next epoch of an event, and the event as it is then. Waits for what is being
     /// recorded; what comes later by the word of an older epoch is refused. None when there is no
     /// such event.
     ///
+    /// With the number of the journal's partitions it pins the event to one, if it is in none: its
+    /// number by that, which never changes again.
+    ///
     /// # Errors
     /// When the ledger does not answer. It may have begun then: begin another.
-    pub async fn begin_epoch(&self, id: EventId) -> Result<Option<EventRecord>, LedgerError> {
+    pub async fn begin_epoch(
+        &self,
+        id: EventId,
+        partitions: Option<u32>,
+    ) -> Result<Option<EventRecord>, LedgerError> {
         let ledger = self.clone();
         self.spawn(async move {
             if matches!(ledger.inner.engine, Engine::Embedded(_)) {
@@ -42,9 +63,13 @@ impl Ledger {
             };
             let mut record = EventRecord::try_from(row)?;
             record.epoch += 1;
+            if let (None, Some(partitions)) = (record.partition, partitions) {
+                record.partition = Some(pinned(record.no, partitions));
+            }
             let epoch = sound(i64::try_from(record.epoch), "events.epoch")?;
             event::Entity::update_many()
                 .col_expr(event::Column::Epoch, epoch.into())
+                .col_expr(event::Column::JournalPartition, record.partition.into())
                 .filter(event::Column::Id.eq(id.as_uuid()))
                 .exec(write.connection())
                 .await?;
@@ -67,6 +92,62 @@ impl Ledger {
             .one(self.reader())
             .await?;
         epoch.map(|epoch| sound(u64::try_from(epoch), "events.epoch")).transpose()
+    }
+
+    /// What an event goes by at present, in one read that misses nothing that was committed before
+    /// it; none when there is no such event.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn standing(&self, id: EventId) -> Result<Option<Standing>, LedgerError> {
+        let query = Query::select()
+            .columns(["epoch", "fence", "paused", "closed"].map(|column| ("events", column)))
+            .column(("coupons", "version"))
+            .from("events")
+            .inner_join("coupons", Expr::col(("coupons", "id")).equals(("events", "coupon_id")))
+            .and_where(Expr::col(("events", "id")).eq(id.as_uuid()))
+            .take();
+        let Some(row) = self.reader().query_one(&query).await? else { return Ok(None) };
+        let number = |column| -> Result<u64, LedgerError> {
+            sound(u64::try_from(row.try_get::<i64>("", column)?), column)
+        };
+        let is = |column| row.try_get::<bool>("", column);
+        Ok(Some(Standing {
+            epoch: number("epoch")?,
+            fence: number("fence")?,
+            stopped: is("paused")? || is("closed")?,
+            coupon_version: number("version")?,
+        }))
+    }
+
+    /// How long coupons of an event are valid that are issued now, and the version of the coupon
+    /// that says so.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn validity_of(&self, event: &EventRecord) -> Result<(Validity, u64), LedgerError> {
+        let coupon = self.coupon(event.coupon_id).await?;
+        let coupon =
+            coupon.ok_or_else(|| LedgerError::Corrupt("an event without its coupon".to_owned()))?;
+        Ok((coupon.draft.validity, coupon.version))
+    }
+
+    /// What the winner holds, or will when the win is applied.
+    #[must_use]
+    pub fn coupon_of(&self, event: &EventRecord, win: &JournalWin) -> IssuedCouponRecord {
+        IssuedCouponRecord {
+            id: IssuedCouponId::derive(event.id, &win.user_id),
+            event_id: event.id,
+            coupon_id: event.coupon_id,
+            user_id: win.user_id.clone(),
+            sequence: win.sequence,
+            code: self.inner.keys.codes.code(event.no, win.sequence),
+            issued_at: win.issued_at,
+            valid_from: win.valid_from,
+            expires_at: win.expires_at,
+            used_at: None,
+            revoked_at: None,
+        }
     }
 
     /// Events that another decider than the ledger may have to answer for: those that are not
@@ -162,4 +243,10 @@ impl Ledger {
         };
         rows.into_iter().map(winner).collect()
     }
+}
+
+/// The partition of an event among so many.
+fn pinned(event: EventNo, partitions: u32) -> i32 {
+    let partition = event.get() % u64::from(partitions);
+    i32::try_from(partition).expect("Kafka numbers partitions by 31 bits")
 }

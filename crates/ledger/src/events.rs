@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use firstcome_core::{CouponId, EventId, EventRule, EventState, Name, Strategy, Timestamp};
+use firstcome_core::{Commit, CouponId, EventId, EventRule, EventState, Name, Strategy, Timestamp};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
@@ -34,6 +34,8 @@ pub struct NewEvent {
     pub rule: EventRule,
     /// Who decides its claims.
     pub strategy: Strategy,
+    /// What must hold a won claim before its answer. Other than the ledger only where Redis decides.
+    pub commit: Commit,
 }
 
 /// Which events to list, newest first.
@@ -139,6 +141,10 @@ impl Ledger {
         db: &Transaction,
         new: NewEvent,
     ) -> Result<Option<EventRecord>, LedgerError> {
+        assert!(
+            new.commit == Commit::Ledger || new.strategy == Strategy::Redis,
+            "what the ledger decides it commits too"
+        );
         let coupon = crate::entity::coupon::Entity::find_by_id(new.coupon_id.as_uuid());
         if coupon.one(db).await?.is_none() {
             return Ok(None);
@@ -153,7 +159,7 @@ impl Ledger {
     /// Changes an event: `change` sees it as it is, with everything issued so far, and answers
     /// what it shall be, or refuses. No claim is decided in between, and every claim afterwards
     /// meets the change. Version and time of change are kept here; what `change` writes into id,
-    /// number, coupon, strategy and issued is ignored. None when there is no such event.
+    /// number, coupon, strategy, commit, partition, epoch, fence and issued is ignored. None when there is no such event.
     ///
     /// # Errors
     /// When the ledger does not answer; nothing was changed then, unless the commit itself failed.
@@ -232,8 +238,11 @@ fn row(new: &NewEvent, now: Timestamp) -> ActiveModel {
         paused: Set(new.rule.paused),
         closed: Set(new.rule.closed),
         strategy: Set(new.strategy.as_str().to_owned()),
+        commit_to: Set(new.commit.as_str().to_owned()),
+        journal_partition: Set(None),
         // The ledger decides what has no epoch.
         epoch: Set(i64::from(new.strategy == Strategy::Redis)),
+        fence: Set(0),
         version: Set(1),
         erased: Set(0),
         created_at: Set(now.as_micros()),

@@ -32,6 +32,7 @@ mod holders;
 mod idempotency;
 mod in_time;
 mod issued;
+mod journal;
 mod metrics;
 mod migration;
 mod open;
@@ -57,14 +58,17 @@ use server::Server;
 pub use accounts::{AccountRecord, EmailTaken, NewAccount, PasswordHash};
 pub use audit::{AuditCheck, AuditRecord};
 pub use changes::{By, ChangeQuery, ChangeRecord, Resource};
-pub use claim::{Claim, Decision, NotRecorded, Recorded, Won};
+pub use claim::{Claim, Decision, NotRecorded, Recorded, Told, Won};
 pub use clients::{ClientRecord, NewClient};
 pub use copy::{CopiedTable, CopyProgress, CopyReport};
-pub use epochs::Winner;
+pub use epochs::{Standing, Winner};
 pub use error::{ClaimError, LedgerError};
 pub use events::{EventQuery, NewEvent};
 pub use idempotency::{Made, Once, OnceKey};
 pub use issued::{IssuedPlace, IssuedQuery};
+pub use journal::{
+    Applied, JournalRecord, JournalWin, STRETCH_RECORDS_MAX, SkippedRecord, Stretch, Unappliable,
+};
 pub use metrics::describe_metrics;
 pub use open::{LedgerOptions, Limits, Purpose, ServerClock};
 pub use records::{CouponRecord, EventRecord, IssuedCouponRecord};

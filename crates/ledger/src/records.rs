@@ -5,7 +5,7 @@
 mod rows;
 
 use firstcome_core::{
-    Benefit, Code, CodeKey, Conditions, CouponDraft, CouponId, EventId, EventNo, EventRule,
+    Benefit, Code, CodeKey, Commit, Conditions, CouponDraft, CouponId, EventId, EventNo, EventRule,
     IssuedCouponId, IssuedRule, IssuedState, Label, Name, Sequence, Strategy, Timestamp, UserId,
     Validity,
 };
@@ -48,8 +48,15 @@ pub struct EventRecord {
     pub rule: EventRule,
     /// Who decides its claims.
     pub strategy: Strategy,
+    /// What must hold a won claim before its answer.
+    pub commit: Commit,
+    /// The journal's partition that its wins are in, once it is pinned to one.
+    pub partition: Option<i32>,
     /// By whose word its coupons are issued, where a decider beside the ledger has it.
     pub epoch: u64,
+    /// The epoch before which wins that follow in the journal are void. It follows the journal, and
+    /// no version tells of it.
+    pub fence: u64,
     /// Whether some of its winners stand there under a pseudonym.
     pub has_erased: bool,
     /// Grows by one with each change by an admin, not with claims; the `ETag`.
@@ -145,6 +152,7 @@ impl TryFrom<event::Model> for EventRecord {
         let closes_at = Timestamp::from_micros(row.closes_at);
         let quantity = firstcome_core::Quantity::parse(row.quantity.into());
         let strategy = Strategy::parse(&row.strategy).ok_or(());
+        let commit = Commit::parse(&row.commit_to).ok_or(());
         Ok(Self {
             no: event_no(row.no)?,
             id: EventId::from_uuid(row.id),
@@ -159,7 +167,10 @@ impl TryFrom<event::Model> for EventRecord {
                 closed: row.closed,
             },
             strategy: sound(strategy, "events.strategy")?,
+            commit: sound(commit, "events.commit_to")?,
+            partition: row.journal_partition,
             epoch: sound(u64::try_from(row.epoch), "events.epoch")?,
+            fence: sound(u64::try_from(row.fence), "events.fence")?,
             has_erased: row.erased > 0,
             version: sound(u64::try_from(row.version), "events.version")?,
             created_at: Timestamp::from_micros(row.created_at),

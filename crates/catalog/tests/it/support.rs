@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use firstcome_cache::Cache;
 use firstcome_catalog::Catalog;
-use firstcome_core::{Clock, CouponId, EventId, EventRule, Name, Strategy, UserId};
+use firstcome_core::{Clock, Commit, CouponId, EventId, EventRule, Name, Strategy, UserId};
 use firstcome_ledger::{
     Claim, CouponRecord, Decision, EventRecord, Ledger, LedgerOptions, NewEvent, Purpose,
 };
@@ -96,6 +96,7 @@ impl TestCatalog {
             name: Name::parse("열 시 선착순").expect("a name"),
             rule,
             strategy: Strategy::Ledger,
+            commit: Commit::Ledger,
         };
         self.ledger.create_event(new).await.expect("the ledger answers").expect("the coupon")
     }

@@ -1,7 +1,7 @@
 //! Latches against a real ledger, step by step, so that every order of events is tried and none
 //! is left to luck.
 
-use firstcome_core::{Action, CouponId, Name, Quantity, Strategy as Decider, UserId};
+use firstcome_core::{Action, Commit, CouponId, Name, Quantity, Strategy as Decider, UserId};
 use firstcome_ledger::{By, LedgerOptions, NewEvent, Purpose};
 use firstcome_testkit::{ManualClock, draft};
 use tempfile::TempDir;
@@ -108,6 +108,7 @@ async fn event(ledger: &Ledger) -> EventId {
         name: Name::parse("두 명").expect("a name"),
         rule: draft::rule(2),
         strategy: Decider::Ledger,
+        commit: Commit::Ledger,
     };
     ledger.create_event(new).await.expect("the ledger answers").expect("the coupon").id
 }

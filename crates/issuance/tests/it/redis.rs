@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use firstcome_cache::redis::{Redis, RedisConfig};
-use firstcome_core::{EventId, Name, Quantity, Strategy, Timestamp, UserId, Window};
+use firstcome_core::{Commit, EventId, Name, Quantity, Strategy, Timestamp, UserId, Window};
 use firstcome_issuance::NoVerdict;
 use firstcome_ledger::{
     Claim, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerOptions, NewEvent, Purpose,
@@ -75,7 +75,8 @@ impl Deployment {
         let mut rule = draft::rule(quantity);
         rule.window = Window::new(from, until).expect("a window");
         let name = Name::parse("선착순").expect("a name");
-        let new = NewEvent { id, coupon_id: self.one.coupon().await, name, rule, strategy };
+        let (coupon_id, commit) = (self.one.coupon().await, Commit::Ledger);
+        let new = NewEvent { id, coupon_id, name, rule, strategy, commit };
         self.one.ledger.create_event(new).await.expect("an answer").expect("the coupon")
     }
 

@@ -6,7 +6,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use firstcome_cache::redis::Redis;
-use firstcome_core::{Clock, CouponId, EventId, EventRule, Name, Strategy as Decider, UserId};
+use firstcome_core::{
+    Clock, Commit, CouponId, EventId, EventRule, Name, Strategy as Decider, UserId,
+};
 use firstcome_issuance::{
     Beside, Issuance, IssuanceConfig, IssuanceHandle, IssuanceState, LedgerStrategy, Strategy,
 };
@@ -107,6 +109,7 @@ impl TestIssuance {
             name: Name::parse("열 시 선착순").expect("a name"),
             rule,
             strategy: Decider::Ledger,
+            commit: Commit::Ledger,
         };
         self.ledger.create_event(new).await.expect("the ledger answers").expect("the coupon")
     }

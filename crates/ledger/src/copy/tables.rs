@@ -12,18 +12,20 @@ use super::Tell;
 use super::ends::End;
 use crate::LedgerError;
 use crate::entity::{
-    account, change, client, coupon, event, idempotency_key, issued_coupon, redemption, secret,
-    session,
+    account, change, client, coupon, event, idempotency_key, issued_coupon, journal_position,
+    journal_skip, redemption, secret, session,
 };
 
 /// Rows in a chunk. Also 32,766 values are what SQLite takes in a statement.
 const CHUNK_ROWS: u64 = 1_000;
 /// The same of coupons, whose lists may be long: MySQL takes 16 MiB in a statement by default.
 const CHUNK_COUPONS: u64 = 100;
+/// The same of records of a journal, of a million bytes each in Kafka by default.
+const CHUNK_RECORDS: u64 = 4;
 
 /// Every table, each after those that it refers to. The secrets come first: a process that starts
 /// to serve from the target waits for them instead of making its own.
-pub(super) const TABLES: [&dyn Table; 10] = [
+pub(super) const TABLES: [&dyn Table; 12] = [
     &Rows::<secret::Entity>::by(CHUNK_ROWS),
     &Rows::<account::Entity>::by(CHUNK_ROWS),
     &Rows::<session::Entity>::by(CHUNK_ROWS),
@@ -34,6 +36,8 @@ pub(super) const TABLES: [&dyn Table; 10] = [
     &Rows::<change::Entity>::by(CHUNK_COUPONS),
     &Rows::<idempotency_key::Entity>::by(CHUNK_COUPONS),
     &Rows::<client::Entity>::by(CHUNK_ROWS),
+    &Rows::<journal_position::Entity>::by(CHUNK_ROWS),
+    &Rows::<journal_skip::Entity>::by(CHUNK_RECORDS),
 ];
 
 /// A table.

@@ -22,7 +22,13 @@ pub struct Model {
     pub paused: bool,
     pub closed: bool,
     pub strategy: String,
+    /// What must hold a won claim before its answer.
+    pub commit_to: String,
+    /// Where in the journal its wins are; none while it is in none.
+    pub journal_partition: Option<i32>,
     pub epoch: i64,
+    /// Wins of an older epoch that follow in the journal are void.
+    pub fence: i64,
     pub version: i64,
     /// How many of its winners stand there under a pseudonym.
     pub erased: i64,

@@ -9,6 +9,8 @@ pub(crate) mod coupon;
 pub(crate) mod event;
 pub(crate) mod idempotency_key;
 pub(crate) mod issued_coupon;
+pub(crate) mod journal_position;
+pub(crate) mod journal_skip;
 pub(crate) mod redemption;
 pub(crate) mod secret;
 pub(crate) mod session;

@@ -4,6 +4,7 @@ mod m0001_first_tables;
 mod m0002_holders;
 mod m0003_clients;
 mod m0004_trail;
+mod m0005_journal;
 
 use sea_orm_migration::prelude::*;
 
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_holders::Migration),
             Box::new(m0003_clients::Migration),
             Box::new(m0004_trail::Migration),
+            Box::new(m0005_journal::Migration),
         ]
     }
 }

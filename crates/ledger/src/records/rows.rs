@@ -32,7 +32,10 @@ impl From<EventRecord> for event::Model {
             paused: rule.paused,
             closed: rule.closed,
             strategy: event.strategy.as_str().to_owned(),
+            commit_to: event.commit.as_str().to_owned(),
+            journal_partition: event.partition,
             epoch: signed(event.epoch),
+            fence: signed(event.fence),
             version: signed(event.version),
             erased: event.has_erased.into(),
             created_at: event.created_at.as_micros(),
@@ -44,9 +47,9 @@ impl From<EventRecord> for event::Model {
 #[cfg(test)]
 mod tests {
     use firstcome_core::{
-        Amount, Benefit, Conditions, CouponDraft, CouponId, Currency, Days, EventId, EventNo,
-        EventRule, Label, MinOrderAmount, Name, Percent, Quantity, Strategy, Timestamp, Validity,
-        Window,
+        Amount, Benefit, Commit, Conditions, CouponDraft, CouponId, Currency, Days, EventId,
+        EventNo, EventRule, Label, MinOrderAmount, Name, Percent, Quantity, Strategy, Timestamp,
+        Validity, Window,
     };
     use serde::Serialize;
     use serde::de::DeserializeOwned;
@@ -77,7 +80,10 @@ mod tests {
                 closed: true,
             },
             strategy: Strategy::RedisLock,
+            commit: Commit::RedisStream,
+            partition: Some(3),
             epoch: 8,
+            fence: 7,
             has_erased: true,
             version: 5,
             created_at: at(-6),
@@ -94,7 +100,11 @@ mod tests {
     fn json_that_breaks_the_rules_is_refused() {
         let text = serde_json::to_string(&event()).unwrap();
         assert!(serde_json::from_str::<EventRecord>(&text).is_ok());
-        for (from, to) in [("\"quantity\":100", "\"quantity\":0"), ("redis_lock", "redis_luck")] {
+        for (from, to) in [
+            ("\"quantity\":100", "\"quantity\":0"),
+            ("redis_lock", "redis_luck"),
+            ("redis_stream", "redis"),
+        ] {
             let wrong = text.replace(from, to);
             assert_ne!(wrong, text);
             assert!(serde_json::from_str::<EventRecord>(&wrong).is_err(), "{wrong}");

@@ -23,7 +23,7 @@ const MARIADB_MIN: (u32, u32) = (10, 6);
 const MYSQL_MIN: (u32, u32) = (8, 0);
 
 /// Tables that a serving process changes, each with a column for a change that changes nothing.
-const CHANGED: [(&str, &str); 9] = [
+const CHANGED: [(&str, &str); 11] = [
     ("accounts", "scope"),
     ("sessions", "revoked_at"),
     ("coupons", "version"),
@@ -33,6 +33,8 @@ const CHANGED: [(&str, &str); 9] = [
     ("redemptions", "cancelled_at"),
     ("secrets", "secret"),
     ("clients", "deleted_at"),
+    ("journal_positions", "next_offset"),
+    ("journal_skips", "record"),
 ];
 
 /// Tables that a serving process only adds to.

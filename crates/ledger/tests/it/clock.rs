@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use firstcome_core::{Clock, EventId, EventRule, Name, Quantity, Strategy, Timestamp, Window};
+use firstcome_core::{
+    Clock, Commit, EventId, EventRule, Name, Quantity, Strategy, Timestamp, Window,
+};
 use firstcome_ledger::{Decision, EventRecord, Ledger, NewEvent, Purpose, ServerClock};
 use firstcome_testkit::ManualClock;
 use uuid::Uuid;
@@ -44,6 +46,7 @@ async fn event(test: &TestLedger, from: i64, until: i64) -> EventRecord {
             closed: false,
         },
         strategy: Strategy::Ledger,
+        commit: Commit::Ledger,
     };
     let made = test.ledger.create_event(new).await.expect("the ledger answers");
     made.expect("the coupon is there")

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use firstcome_core::{CouponId, EventId, UserId};
+use firstcome_core::{Commit, CouponId, EventId, UserId};
 use firstcome_ledger::{
     CouponRecord, EventQuery, EventRecord, Ledger, Made, NewEvent, Once, OnceKey,
 };
@@ -90,7 +90,7 @@ async fn what_was_not_made_leaves_the_key_free(store: Store) {
     for (coupon_id, is_made) in [(nothing, false), (of.coupon_id, true)] {
         let (id, EventRecord { name, rule, strategy, .. }) =
             (EventId::from_uuid(Uuid::now_v7()), of.clone());
-        let new = NewEvent { id, coupon_id, name, rule, strategy };
+        let new = NewEvent { id, coupon_id, name, rule, strategy, commit: Commit::Ledger };
         let answer = |made: EventRecord| Made {
             location: format!("/v1/events/{}", made.id),
             etag: "\"1\"".to_owned(),

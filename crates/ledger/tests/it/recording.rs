@@ -7,7 +7,7 @@ use std::time::Duration;
 use firstcome_core::{Clock, EventRule, IssuedCouponId, Sequence, Timestamp, UserId};
 use firstcome_ledger::{
     ClaimError, EventRecord, IssuedCouponRecord, IssuedQuery, Ledger, LedgerError, LedgerOptions,
-    NotRecorded, Purpose, Recorded, ServerClock, Won,
+    NotRecorded, Purpose, Recorded, ServerClock, Told, Won,
 };
 use firstcome_testkit::proxy::{CommitFault, Proxy};
 use tokio::task::JoinSet;
@@ -35,9 +35,9 @@ on_every_server! {
 async fn an_embedded_ledger_records_nothing() {
     let test = TestLedger::new(Store::Sqlite).await;
     let event = test.event(9).await;
-    let refused = test.ledger.record_wins(event.id, 0, &wins(&[("a", 1)])).await;
+    let refused = test.ledger.record_wins(event.id, 0, &wins(&[("a", 1)]), Told::NotYet).await;
     assert!(matches!(refused, Err(ClaimError::Unavailable(LedgerError::NotShared))), "{refused:?}");
-    let refused = test.ledger.begin_epoch(event.id).await;
+    let refused = test.ledger.begin_epoch(event.id, None).await;
     assert!(matches!(refused, Err(LedgerError::NotShared)), "{refused:?}");
 }
 
@@ -57,13 +57,14 @@ fn wins(wins: &[(&str, u32)]) -> Vec<Won> {
 /// An event in its first epoch.
 async fn begun(test: &TestLedger, quantity: u32) -> EventRecord {
     let event = test.event(quantity).await;
-    let begun = test.ledger.begin_epoch(event.id).await.expect("an answer").expect("the event");
+    let begun =
+        test.ledger.begin_epoch(event.id, None).await.expect("an answer").expect("the event");
     assert_eq!(begun, EventRecord { epoch: 1, ..event });
     begun
 }
 
 async fn record(ledger: &Ledger, event: &EventRecord, of: &[(&str, u32)]) -> Recorded {
-    ledger.record_wins(event.id, event.epoch, &wins(of)).await.expect("an answer")
+    ledger.record_wins(event.id, event.epoch, &wins(of), Told::NotYet).await.expect("an answer")
 }
 
 async fn recorded(
@@ -124,7 +125,7 @@ async fn to_record_again_changes_nothing(store: Store) {
     let more = recorded(&test.ledger, &event, &[("b", 2), ("c", 3)]).await;
     assert_eq!(more[0], first[1]);
     // Also when the word counts no more: what is there is there.
-    test.ledger.begin_epoch(event.id).await.expect("an answer");
+    test.ledger.begin_epoch(event.id, None).await.expect("an answer");
     assert_eq!(recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await, first);
     assert_eq!(recorded(&test.ledger, &event, &[]).await, []);
     assert_eq!(rows(&test, &event).await, [&first[..], &more[1..]].concat());
@@ -174,8 +175,8 @@ async fn the_word_of_another_epoch_is_refused(store: Store) {
     let test = TestLedger::new(store).await;
     let old = begun(&test, 9).await;
     recorded(&test.ledger, &old, &[("a", 1)]).await;
-    test.ledger.begin_epoch(old.id).await.expect("an answer");
-    let new = test.ledger.begin_epoch(old.id).await.expect("an answer").expect("the event");
+    test.ledger.begin_epoch(old.id, None).await.expect("an answer");
+    let new = test.ledger.begin_epoch(old.id, None).await.expect("an answer").expect("the event");
     let refusal = refused(&test, &old, &[("b", 2)]).await;
     assert_eq!(refusal, NotRecorded::Epoch { current: 3 });
     let future = EventRecord { epoch: 4, ..new.clone() };
@@ -187,7 +188,7 @@ async fn the_word_of_another_epoch_is_refused(store: Store) {
     assert_eq!(rows(&test, &new).await.len(), 2);
     let nobody =
         EventRecord { id: firstcome_core::EventId::from_uuid(uuid::Uuid::now_v7()), ..new };
-    assert_eq!(test.ledger.begin_epoch(nobody.id).await.expect("an answer"), None);
+    assert_eq!(test.ledger.begin_epoch(nobody.id, None).await.expect("an answer"), None);
     let missing = record(&test.ledger, &nobody, &[("a", 1)]).await;
     assert_eq!(missing, Recorded::Refused(NotRecorded::EventNotFound));
 }
@@ -301,7 +302,7 @@ async fn a_commit_that_was_never_heard_of_is_done_again(store: Store) {
     assert_eq!(proxy.hits(), 1);
     assert_eq!(rows(&test, &event).await, told);
     proxy.on_commit(CommitFault::LoseRequest, 0, 2);
-    let lost = ledger.record_wins(event.id, event.epoch, &wins(&[("c", 3)])).await;
+    let lost = ledger.record_wins(event.id, event.epoch, &wins(&[("c", 3)]), Told::NotYet).await;
     assert!(matches!(lost, Err(ClaimError::InDoubt(_))), "{lost:?}");
     assert_eq!(rows(&test, &event).await.len(), 2);
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use firstcome_core::{
-    Amount, Benefit, Clock, Conditions, CouponDraft, CouponId, Currency, Days, EventId, EventRule,
-    MinOrderAmount, Name, Quantity, Strategy, Timestamp, UserId, Validity, Window,
+    Amount, Benefit, Clock, Commit, Conditions, CouponDraft, CouponId, Currency, Days, EventId,
+    EventRule, MinOrderAmount, Name, Quantity, Strategy, Timestamp, UserId, Validity, Window,
 };
 use firstcome_ledger::{
     Claim, CouponRecord, Decision, EventRecord, Ledger, LedgerError, LedgerOptions, NewEvent,
@@ -248,6 +248,7 @@ impl TestLedger {
                 closed: false,
             },
             strategy: Strategy::Ledger,
+            commit: Commit::Ledger,
         };
         self.ledger
             .create_event(new)

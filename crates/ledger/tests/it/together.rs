@@ -209,6 +209,11 @@ const FIRST_SCHEMA: &str = "
     ALTER TABLE events DROP COLUMN erased;
     DROP TABLE changes;
     DROP TABLE idempotency_keys;
+    ALTER TABLE events DROP COLUMN commit_to;
+    ALTER TABLE events DROP COLUMN journal_partition;
+    ALTER TABLE events DROP COLUMN fence;
+    DROP TABLE journal_positions;
+    DROP TABLE journal_skips;
     DELETE FROM seaql_migrations WHERE version > 'm0002'";
 
 async fn the_previous_schema_is_brought_up_with_its_rows(store: Store) {
@@ -221,7 +226,7 @@ async fn the_previous_schema_is_brought_up_with_its_rows(store: Store) {
     }
     let options = test.place().options(Purpose::Visit);
     let pending = Ledger::pending_migrations(&options).await.expect("an answer");
-    assert_eq!(pending, ["m0002_holders", "m0003_clients", "m0004_trail"]);
+    assert_eq!(pending, ["m0002_holders", "m0003_clients", "m0004_trail", "m0005_journal"]);
     let test = test.reopen(Purpose::Serve).await;
     assert_eq!(test.place().database().number("SELECT count(*) FROM holders").await, 2);
     assert_eq!(Ledger::pending_migrations(&options).await.expect("an answer"), [""; 0]);

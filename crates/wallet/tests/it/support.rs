@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use firstcome_core::{Clock, CouponDraft, CouponId, EventId, Name, Strategy, Timestamp, UserId};
+use firstcome_core::{
+    Clock, Commit, CouponDraft, CouponId, EventId, Name, Strategy, Timestamp, UserId,
+};
 use firstcome_ledger::{
     Claim, Decision, IssuedCouponRecord, Ledger, LedgerOptions, NewEvent, Purpose,
 };
@@ -91,6 +93,7 @@ impl TestWallet {
             name: Name::parse("열 시 선착순").expect("a name"),
             rule: draft::rule(10),
             strategy: Strategy::Ledger,
+            commit: Commit::Ledger,
         };
         let event = self.ledger.create_event(new).await.expect("the ledger answers");
         let event_id = event.expect("the coupon is there").id;

@@ -28,7 +28,7 @@ use firstcome_cache::redis::{Redis, RedisError};
 use firstcome_core::{EventId, UserId};
 use firstcome_ledger::{
     Claim, ClaimError, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerError, NotRecorded,
-    Recorded, Won,
+    Recorded, Told, Won,
 };
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -133,7 +133,7 @@ impl RedisStrategy {
         epoch: u64,
         wins: &[Won],
     ) -> Result<Vec<IssuedCouponRecord>, Failed> {
-        match self.0.ledger.record_wins(event, epoch, wins).await? {
+        match self.0.ledger.record_wins(event, epoch, wins, Told::NotYet).await? {
             Recorded::Held(held) => {
                 // Another place in line than Redis gave: what it knows is not what the ledger has.
                 if wins.iter().zip(&held).any(|(won, held)| won.sequence != held.sequence) {

@@ -114,7 +114,7 @@ impl RedisStrategy {
     async fn rebuild(&self, id: EventId) -> Result<Option<Synced>, Failed> {
         let (redis, ledger) = (&self.0.redis, &self.0.ledger);
         let began = Instant::now();
-        let Some(event) = ledger.begin_epoch(id).await? else { return Ok(None) };
+        let Some(event) = ledger.begin_epoch(id, None).await? else { return Ok(None) };
         let (keys, epoch) = (Keys::of(id), event.epoch);
         if redis.run::<i64>(&keys.begin(epoch)).await? == 0 {
             return Ok(None);

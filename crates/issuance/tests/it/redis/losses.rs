@@ -261,14 +261,14 @@ async fn the_word_of_a_decider_that_was_replaced_is_not_told(engine: Engine) {
     let event = test.event(Strategy::Redis, 2).await;
     let first = issued(decided(&test.one, &event, "kim").await);
     for user in ["kim", "lee"] {
-        test.one.ledger.begin_epoch(event.id).await.expect("an answer");
+        test.one.ledger.begin_epoch(event.id, None).await.expect("an answer");
         let refused = test.one.handle.claim(claim(&event, user)).await;
         assert!(matches!(refused, Err(NoVerdict::Undecided(_))), "{refused:?}");
         assert_eq!(test.winners(&event).await.len(), 1);
         assert_eq!(held(decided(&test.one, &event, "kim").await), first);
     }
     issued(decided(&test.one, &event, "lee").await);
-    test.one.ledger.begin_epoch(event.id).await.expect("an answer");
+    test.one.ledger.begin_epoch(event.id, None).await.expect("an answer");
     // Sold out by the word of the old one.
     let refused = test.one.handle.claim(claim(&event, "park")).await;
     assert!(matches!(refused, Err(NoVerdict::Undecided(_)) | Ok(Decision::SoldOut)), "{refused:?}");

@@ -41,7 +41,7 @@ use crate::{ClaimError, LedgerError, Limits, records};
 use known::KnownEvents;
 use mysql::MySqlClaims;
 use postgres::PostgresClaims;
-pub use record::{NotRecorded, Recorded, Won};
+pub use record::{NotRecorded, Recorded, Told, Won};
 use take::{Asking, TakeOutcome, Taken, told_as_won};
 
 /// How long batches fail at once after a connection could not be made.
@@ -199,10 +199,11 @@ impl Claims {
         event: EventId,
         epoch: u64,
         wins: &[Won],
+        told: Told,
     ) -> Result<Recorded, ClaimError> {
         let recorded = match &self.claimer {
-            ByProtocol::Postgres(claimer) => claimer.record(event, epoch, wins).await,
-            ByProtocol::MySql(claimer) => claimer.record(event, epoch, wins).await,
+            ByProtocol::Postgres(claimer) => claimer.record(event, epoch, wins, told).await,
+            ByProtocol::MySql(claimer) => claimer.record(event, epoch, wins, told).await,
         }?;
         self.decided.fetch_add(wins.len() as u64, Ordering::Relaxed);
         Ok(recorded)

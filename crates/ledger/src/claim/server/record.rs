@@ -24,6 +24,15 @@ pub struct Won {
     pub issued_at: Timestamp,
 }
 
+/// Whether the winners know of their wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Nobody does before they are recorded: an event that was stopped takes no more.
+    NotYet,
+    /// They may: what was promised is kept, also when the event was stopped since.
+    Already,
+}
+
 /// What became of wins that were to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
@@ -60,12 +69,13 @@ impl<C: ClaimConnection> Claimer<C> {
         event: EventId,
         epoch: u64,
         wins: &[Won],
+        told: Told,
     ) -> Result<Recorded, ClaimError> {
         let _permit = self.room.acquire().await.expect("it is never closed");
         let mut lost = false;
         let mut tries_left = 2;
         loop {
-            let (error, may_retry) = match self.record_once(event, epoch, wins).await {
+            let (error, may_retry) = match self.record_once(event, epoch, wins, told).await {
                 // Also what a commit whose answer was lost has done: its lock is gone by now.
                 Ok(recorded) => return Ok(recorded),
                 Err(Unrecorded::NotWritten(error, stale)) => (error, stale),
@@ -76,8 +86,8 @@ impl<C: ClaimConnection> Claimer<C> {
             };
             tries_left -= 1;
             if tries_left == 0 || !may_retry {
-                let told = if lost { ClaimError::InDoubt } else { ClaimError::Unavailable };
-                return Err(told(error));
+                let failed = if lost { ClaimError::InDoubt } else { ClaimError::Unavailable };
+                return Err(failed(error));
             }
         }
     }
@@ -88,6 +98,7 @@ impl<C: ClaimConnection> Claimer<C> {
         event: EventId,
         epoch: u64,
         wins: &[Won],
+        told: Told,
     ) -> Result<Recorded, Unrecorded> {
         let mut connected =
             self.connection().await.map_err(|error| Unrecorded::NotWritten(error, false))?;
@@ -106,7 +117,7 @@ impl<C: ClaimConnection> Claimer<C> {
                 .map(|won| win(live, won))
                 .filter(|win| !held.contains_key(&win.id))
                 .collect();
-            takes(live, epoch, fresh.len()).map(|()| (live, fresh))
+            takes(live, epoch, fresh.len(), told).map(|()| (live, fresh))
         });
         let (live, fresh) = match fresh {
             Ok((live, fresh)) => (live, fresh),
@@ -162,14 +173,14 @@ enum Unrecorded {
 }
 
 /// Whether the event takes so many more, by the word of this epoch. None more it always takes.
-fn takes(live: &LiveEvent, epoch: u64, more: usize) -> Result<(), NotRecorded> {
+fn takes(live: &LiveEvent, epoch: u64, more: usize, told: Told) -> Result<(), NotRecorded> {
     if more == 0 {
         return Ok(());
     }
     if live.epoch != epoch {
         return Err(NotRecorded::Epoch { current: live.epoch });
     }
-    if live.rule.closed || live.rule.paused {
+    if told == Told::NotYet && (live.rule.closed || live.rule.paused) {
         return Err(NotRecorded::Stopped);
     }
     let left = live.rule.quantity.get().saturating_sub(live.rule.issued);
