@@ -9,7 +9,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::entity::{journal_position, journal_skip};
-use crate::{Engine, Ledger, LedgerError};
+use crate::{ClaimError, Engine, Ledger, LedgerError};
 
 /// Most records of a stretch.
 pub const STRETCH_RECORDS_MAX: usize = 5_000;
@@ -141,7 +141,43 @@ pub struct SkippedRecord {
     pub skipped_at: Timestamp,
 }
 
+impl JournalRecord {
+    /// The event that it is of.
+    #[must_use]
+    pub const fn event_id(&self) -> EventId {
+        match self {
+            Self::Win(win) => win.event_id,
+            Self::Fence { event_id, .. } => *event_id,
+        }
+    }
+}
+
 impl Ledger {
+    /// Applies the records of a stretch, at most [`STRETCH_RECORDS_MAX`], each with its offset, in
+    /// their order: durable when this returns. To apply them again changes nothing.
+    ///
+    /// # Errors
+    /// [`ClaimError::Unavailable`]: nothing was written. [`ClaimError::InDoubt`]: the
+    /// [position](Self::journal_position) tells whether it was. An embedded ledger applies no
+    /// journal.
+    pub async fn apply(
+        &self,
+        stretch: Stretch<'_>,
+        records: &[(i64, JournalRecord)],
+    ) -> Result<Applied, ClaimError> {
+        assert!(records.len() <= STRETCH_RECORDS_MAX, "a stretch is bounded");
+        assert!(stretch.from < stretch.to, "a stretch goes forward");
+        assert!(
+            records.is_sorted_by(|(one, _), (next, _)| one < next)
+                && records.iter().all(|(at, _)| (stretch.from..stretch.to).contains(at)),
+            "records stand in their order within the stretch"
+        );
+        match &self.inner.engine {
+            Engine::Embedded(_) => Err(ClaimError::Unavailable(LedgerError::NotShared)),
+            Engine::Server(server) => server.claims.apply(&stretch, records).await,
+        }
+    }
+
     /// The offset that follows what is applied of a partition; none where it was never begun.
     ///
     /// # Errors

@@ -14,6 +14,7 @@
 //! for: under the same locks, so that a commit that is still under way has ended by then. They are
 //! there, all or none. Where that cannot be found out, the batch is in doubt.
 
+mod apply;
 mod known;
 mod mysql;
 mod postgres;
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use firstcome_core::limits::CLAIM_BATCH_MAX;
 use firstcome_core::{EventId, EventNo, EventState, IssuedCouponId, Timestamp, UserId};
 use sqlx::Error;
 use tokio::sync::Semaphore;
@@ -36,7 +38,9 @@ use crate::metrics::Metrics;
 use crate::pools::{Connections, PoolMeter, acquired};
 use crate::secrets::Keys;
 use crate::server::{Address, DatabaseClock, Driver};
-use crate::{ClaimError, LedgerError, Limits, records};
+use crate::{
+    Applied, ClaimError, JournalRecord, LedgerError, Limits, STRETCH_RECORDS_MAX, Stretch, records,
+};
 
 use known::KnownEvents;
 use mysql::MySqlClaims;
@@ -135,9 +139,14 @@ fn sequence_before(wins: &[Win]) -> u32 {
     wins.iter().map(|win| win.sequence.get()).min().map_or(0, |lowest| lowest - 1)
 }
 
+/// Stretches of a journal that a process applies at once.
+const APPLIERS_MAX: u32 = 2;
+
 /// What decides claims on a server.
 pub(crate) struct Claims {
     claimer: ByProtocol,
+    /// What applies journals, on other connections: claims do not wait for it.
+    applier: ByProtocol,
     /// Claims that have come to a verdict.
     decided: Arc<AtomicU64>,
 }
@@ -155,17 +164,24 @@ impl Claims {
         keys: Keys,
         clock: Arc<DatabaseClock>,
     ) -> Self {
-        let claimer = match &address.driver {
+        let applying = applying(limits);
+        let of = |limits, pool| match &address.driver {
             Driver::Postgres(options) => {
                 let options = PostgresClaims::options(options, &limits);
-                ByProtocol::Postgres(Claimer::new(options, limits, keys, clock))
+                let (keys, clock) = (keys.clone(), Arc::clone(&clock));
+                ByProtocol::Postgres(Claimer::new(options, limits, keys, clock, pool))
             }
             Driver::MySql(options) => {
                 let options = MySqlClaims::options(options);
-                ByProtocol::MySql(Claimer::new(options, limits, keys, clock))
+                let (keys, clock) = (keys.clone(), Arc::clone(&clock));
+                ByProtocol::MySql(Claimer::new(options, limits, keys, clock, pool))
             }
         };
-        Self { claimer, decided: Arc::default() }
+        Self {
+            claimer: of(limits, "claim"),
+            applier: of(applying, "apply"),
+            decided: Arc::default(),
+        }
     }
 
     /// The count of claims that have come to a verdict; it grows.
@@ -175,9 +191,11 @@ impl Claims {
 
     /// Tells of the connections.
     pub(crate) fn tell_connections(&self) {
-        match &self.claimer {
-            ByProtocol::Postgres(claimer) => claimer.tell_connections(),
-            ByProtocol::MySql(claimer) => claimer.tell_connections(),
+        for claimer in [&self.claimer, &self.applier] {
+            match claimer {
+                ByProtocol::Postgres(claimer) => claimer.tell_connections(),
+                ByProtocol::MySql(claimer) => claimer.tell_connections(),
+            }
         }
     }
 
@@ -208,6 +226,27 @@ impl Claims {
         self.decided.fetch_add(wins.len() as u64, Ordering::Relaxed);
         Ok(recorded)
     }
+
+    /// Applies a stretch of a journal.
+    pub(crate) async fn apply(
+        &self,
+        stretch: &Stretch<'_>,
+        records: &[(i64, JournalRecord)],
+    ) -> Result<Applied, ClaimError> {
+        let applied = match &self.applier {
+            ByProtocol::Postgres(applier) => applier.apply(stretch, records).await,
+            ByProtocol::MySql(applier) => applier.apply(stretch, records).await,
+        }?;
+        self.decided.fetch_add(records.len() as u64, Ordering::Relaxed);
+        Ok(applied)
+    }
+}
+
+/// A stretch has so many times the rows of a batch.
+fn applying(limits: Limits) -> Limits {
+    const BATCHES: u32 = (STRETCH_RECORDS_MAX / CLAIM_BATCH_MAX) as u32;
+    let statement_timeout = limits.statement_timeout * BATCHES;
+    Limits { claimers_max: APPLIERS_MAX, statement_timeout, ..limits }
 }
 
 /// Decides batches on connections of its own.
@@ -252,7 +291,13 @@ enum Failure {
 }
 
 impl<C: ClaimConnection> Claimer<C> {
-    fn new(options: C::Options, limits: Limits, keys: Keys, clock: Arc<DatabaseClock>) -> Self {
+    fn new(
+        options: C::Options,
+        limits: Limits,
+        keys: Keys,
+        clock: Arc<DatabaseClock>,
+        pool: &'static str,
+    ) -> Self {
         Self {
             options,
             limits,
@@ -263,7 +308,7 @@ impl<C: ClaimConnection> Claimer<C> {
             failed: Mutex::default(),
             known: KnownEvents::default(),
             metrics: Metrics::new(),
-            meter: PoolMeter::new("claim"),
+            meter: PoolMeter::new(pool),
         }
     }
 

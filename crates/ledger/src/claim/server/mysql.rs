@@ -1,6 +1,8 @@
 //! The claim transaction's statements for MySQL and MariaDB, prepared at their first use. A list is
 //! one argument, as JSON.
 
+mod apply;
+
 use firstcome_core::{EventNo, UserId};
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{Connection, Error, Executor, MySqlConnection, Row};

@@ -6,6 +6,7 @@
 //! open as it was known takes but one: the statement decides by the rule, which the process checks
 //! afterwards.
 
+mod apply;
 mod literal;
 
 use firstcome_core::{EventId, EventNo, Timestamp, UserId};

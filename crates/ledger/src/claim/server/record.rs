@@ -157,7 +157,7 @@ impl<C: ClaimConnection> Claimer<C> {
     }
 
     /// Lets the locks go; nothing was written.
-    async fn undo(&self, mut connected: super::Connected<C>) {
+    pub(super) async fn undo(&self, mut connected: super::Connected<C>) {
         if self.in_time(async { Ok(connected.connection.rollback().await?) }).await.is_ok() {
             self.give_back(connected);
         }
