@@ -1,5 +1,5 @@
 //! Erasing a person: the account with its address, password and sessions goes, and in the issued
-//! coupons a pseudonym takes the place of the user id.
+//! coupons a pseudonym takes the place of the user id. What was skipped of a journal is emptied.
 //!
 //! One coupon of an event for each user holds on: the event remembers that it has such winners, and
 //! a claim of one is looked up under the pseudonym as well.
@@ -11,7 +11,7 @@ use sea_orm::{
 };
 
 use crate::changes::Changed;
-use crate::entity::{account, event, issued_coupon, secret, session};
+use crate::entity::{account, event, issued_coupon, journal_skip, secret, session};
 use crate::holders::{Row, Wanted, wanted};
 use crate::{Ledger, LedgerError, secrets};
 
@@ -29,8 +29,8 @@ impl Ledger {
         let ledger = self.clone();
         self.spawn(async move {
             let mut held = ledger.held_by(&user).await?;
-            let had_account = ledger.erase_account(&user, !held.is_empty()).await?;
-            let erased = had_account || !held.is_empty();
+            let had_more = ledger.erase_account(&user, !held.is_empty()).await?;
+            let erased = had_more || !held.is_empty();
             // What was won meanwhile, the next look finds.
             let mut rounds = 0;
             while !held.is_empty() {
@@ -56,12 +56,14 @@ impl Ledger {
         Ok(held.all(self.reader()).await?)
     }
 
-    /// Removes the account with its sessions, if there is one, and tells the trail of the erasure.
+    /// Removes the account with its sessions, and what was skipped of the user, if there is any, and
+    /// tells the trail of the erasure. Whether there was any.
     async fn erase_account(&self, user: &UserId, holds: bool) -> Result<bool, LedgerError> {
         let write = self.write().await?;
         let db = write.connection();
         let account = remove_account(db, user).await?;
-        if holds || account.is_some() {
+        let was_skipped = empty_skipped(db, user).await?;
+        if holds || was_skipped || account.is_some() {
             // The id of an account tells nothing without it; any other may be an address.
             let pseudonym = self.inner.keys.pseudonyms.of(user);
             let shown = if account.is_some() { user } else { &pseudonym };
@@ -69,7 +71,7 @@ impl Ledger {
             self.tell(db, Changed::erased(shown, scope)).await?;
         }
         write.commit().await?;
-        Ok(account.is_some())
+        Ok(was_skipped || account.is_some())
     }
 
     /// Puts the pseudonym into what the user holds of an event, whose claims wait meanwhile.
@@ -122,4 +124,23 @@ async fn remove_account(
     session::Entity::delete_many().filter(sessions).exec(db).await?;
     found.clone().delete(db).await?;
     Ok(Some(found))
+}
+
+/// Empties the records of journals that were skipped and have this user in them, as all of ours
+/// have: behind a byte with the length. Whether there were any.
+async fn empty_skipped(db: &impl ConnectionTrait, user: &UserId) -> Result<bool, LedgerError> {
+    let id = user.as_str().as_bytes();
+    let length = u8::try_from(id.len()).expect("a user id has at most 128 bytes");
+    let place = match db.get_database_backend() {
+        DbBackend::Postgres => "position($1 IN record)",
+        DbBackend::MySql => "LOCATE(?, record)",
+        _ => "instr(record, ?)",
+    };
+    let place = Expr::cust_with_values(place, [[&[length], id].concat()]);
+    let emptied = journal_skip::Entity::update_many()
+        .col_expr(journal_skip::Column::Record, Expr::value(Vec::<u8>::new()))
+        .filter(place.gt(0))
+        .exec(db)
+        .await?;
+    Ok(emptied.rows_affected > 0)
 }

@@ -1,6 +1,6 @@
 //! Counting on a database server: one transaction that sees one moment.
 
-use firstcome_core::{EventId, EventNo};
+use firstcome_core::{Commit, EventId, EventNo};
 use futures_util::TryStreamExt as _;
 use sea_orm::{
     AccessMode, ConnectionTrait, DatabaseTransaction, EntityTrait, IsolationLevel, Statement,
@@ -39,6 +39,7 @@ async fn count_within(
         issued: sound(u64::try_from(row.issued), "events.issued")?,
         erased: sound(u64::try_from(row.erased), "events.erased")?,
         epoch: sound(u64::try_from(row.epoch), "events.epoch")?,
+        told_before: row.commit_to != Commit::Ledger.as_str(),
         distinct_users: number(db, &distinct_users(event)).await?,
         uses_wrong: number(db, &uses_wrong(event)).await?,
         found_by_holder: Some(number(db, &found_by_holder(event)).await?),

@@ -13,6 +13,8 @@ use crate::records::{self, signed_no, sound};
 
 const QUANTITY: &str = "SELECT quantity FROM events WHERE no = ?1";
 const ISSUED: &str = "SELECT issued FROM events WHERE no = ?1";
+const EPOCH: &str = "SELECT epoch FROM events WHERE no = ?1";
+const TOLD_BEFORE: &str = "SELECT commit_to <> 'ledger' FROM events WHERE no = ?1";
 const ERASED: &str = "SELECT erased FROM events WHERE no = ?1";
 const DISTINCT_USERS: &str =
     "SELECT count(DISTINCT user_id) FROM issued_coupons WHERE event_no = ?1";
@@ -39,6 +41,8 @@ pub(super) fn count(
     let mut counts = Counts {
         quantity: number(db, QUANTITY, event)?,
         erased: number(db, ERASED, event)?,
+        epoch: number(db, EPOCH, event)?,
+        told_before: number(db, TOLD_BEFORE, event)? == 1,
         pending: pending.len() as u64,
         distinct_users: settled_users + new_users(db, event, &pending)?,
         uses_wrong: number(db, USES_WRONG, event)?,

@@ -11,7 +11,7 @@ use firstcome_ledger::{
     AccountRecord, By, ChangeQuery, ChangeRecord, ClientRecord, CopyProgress, CopyReport,
     CouponRecord, Decision, EventQuery, EventRecord, IssuedCouponRecord, Ledger, LedgerError, Made,
     NewAccount, NewClient, NewSession, Once, OnceKey, PasswordHash, Purpose, Rotation,
-    SessionRecord, ShownToken,
+    SessionRecord, ShownToken, SkippedRecord,
 };
 use futures_util::TryStreamExt;
 use uuid::Uuid;
@@ -45,6 +45,8 @@ struct Everything {
     account: Option<(AccountRecord, String)>,
     sessions: Vec<Option<SessionRecord>>,
     clients: Vec<ClientRecord>,
+    positions: Vec<(i32, i64)>,
+    skipped: Vec<SkippedRecord>,
     secret: [u8; 32],
 }
 
@@ -200,6 +202,18 @@ async fn fill_trail(test: &TestLedger) {
     assert!(matches!(made.expect("the ledger answers"), Once::Made(_)));
 }
 
+/// What is left of a journal that was applied to a ledger on a server.
+async fn fill_journal(test: &TestLedger, event: &EventRecord) {
+    let place = test.place();
+    place.execute("INSERT INTO journal_positions VALUES ('claims', 3, 17), ('클레임', 0, 0)").await;
+    place
+        .execute("INSERT INTO journal_skips VALUES ('claims', 3, 16, '자리 없음', X'00FF27', 1)")
+        .await;
+    let columns =
+        "strategy = 'redis', commit_to = 'kafka', journal_partition = 3, epoch = 4, fence = 3";
+    place.execute(&format!("UPDATE events SET {columns} WHERE no = {}", event.no.get())).await;
+}
+
 async fn fill(store: Store) -> Filled {
     let test = TestLedger::new(store).await;
     test.ledger.secret("cursor").await.expect("the ledger answers");
@@ -211,6 +225,7 @@ async fn fill(store: Store) -> Filled {
     }
     fill_trail(&test).await;
     fill_events(&test, &coupons[0]).await;
+    fill_journal(&test, &test.event_of(&coupons[0], 5).await).await;
 
     let many = test.event_of(&coupons[3], 10_000).await;
     let users: Vec<String> = (0..MANY).map(|number| format!("shopper-{number}")).collect();
@@ -256,6 +271,8 @@ async fn everything(ledger: &Ledger, account: &AccountRecord) -> Everything {
         account: account.map(|(account, hash)| (account, hash.expose().to_owned())),
         sessions,
         clients: ledger.clients(None, 100).await.expect("the ledger answers"),
+        positions: ledger.journal_positions("claims").await.expect("the ledger answers"),
+        skipped: ledger.skipped_records("claims").await.expect("the ledger answers"),
         secret: ledger.secret("cursor").await.expect("the ledger answers"),
     }
 }

@@ -1,6 +1,7 @@
 //! The ledger on real databases: SQLite, PostgreSQL and MariaDB.
 
 mod accounts;
+mod applying;
 mod audit;
 mod changes;
 mod claims;

@@ -270,7 +270,7 @@ async fn what_is_listed_already_is_found_once_and_counted_once(store: Store) {
 }
 
 /// A second way to the same rows, on which commits go wrong.
-async fn proxied(test: &TestLedger) -> (Proxy, Ledger) {
+pub(crate) async fn proxied(test: &TestLedger) -> (Proxy, Ledger) {
     let url = test.place().database().url();
     let authority = url.split_once('@').and_then(|(_, rest)| rest.split_once('/'));
     let proxy = Proxy::start(authority.expect("an address").0).await;

@@ -190,7 +190,7 @@ async fn processes_that_start_at_once_migrate_once(store: Store) {
     let applied = place.database().number("SELECT count(*) FROM seaql_migrations").await;
     let options = place.options(Purpose::Visit);
     assert_eq!(Ledger::pending_migrations(&options).await.expect("an answer"), [""; 0]);
-    assert_eq!(applied, 4);
+    assert_eq!(applied, 5);
     let secret = ledgers[0].secret("cursor").await.expect("an answer");
     for ledger in ledgers {
         assert_eq!(ledger.secret("cursor").await.expect("an answer"), secret, "one for all");
