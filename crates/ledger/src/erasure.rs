@@ -56,8 +56,8 @@ impl Ledger {
         Ok(held.all(self.reader()).await?)
     }
 
-    /// Removes the account with its sessions, and what was skipped of the user, if there is any, and
-    /// tells the trail of the erasure. Whether there was any.
+    /// Removes the account with its sessions, empties what was skipped of the user, and tells the
+    /// trail of the erasure. Whether there was an account, or anything skipped.
     async fn erase_account(&self, user: &UserId, holds: bool) -> Result<bool, LedgerError> {
         let write = self.write().await?;
         let db = write.connection();

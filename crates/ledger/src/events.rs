@@ -34,7 +34,7 @@ pub struct NewEvent {
     pub rule: EventRule,
     /// Who decides its claims.
     pub strategy: Strategy,
-    /// What must hold a won claim before its answer. Other than the ledger only where Redis decides.
+    /// What must hold a won claim before its answer: the ledger, unless Redis decides.
     pub commit: Commit,
 }
 
@@ -159,7 +159,8 @@ impl Ledger {
     /// Changes an event: `change` sees it as it is, with everything issued so far, and answers
     /// what it shall be, or refuses. No claim is decided in between, and every claim afterwards
     /// meets the change. Version and time of change are kept here; what `change` writes into id,
-    /// number, coupon, strategy, commit, partition, epoch, fence and issued is ignored. None when there is no such event.
+    /// number, coupon, strategy, commit, partition, epoch, fence and issued is ignored. None when
+    /// there is no such event.
     ///
     /// # Errors
     /// When the ledger does not answer; nothing was changed then, unless the commit itself failed.

@@ -73,7 +73,8 @@ pub enum Applied {
         /// So many are void, and nobody was told of them.
         void: u32,
     },
-    /// The partition is applied to another offset than the stretch begins with. Nothing was written.
+    /// The partition is applied to another offset than the stretch begins with; nothing was
+    /// written.
     Elsewhere {
         /// The offset that follows what is applied; none where the partition was never begun.
         next: Option<i64>,

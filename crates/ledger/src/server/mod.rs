@@ -89,7 +89,7 @@ impl Server {
         let unusable = |error| address.unusable(error);
         patiently(|| look_at_clock(&reader, &clock)).await.map_err(unusable)?;
         let keys = patiently(|| secrets::keys(&writer)).await.map_err(unusable)?;
-        let claims = Claims::new(address, limits, keys.clone(), Arc::clone(&clock));
+        let claims = Claims::new(address, limits, &keys, &clock);
         let keeper = InTime::within(address.pool(Session::Read, 1, &limits, &trouble), limit);
         let mut keepers = vec![tokio::spawn(keep_clock(keeper, Arc::clone(&clock)))];
         if options.purpose == Purpose::Serve {

@@ -15,17 +15,16 @@
 //! there, all or none. Where that cannot be found out, the batch is in doubt.
 
 mod apply;
+mod claims;
 mod known;
 mod mysql;
 mod postgres;
 mod record;
 mod take;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firstcome_core::limits::CLAIM_BATCH_MAX;
 use firstcome_core::{EventId, EventNo, EventState, IssuedCouponId, Timestamp, UserId};
 use sqlx::Error;
 use tokio::sync::Semaphore;
@@ -37,14 +36,11 @@ use crate::entity::issued_coupon;
 use crate::metrics::Metrics;
 use crate::pools::{Connections, PoolMeter, acquired};
 use crate::secrets::Keys;
-use crate::server::{Address, DatabaseClock, Driver};
-use crate::{
-    Applied, ClaimError, JournalRecord, LedgerError, Limits, STRETCH_RECORDS_MAX, Stretch, records,
-};
+use crate::server::DatabaseClock;
+use crate::{ClaimError, LedgerError, Limits, records};
 
+pub(crate) use claims::Claims;
 use known::KnownEvents;
-use mysql::MySqlClaims;
-use postgres::PostgresClaims;
 pub use record::{NotRecorded, Recorded, Told, Won};
 use take::{Asking, TakeOutcome, Taken, told_as_won};
 
@@ -137,116 +133,6 @@ impl Move<'_> {
 /// The sequence before the lowest of these.
 fn sequence_before(wins: &[Win]) -> u32 {
     wins.iter().map(|win| win.sequence.get()).min().map_or(0, |lowest| lowest - 1)
-}
-
-/// Stretches of a journal that a process applies at once.
-const APPLIERS_MAX: u32 = 2;
-
-/// What decides claims on a server.
-pub(crate) struct Claims {
-    claimer: ByProtocol,
-    /// What applies journals, on other connections: claims do not wait for it.
-    applier: ByProtocol,
-    /// Claims that have come to a verdict.
-    decided: Arc<AtomicU64>,
-}
-
-/// The protocol of the server.
-enum ByProtocol {
-    Postgres(Claimer<PostgresClaims>),
-    MySql(Claimer<MySqlClaims>),
-}
-
-impl Claims {
-    pub(crate) fn new(
-        address: &Address,
-        limits: Limits,
-        keys: Keys,
-        clock: Arc<DatabaseClock>,
-    ) -> Self {
-        let applying = applying(limits);
-        let of = |limits, pool| match &address.driver {
-            Driver::Postgres(options) => {
-                let options = PostgresClaims::options(options, &limits);
-                let (keys, clock) = (keys.clone(), Arc::clone(&clock));
-                ByProtocol::Postgres(Claimer::new(options, limits, keys, clock, pool))
-            }
-            Driver::MySql(options) => {
-                let options = MySqlClaims::options(options);
-                let (keys, clock) = (keys.clone(), Arc::clone(&clock));
-                ByProtocol::MySql(Claimer::new(options, limits, keys, clock, pool))
-            }
-        };
-        Self {
-            claimer: of(limits, "claim"),
-            applier: of(applying, "apply"),
-            decided: Arc::default(),
-        }
-    }
-
-    /// The count of claims that have come to a verdict; it grows.
-    pub(crate) fn decided(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.decided)
-    }
-
-    /// Tells of the connections.
-    pub(crate) fn tell_connections(&self) {
-        for claimer in [&self.claimer, &self.applier] {
-            match claimer {
-                ByProtocol::Postgres(claimer) => claimer.tell_connections(),
-                ByProtocol::MySql(claimer) => claimer.tell_connections(),
-            }
-        }
-    }
-
-    /// Decides a batch and makes its winners durable.
-    pub(crate) async fn claim(&self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
-        let decisions = match &self.claimer {
-            ByProtocol::Postgres(claimer) => claimer.claim(batch).await,
-            ByProtocol::MySql(claimer) => claimer.claim(batch).await,
-        }?;
-        self.decided.fetch_add(decisions.len() as u64, Ordering::Relaxed);
-        Ok(decisions)
-    }
-}
-
-impl Claims {
-    /// Records what a decider beside the ledger has issued of one event.
-    pub(crate) async fn record(
-        &self,
-        event: EventId,
-        epoch: u64,
-        wins: &[Won],
-        told: Told,
-    ) -> Result<Recorded, ClaimError> {
-        let recorded = match &self.claimer {
-            ByProtocol::Postgres(claimer) => claimer.record(event, epoch, wins, told).await,
-            ByProtocol::MySql(claimer) => claimer.record(event, epoch, wins, told).await,
-        }?;
-        self.decided.fetch_add(wins.len() as u64, Ordering::Relaxed);
-        Ok(recorded)
-    }
-
-    /// Applies a stretch of a journal.
-    pub(crate) async fn apply(
-        &self,
-        stretch: &Stretch<'_>,
-        records: &[(i64, JournalRecord)],
-    ) -> Result<Applied, ClaimError> {
-        let applied = match &self.applier {
-            ByProtocol::Postgres(applier) => applier.apply(stretch, records).await,
-            ByProtocol::MySql(applier) => applier.apply(stretch, records).await,
-        }?;
-        self.decided.fetch_add(records.len() as u64, Ordering::Relaxed);
-        Ok(applied)
-    }
-}
-
-/// A stretch has so many times the rows of a batch.
-fn applying(limits: Limits) -> Limits {
-    const BATCHES: u32 = (STRETCH_RECORDS_MAX / CLAIM_BATCH_MAX) as u32;
-    let statement_timeout = limits.statement_timeout * BATCHES;
-    Limits { claimers_max: APPLIERS_MAX, statement_timeout, ..limits }
 }
 
 /// Decides batches on connections of its own.

@@ -25,7 +25,7 @@ const QUANTITY: u32 = 12;
 /// An event as the journal leaves it.
 #[derive(Default)]
 struct Model {
-    quantity: u32,
+    quantity: usize,
     epoch: u64,
     fence: u64,
     places: BTreeMap<String, u32>,
@@ -63,7 +63,7 @@ impl Model {
             None if self.places.values().any(|place| *place == sequence) => {
                 Fate::Stops(Unappliable::Sequence)
             }
-            None if self.places.len() as u32 == self.quantity => Fate::Stops(Unappliable::Quantity),
+            None if self.places.len() == self.quantity => Fate::Stops(Unappliable::Quantity),
             None => {
                 self.places.insert(name.to_owned(), sequence);
                 Fate::Written
@@ -90,7 +90,6 @@ async fn random_journals_come_to_what_the_model_says(store: Store) {
     let (mut stops, mut skipped) = (0, 0);
     let mut test = TestLedger::new(store).await;
     for seed in 0..HISTORIES {
-        println!("seed {seed}");
         let mut history = History::new(test, seed).await;
         while history.at < history.journal.len() {
             history.turn().await;
@@ -112,7 +111,8 @@ impl History {
         let (mut events, mut models) = (Vec::new(), BTreeMap::new());
         for _ in 0..3 {
             let event = journalled(&test, QUANTITY).await;
-            let model = Model { quantity: QUANTITY, epoch: event.epoch, ..Model::default() };
+            let model =
+                Model { quantity: QUANTITY as usize, epoch: event.epoch, ..Model::default() };
             models.insert(event.id, model);
             events.push(event);
         }
@@ -177,7 +177,7 @@ impl History {
         let next = Some(i64::try_from(self.at).expect("few"));
         let from_offset = i64::try_from(from).expect("few");
         let applied = apply(&self.test, from_offset, &self.journal[from..to]).await;
-        assert_eq!(applied, Applied::Elsewhere { next });
+        assert_eq!(applied, Applied::Elsewhere { next }, "seed {}", self.seed);
     }
 
     /// Applies the next records: what precedes one that stops by itself, and then skips that.
@@ -204,11 +204,11 @@ impl History {
         if let Some(why) = stopped {
             self.stops += 1;
             let applied = apply(&self.test, from_offset, &self.journal[from..to]).await;
-            assert_eq!(applied, Applied::Stopped { offset, why });
+            assert_eq!(applied, Applied::Stopped { offset, why }, "seed {}", self.seed);
         }
         if from < self.at {
             let applied = apply(&self.test, from_offset, &self.journal[from..self.at]).await;
-            assert_eq!(applied, done(written, known, void));
+            assert_eq!(applied, done(written, known, void), "seed {}", self.seed);
         }
         if stopped.is_some() {
             self.skip(offset).await;
@@ -239,7 +239,8 @@ impl History {
         for event in &self.events {
             let (model, now) = (&self.models[&event.id], read(&self.test, event).await);
             let issued = model.places.len();
-            assert_eq!((now.rule.issued as usize, now.fence), (issued, model.fence));
+            let (found, expected) = ((now.rule.issued as usize, now.fence), (issued, model.fence));
+            assert_eq!(found, expected, "seed {}", self.seed);
             assert_eq!(now.commit, Commit::Kafka);
             let rows: BTreeMap<_, _> = rows(&self.test, event)
                 .await
@@ -249,7 +250,7 @@ impl History {
             let expected = model.places.iter().map(|(name, sequence)| {
                 (firstcome_core::IssuedCouponId::derive(event.id, &user(name)), *sequence)
             });
-            assert_eq!(rows, expected.collect());
+            assert_eq!(rows, expected.collect(), "seed {}", self.seed);
         }
         let skipped = self.test.ledger.skipped_records(JOURNAL).await.expect("an answer");
         let offsets: Vec<_> = skipped.iter().map(|skipped| skipped.offset).collect();

@@ -44,7 +44,8 @@ async fn a_partition_is_begun_once(store: Store) {
     assert_eq!(test.ledger.journal_position(JOURNAL, 0).await.expect("an answer"), None);
     let ledgers = [test.ledger.clone(), test.another().await];
     let mut beginning = JoinSet::new();
-    for ledger in ledgers.iter().cycle().take(8).cloned() {
+    for ledger in ledgers.iter().cycle().take(8) {
+        let ledger = ledger.clone();
         beginning.spawn(async move { ledger.begin_journal(JOURNAL, PARTITION).await });
     }
     for begun in beginning.join_all().await {
