@@ -101,7 +101,10 @@ pub enum Unappliable {
         pinned: Option<i32>,
     },
     /// It goes by an epoch that the ledger never began.
-    #[error("its epoch is later than the event's, which is {current}: the ledger was set back")]
+    #[error(
+        "its epoch is later than the event's, which is {current}, as after a restore of the ledger \
+         to an earlier moment"
+    )]
     Epoch {
         /// The present one.
         current: u64,

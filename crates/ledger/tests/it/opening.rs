@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use firstcome_ledger::{LedgerError, LedgerOptions, Purpose};
+use firstcome_core::Commit;
+use firstcome_ledger::{Decision, Ledger, LedgerError, LedgerOptions, Purpose};
 
 use crate::support::{Place, Store, TestClock, TestLedger, on_every_store, open};
 
 on_every_store! {
     a_newer_schema_is_refused_by_name_and_left_alone,
+    the_schema_before_journals_is_brought_up_with_its_rows,
 }
 
 #[tokio::test]
@@ -27,6 +29,38 @@ async fn a_newer_schema_is_refused_by_name_and_left_alone(store: Store) {
         panic!("it is newer")
     };
     assert!(error.to_string().contains("m9999_later"), "{error}");
+}
+
+/// What the migration for journals has done, undone.
+const BEFORE_JOURNALS: &str = "
+    ALTER TABLE events DROP COLUMN commit_to;
+    ALTER TABLE events DROP COLUMN journal_partition;
+    ALTER TABLE events DROP COLUMN fence;
+    DROP TABLE journal_positions;
+    DROP TABLE journal_skips;
+    DELETE FROM seaql_migrations WHERE version = 'm0005_journal'";
+
+async fn the_schema_before_journals_is_brought_up_with_its_rows(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = test.event(10).await;
+    let before = test.claim(&event, &["kim", "lee"]).await;
+    test.tamper(BEFORE_JOURNALS).await;
+    let options = test.place().options(Purpose::Visit);
+    let pending = Ledger::pending_migrations(&options).await.expect("an answer");
+    assert_eq!(pending, ["m0005_journal"]);
+    let test = test.reopen(Purpose::Serve).await;
+    let found = test.ledger.event(event.id).await.expect("an answer").expect("the event");
+    assert_eq!((found.commit, found.partition, found.fence), (Commit::Ledger, None, 0));
+    assert_eq!(test.ledger.journal_positions("claims").await.expect("an answer"), []);
+    let again = test.claim(&event, &["kim", "lee", "park"]).await;
+    for (before, again) in before.iter().zip(&again) {
+        let (Decision::Issued(won), Decision::AlreadyClaimed(held)) = (before, again) else {
+            panic!("{before:?}, then {again:?}");
+        };
+        assert_eq!(won, held);
+    }
+    assert!(matches!(again[2], Decision::Issued(_)));
+    assert!(test.ledger.audit(event.id).await.expect("an answer").expect("the event").pass());
 }
 
 #[tokio::test]

@@ -1,18 +1,26 @@
 //! What an event is to its journal: its partition, its epochs, and who decides it.
 
-use firstcome_core::{Commit, CouponDraft, EventId, Name};
+use std::time::Duration;
+
+use firstcome_core::{Commit, CouponDraft, EventId, Name, Quantity};
 use firstcome_ledger::{
-    ClaimError, CouponRecord, JournalWin, LedgerError, NotRecorded, Recorded, Standing, Told, Won,
+    Applied, ClaimError, CouponRecord, EventRecord, JournalWin, LedgerError, NotRecorded, Recorded,
+    Standing, Told, Unappliable, Won,
 };
+use firstcome_testkit::database::Engine;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{begin_epoch, change, done, event, fence, journalled, next, read, rows, win, won};
+use super::{
+    begin_epoch, change, done, event, fence, journalled, next, read, rows, try_apply, win, won,
+};
 use crate::support::{Store, TestLedger, batch, on_every_server};
 
 on_every_server! {
     the_audit_allows_what_is_still_on_its_way,
     what_a_journal_keeps_the_ledger_does_not_decide,
     an_event_is_pinned_once,
+    a_change_of_the_event_is_waited_for,
     the_standing_tells_of_every_change,
     what_was_told_is_recorded_after_a_stop,
 }
@@ -56,6 +64,48 @@ async fn an_event_is_pinned_once(store: Store) {
     assert_eq!(begun(Some(7)).await, (3, Some(partition)));
     assert_eq!(begun(Some(1_000)).await, (4, Some(partition)));
     assert_eq!(begun(None).await, (5, Some(partition)));
+}
+
+/// Sessions of this database that wait for a lock.
+const fn waiting(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Postgres => {
+            "SELECT count(*) FROM pg_stat_activity \
+             WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        }
+        Engine::MariaDb => {
+            "SELECT count(*) FROM information_schema.INNODB_TRX AS t \
+             JOIN information_schema.PROCESSLIST AS p ON p.ID = t.trx_mysql_thread_id \
+             WHERE p.DB = DATABASE() AND t.trx_state = 'LOCK WAIT'"
+        }
+    }
+}
+
+/// What is read of an event is read under its lock.
+async fn a_change_of_the_event_is_waited_for(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = journalled(&test, 5).await;
+    assert_eq!(next(&test, &[win(&event, 2, "a", 1), win(&event, 2, "b", 2)]).await, done(2, 0, 0));
+    let (is_held, held) = oneshot::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let lower = move |mut event: EventRecord| {
+        is_held.send(()).expect("somebody waits");
+        tokio::task::block_in_place(|| released.recv()).expect("it is released");
+        event.rule.quantity = Quantity::parse(2).expect("a quantity");
+        Ok::<_, ()>(event)
+    };
+    let (ledger, id) = (test.ledger.clone(), event.id);
+    let changing = tokio::spawn(async move { ledger.change_event(id, lower).await });
+    held.await.expect("the lock is had");
+    let (ledger, record) = (test.ledger.clone(), win(&event, 2, "c", 3));
+    let applying = tokio::spawn(async move { try_apply(&ledger, 2, &[record]).await });
+    let database = test.place().database();
+    let waits = async { while database.number(waiting(database.engine())).await == 0 {} };
+    tokio::time::timeout(Duration::from_secs(15), waits).await.expect("it waits for the lock");
+    release.send(()).expect("it is awaited");
+    changing.await.expect("it ends").expect("an answer").expect("the event").expect("a change");
+    let applied = applying.await.expect("it ends").expect("an answer");
+    assert_eq!(applied, Applied::Stopped { offset: 2, why: Unappliable::Quantity });
 }
 
 async fn the_standing_tells_of_every_change(store: Store) {
