@@ -269,16 +269,18 @@ async fn what_is_listed_already_is_found_once_and_counted_once(store: Store) {
     }
 }
 
-/// A second way to the same rows, on which commits go wrong.
+/// A second way to the same rows, on which commits go wrong. A visitor lists no holders, whose commits
+/// would go wrong in the place of these.
 pub(crate) async fn proxied(test: &TestLedger) -> (Proxy, Ledger) {
     let url = test.place().database().url();
     let authority = url.split_once('@').and_then(|(_, rest)| rest.split_once('/'));
     let proxy = Proxy::start(authority.expect("an address").0).await;
-    let options = LedgerOptions::parse_url(&proxy.url(url), Purpose::Serve);
+    let options = LedgerOptions::parse_url(&proxy.url(url), Purpose::Visit);
     let mut options = options.expect("a URL");
     options.server_clock = ServerClock::Process;
-    options.limits.acquire_timeout = Duration::from_millis(500);
-    options.limits.statement_timeout = Duration::from_secs(1);
+    // A busy machine is no dead one.
+    options.limits.acquire_timeout = Duration::from_secs(10);
+    options.limits.statement_timeout = Duration::from_secs(10);
     let clock = Arc::clone(&test.clock) as Arc<dyn Clock>;
     (proxy, Ledger::open(options, clock).await.expect("the proxy leads there"))
 }
