@@ -197,7 +197,7 @@ pub(crate) struct ServeFlags {
     listen: Option<String>,
     #[command(flatten)]
     data: DataFlags,
-    /// A service to run: identity, catalog, issuance or wallet; repeatable [default: all]
+    /// A service to run: identity, catalog, issuance, wallet or worker; repeatable [default: all]
     /// [env: FIRSTCOME_ROLES, with commas]
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
@@ -205,7 +205,8 @@ pub(crate) struct ServeFlags {
     /// [env: FIRSTCOME_STRATEGY]
     #[arg(long)]
     strategy: Option<String>,
-    /// What must hold a won claim before its answer; this version: ledger [env: FIRSTCOME_COMMIT]
+    /// What must hold a won claim of the strategy redis before its answer: ledger, kafka or
+    /// redis_stream [default: ledger] [env: FIRSTCOME_COMMIT]
     #[arg(long)]
     commit: Option<String>,
     /// Redis, as redis://…, redis+sentinel://…/MASTER or redis+cluster://… (rediss… for TLS):
@@ -213,7 +214,8 @@ pub(crate) struct ServeFlags {
     /// [env: FIRSTCOME_REDIS_URL]
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
-    /// Kafka; not in this version [env: FIRSTCOME_KAFKA_BROKERS]
+    /// Brokers of Kafka, which keeps won claims for the workers [default: none]
+    /// [env: FIRSTCOME_KAFKA_BROKERS]
     #[arg(long, value_name = "HOST:PORT,…")]
     kafka_brokers: Option<String>,
     /// The form of the log on standard error: text or json [default: text]
