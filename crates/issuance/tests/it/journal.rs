@@ -26,8 +26,8 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const GOOD: [(&str, &str); 1] = [("message.timestamp.type", "LogAppendTime")];
 
 /// A topic of a test's own; dropping it removes it.
-struct TestTopic {
-    name: String,
+pub(crate) struct TestTopic {
+    pub(crate) name: String,
     brokers: Vec<String>,
     /// Whether the brokers live on after the test.
     is_shared: bool,
@@ -35,7 +35,7 @@ struct TestTopic {
 
 impl TestTopic {
     /// One on the brokers that tests share.
-    async fn new(partitions: i32) -> Self {
+    pub(crate) async fn new(partitions: i32) -> Self {
         Self::with(partitions, &GOOD).await
     }
 
@@ -46,7 +46,7 @@ impl TestTopic {
     }
 
     /// One on a broker of the test's own.
-    async fn at(broker: &str, partitions: i32) -> Self {
+    pub(crate) async fn at(broker: &str, partitions: i32) -> Self {
         let topic = Self::named(vec![broker.to_owned()], false);
         topic.make(partitions, &GOOD).await;
         topic
@@ -81,7 +81,7 @@ impl TestTopic {
         }
     }
 
-    fn client(&self) -> ClientConfig {
+    pub(crate) fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", self.brokers.join(","));
         client
@@ -103,7 +103,7 @@ impl TestTopic {
         }
     }
 
-    fn journal(&self) -> Journal {
+    pub(crate) fn journal(&self) -> Journal {
         Journal::new(&self.config()).expect("a good configuration")
     }
 }

@@ -1,0 +1,69 @@
+//! Kafka or the ledger is away: nothing is lost, and it goes on by itself.
+
+use firstcome_testkit::{DatabaseServer, Engine, KafkaServer, TestDatabase};
+use tokio::time::{Instant, sleep};
+
+use super::{Stage, WAIT_MAX, wins};
+use crate::journal::TestTopic;
+use crate::redis::{POLL, on_every_server};
+
+on_every_server!(a_ledger_that_is_killed_is_waited_for);
+
+async fn a_ledger_that_is_killed_is_waited_for(engine: Engine) {
+    let mut database = DatabaseServer::start(engine).await;
+    let stage = Stage::of(TestTopic::new(2).await, 2, database.url()).await;
+    let events = stage.event_of_each_partition(900).await;
+    for event in &events {
+        stage.append(event, &wins(event, 1..=300)).await;
+    }
+    let _worker = stage.worker().await;
+    let deadline = Instant::now() + WAIT_MAX;
+    while stage.position(0).await.unwrap_or_default() == 0 {
+        assert!(Instant::now() < deadline, "nothing is applied");
+        sleep(POLL).await;
+    }
+    // In the middle of whatever it does.
+    for event in &events {
+        stage.append(event, &wins(event, 301..=600)).await;
+    }
+    database.kill9();
+    for event in &events {
+        stage.append(event, &wins(event, 601..=900)).await;
+    }
+    database.restart().await;
+    stage.drained().await;
+    for event in &events {
+        stage.has_exactly(event, 900).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_that_are_killed_are_waited_for() {
+    let database = TestDatabase::new(Engine::Postgres).await;
+    let mut broker = KafkaServer::start().await;
+    let topic = TestTopic::at(&broker.authority(), 2).await;
+    let stage = Stage::of(topic, 2, database.url()).await;
+    let events = stage.event_of_each_partition(600).await;
+    for event in &events {
+        stage.append(event, &wins(event, 1..=200)).await;
+    }
+    let early = stage.worker().await;
+    stage.drained().await;
+    broker.kill9();
+    // It begins while there is no Kafka.
+    let _late = stage.worker().await;
+    broker.restart().await;
+    for event in &events {
+        stage.append(event, &wins(event, 201..=400)).await;
+    }
+    stage.drained().await;
+    // Whatever became of the other one, somebody works on every partition.
+    drop(early);
+    for event in &events {
+        stage.append(event, &wins(event, 401..=600)).await;
+    }
+    stage.drained().await;
+    for event in &events {
+        stage.has_exactly(event, 600).await;
+    }
+}
