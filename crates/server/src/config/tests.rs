@@ -287,10 +287,8 @@ fn brokers_have_commas_where_they_come_as_text() {
     let flag = ("--kafka-brokers", "kafka.brokers", "kafka");
     assert_eq!(
         complaints("", &[], &[ledger, flag]),
-        [
-            "flag --kafka-brokers: kafka.brokers must be a list of HOST:PORT, as \
-             [\"kafka-1:9092\"], not \"kafka\""
-        ]
+        ["flag --kafka-brokers: kafka.brokers must be a list of HOST:PORT, as \
+             [\"kafka-1:9092\"], not \"kafka\""]
     );
 }
 
