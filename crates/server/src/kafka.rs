@@ -13,6 +13,9 @@ use crate::config::Settings;
 
 /// How often it is looked whether Kafka is there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looks without an answer, one after another, before it counts as away: another broker may have to
+/// take the lead first.
+const SILENCES_MAX: u32 = 3;
 
 /// The journal of this deployment, and what is known of its brokers.
 pub(crate) struct Kafka {
@@ -46,8 +49,8 @@ impl KafkaState {
 
 impl Kafka {
     /// What is missing of it, where this process needs it.
-    pub(crate) fn health(&self) -> Option<KafkaState> {
-        self.watched.as_ref().map(|(health, _)| health.clone())
+    pub(crate) fn state(&self) -> Option<KafkaState> {
+        self.watched.as_ref().map(|(state, _)| state.clone())
     }
 }
 
@@ -74,7 +77,7 @@ pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Option<Kafka>> 
     if !settings.needs_kafka() {
         return Ok(Some(Kafka { journal, watched: None }));
     }
-    let health = KafkaState(Arc::new(AtomicU8::new(READY)));
+    let state = KafkaState(Arc::new(AtomicU8::new(READY)));
     match journal.check_topic().await {
         Ok(_) => {}
         Err(TopicError::Faults(faults)) => {
@@ -82,27 +85,34 @@ pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Option<Kafka>> 
             bail!("the topic in Kafka cannot be used:\n{}", faults.join("\n"));
         }
         Err(error) => {
-            health.set(AWAY);
+            state.set(AWAY);
             tracing::warn!(
                 "Kafka is away; wins that it is to hold are answered 503, and none is written to \
                  the ledger, until it is there: {error}"
             );
         }
     }
-    let watch = tokio::spawn(watch(journal.clone(), health.clone()));
-    Ok(Some(Kafka { journal, watched: Some((health, watch)) }))
+    let watch = tokio::spawn(watch(journal.clone(), state.clone()));
+    Ok(Some(Kafka { journal, watched: Some((state, watch)) }))
 }
 
 /// Keeps up what is known of the brokers, and of the topic whenever they were away.
-async fn watch(journal: Journal, health: KafkaState) {
+async fn watch(journal: Journal, state: KafkaState) {
+    let mut silences = 0;
     loop {
         sleep(LOOK_EVERY).await;
-        let was = health.0.load(Ordering::Relaxed);
+        let was = state.0.load(Ordering::Relaxed);
         let found = match was {
-            READY if journal.end_offset(0).await.is_ok() => READY,
-            READY => AWAY,
+            READY => {
+                let answers = journal.end_offset(0).await.is_ok();
+                silences = if answers { 0 } else { silences + 1 };
+                if silences < SILENCES_MAX { READY } else { AWAY }
+            }
             _ => match journal.check_topic().await {
-                Ok(_) => READY,
+                Ok(_) => {
+                    silences = 0;
+                    READY
+                }
                 Err(TopicError::Faults(_)) if was == UNFIT => UNFIT,
                 Err(error @ TopicError::Faults(_)) => {
                     tracing::error!("the topic in Kafka cannot be used: {error}");
@@ -111,7 +121,7 @@ async fn watch(journal: Journal, health: KafkaState) {
                 Err(TopicError::Unknown { .. }) => AWAY,
             },
         };
-        health.set(found);
+        state.set(found);
         match (was, found) {
             (READY, AWAY) => tracing::warn!("not ready: Kafka does not answer"),
             (AWAY | UNFIT, READY) => tracing::info!("Kafka answers, and its topic is fit"),

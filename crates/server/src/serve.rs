@@ -47,8 +47,8 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
     announce(&settings, listener.local_addr()?, &services, out).await?;
 
     let keeping_up = measures.keep_up();
-    let health = kafka.as_ref().and_then(Kafka::health);
-    let operations = Operations::new(ledger.clone(), measures, health);
+    let kafka_state = kafka.as_ref().and_then(Kafka::state);
+    let operations = Operations::new(ledger.clone(), measures, kafka_state);
     let limits = Arc::new(Limits::new(&settings.limits)?);
     let app = || app(&settings, &services, operations.clone(), &limits);
     let server = &settings.server;

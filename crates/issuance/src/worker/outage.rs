@@ -59,6 +59,11 @@ impl Outage {
         }
     }
 
+    /// The task of this partition ends: whether it is over, nobody knows.
+    pub(super) fn left(&self, partition: i32) {
+        self.met_by().remove(&partition);
+    }
+
     fn met_by(&self) -> MutexGuard<'_, BTreeSet<i32>> {
         self.met_by.lock().expect("no panic while held")
     }

@@ -61,9 +61,8 @@ impl Partition {
                 break;
             }
         }
-        // Whoever has the partition now tells.
-        self.work.kafka_outage.over(self.number);
-        self.work.ledger_outage.over(self.number);
+        self.work.kafka_outage.left(self.number);
+        self.work.ledger_outage.left(self.number);
     }
 
     /// The offset to begin at.

@@ -145,10 +145,14 @@ impl Stage {
 }
 
 async fn ledger(url: &str) -> Ledger {
-    let mut options = LedgerOptions::parse_url(url, Purpose::Serve).expect("a URL");
     // A busy machine is no dead one.
+    ledger_within(url, Duration::from_secs(20)).await
+}
+
+async fn ledger_within(url: &str, statement_timeout: Duration) -> Ledger {
+    let mut options = LedgerOptions::parse_url(url, Purpose::Serve).expect("a URL");
     options.limits.acquire_timeout = Duration::from_secs(5);
-    options.limits.statement_timeout = Duration::from_secs(20);
+    options.limits.statement_timeout = statement_timeout;
     let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
     Ledger::open(options, clock).await.expect("the database is a ledger")
 }

@@ -1,13 +1,20 @@
 //! Kafka or the ledger is away: nothing is lost, and it goes on by itself.
 
-use firstcome_testkit::{DatabaseServer, Engine, KafkaServer, TestDatabase};
+use std::time::Duration;
+
+use firstcome_issuance::worker::Worker;
+use firstcome_testkit::proxy::CommitFault;
+use firstcome_testkit::{DatabaseServer, Engine, KafkaServer, Proxy, TestDatabase};
 use tokio::time::{Instant, sleep};
 
-use super::{Stage, WAIT_MAX, wins};
+use super::{Stage, WAIT_MAX, ledger_within, wins};
 use crate::journal::TestTopic;
 use crate::redis::{POLL, on_every_server};
 
-on_every_server!(a_ledger_that_is_killed_is_waited_for);
+on_every_server!(
+    a_ledger_that_is_killed_is_waited_for,
+    commits_of_unknown_outcome_are_found_or_done_again,
+);
 
 async fn a_ledger_that_is_killed_is_waited_for(engine: Engine) {
     let mut database = DatabaseServer::start(engine).await;
@@ -35,6 +42,22 @@ async fn a_ledger_that_is_killed_is_waited_for(engine: Engine) {
     for event in &events {
         stage.has_exactly(event, 900).await;
     }
+}
+
+async fn commits_of_unknown_outcome_are_found_or_done_again(engine: Engine) {
+    let (stage, database) = Stage::new(engine, 1).await;
+    let event = stage.event(20).await;
+    stage.ledger.begin_journal(stage.journal.topic(), 0).await.expect("an answer");
+    let proxy = Proxy::start(database.url()).await;
+    let ledger = ledger_within(&proxy.url(database.url()), Duration::from_secs(2)).await;
+    let _worker = Worker::start(ledger, stage.topic.journal());
+    for (fault, first) in [(CommitFault::LoseReply, 1), (CommitFault::LoseRequest, 11)] {
+        proxy.on_commit(fault, 0, 1);
+        stage.append(&event, &wins(&event, first..=first + 9)).await;
+        stage.drained().await;
+        proxy.wait_for_hits(1).await;
+    }
+    stage.has_exactly(&event, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
