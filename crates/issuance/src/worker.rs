@@ -1,7 +1,7 @@
 //! The worker: applies the journal to the ledger.
 //!
-//! Each partition of its share has a task, which reads from where the ledger stands and applies what
-//! comes, in one transaction for as much as has come. Nothing but the ledger knows how far that is:
+//! Each partition of its share has a task, which reads from where the ledger stands and applies
+//! what comes, in one transaction for as much as has come. Nothing but the ledger knows how far that is:
 //! a worker may end at any moment, and two may work on one partition.
 //!
 //! Invariants:
@@ -10,8 +10,8 @@
 //! - what fails by itself is tried again for as long as it fails, and said once;
 //! - a task ends only with its partition, and within its batch.
 //!
-//! Modules in reading order: `share` (a task for each partition), `partition` (its work), `lag` (what
-//! waits, and whether somebody works), [`judge`] (why a record cannot be applied), `outage`,
+//! Modules in reading order: `share` (a task for each partition), `partition` (its work), `lag`
+//! (what waits, and whether somebody works), [`judge`] (why a record cannot be applied), `outage`,
 //! `metrics`.
 
 pub mod judge;

@@ -2,7 +2,8 @@
 //! has no rules of its own.
 //!
 //! Modules in reading order: `cli`, `config`, `serve` with `services`, `redis`, `kafka`,
-//! `operations`, `document`, `banner`, `files` and `stop`, `commands`, `logs`, `measures`, `traces`.
+//! `operations`, `document`, `banner`, `files` and `stop`, `commands`, `logs`, `measures`,
+//! `traces`.
 
 mod banner;
 mod cli;

@@ -1,9 +1,9 @@
 //! What one record is in the journal.
 //!
-//! A record is `FCW`, a byte with the version, and in version 1, every number big-endian: the kind (1
-//! byte: 1 for a win, 2 for a fence), the event (16), the epoch (8). A win goes on with the sequence
-//! (4), three moments in microseconds (8 each: issued at, valid from, expires at), the length of the
-//! user id (1), the user id.
+//! A record is `FCW`, a byte with the version, and in version 1, every number big-endian: the kind
+//! (1 byte: 1 for a win, 2 for a fence), the event (16), the epoch (8). A win goes on with the
+//! sequence (4), three moments in microseconds (8 each: issued at, valid from, expires at), the
+//! length of the user id (1), the user id.
 
 use firstcome_core::{EventId, Sequence, Timestamp, UserId};
 use firstcome_ledger::{JournalRecord, JournalWin};

@@ -77,6 +77,39 @@ async fn begin_event(database: &TestDatabase) -> i32 {
     begun.partition.expect("it is pinned")
 }
 
+/// Partition 0 is stopped at its first record.
+async fn inspection_fails(server: &Server) {
+    let inspected = server.command(&["journal", "inspect"]).await;
+    assert_eq!(inspected.code, Some(1), "{inspected:?}");
+    for line in [
+        "        0             0             0             2             2",
+        "partition 0, offset 0: a fence of the event 01890a5d-ac96-774b-bcce-b302099a8059, epoch \
+         1: cannot be applied: the ledger has no such event",
+        "firstcome journal skip --partition 0 --offset 0 --reason TEXT",
+    ] {
+        assert!(inspected.stdout.contains(line), "{line} is not in {}", inspected.stdout);
+    }
+    let one = server.command(&["journal", "inspect", "--partition", "1"]).await;
+    assert_eq!(one.code, Some(0), "{one:?}");
+}
+
+fn skip<'a>(partition: &'a str, offset: &'a str) -> Vec<&'a str> {
+    let command = ["journal", "skip", "--partition", partition, "--offset", offset];
+    [&command[..], &["--reason", "made by a test"]].concat()
+}
+
+async fn skips_are_refused(server: &Server) {
+    for (partition, offset, sentence) in [
+        ("0", "1", "partition 0 is applied to offset 0: only the record there can be skipped"),
+        ("1", "0", "partition 1 is applied to its end, offset 0: there is nothing to skip"),
+        ("7", "0", "no worker has begun partition 7"),
+    ] {
+        let refused = server.command(&skip(partition, offset)).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains(sentence), "{refused:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_stops_its_partition_is_shown_and_skipped() {
     let broker = KafkaServer::start().await;
@@ -93,32 +126,8 @@ async fn a_record_that_stops_its_partition_is_shown_and_skipped() {
     assert!(logged.contains("partition 0 of the journal stands at offset 0"), "{logged}");
     assert!(logged.contains("firstcome journal inspect --partition 0"), "{logged}");
 
-    let inspected = server.command(&["journal", "inspect"]).await;
-    assert_eq!(inspected.code, Some(1), "{inspected:?}");
-    for line in [
-        "        0             0             0             2             2",
-        "partition 0, offset 0: a fence of the event 01890a5d-ac96-774b-bcce-b302099a8059, epoch \
-         1: cannot be applied: the ledger has no such event",
-        "firstcome journal skip --partition 0 --offset 0 --reason TEXT",
-    ] {
-        assert!(inspected.stdout.contains(line), "{line} is not in {}", inspected.stdout);
-    }
-    let one = server.command(&["journal", "inspect", "--partition", "1"]).await;
-    assert_eq!(one.code, Some(0), "{one:?}");
-
-    let skip = |partition: &'static str, offset: &'static str| {
-        let command = ["journal", "skip", "--partition", partition, "--offset", offset];
-        [&command[..], &["--reason", "made by a test"]].concat()
-    };
-    for (partition, offset, sentence) in [
-        ("0", "1", "partition 0 is applied to offset 0: only the record there can be skipped"),
-        ("1", "0", "partition 1 is applied to its end, offset 0: there is nothing to skip"),
-        ("7", "0", "no worker has begun partition 7"),
-    ] {
-        let refused = server.command(&skip(partition, offset)).await;
-        assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!(refused.stderr.contains(sentence), "{refused:?}");
-    }
+    inspection_fails(&server).await;
+    skips_are_refused(&server).await;
     for offset in ["0", "1"] {
         let skipped = server.command(&skip("0", offset)).await;
         assert_eq!(skipped.code, Some(0), "{skipped:?}");
