@@ -27,6 +27,7 @@ mod tests;
 mod topic;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use firstcome_core::Invalid;
@@ -37,8 +38,9 @@ use append::Appender;
 pub use assignment::{Assignment, AssignmentError};
 pub use config::{KafkaConfig, SaslMechanism};
 pub use error::{AppendError, ReadError, Unreachable};
+pub use firstcome_ledger::{JournalRecord, JournalWin};
 pub use read::{Entry, Reader};
-pub use record::{Record, Unreadable, Why};
+pub use record::{Unreadable, Why, decode, encode};
 pub use topic::{TopicError, TopicFacts, TopicFault};
 
 /// Longest that a question to the brokers is waited for, in milliseconds.
@@ -55,6 +57,8 @@ pub struct Journal(Arc<Shared>);
 struct Shared {
     config: KafkaConfig,
     appender: Appender,
+    /// Partitions that the topic had when it was last found fit; 0 before that.
+    partitions: AtomicU32,
 }
 
 impl Journal {
@@ -69,7 +73,7 @@ impl Journal {
         }
         let config = config.clone();
         let appender = Appender::new(&config);
-        Ok(Self(Arc::new(Shared { config, appender })))
+        Ok(Self(Arc::new(Shared { config, appender, partitions: AtomicU32::new(0) })))
     }
 
     /// Makes these records durable in a partition, one after another, in this order. Calls for one
@@ -78,7 +82,11 @@ impl Journal {
     /// # Errors
     /// Whether they may be in the journal all the same. It ends within
     /// `kafka.delivery_timeout_ms`, and within a second where the brokers are known to be away.
-    pub async fn append(&self, partition: i32, records: &[Record]) -> Result<(), AppendError> {
+    pub async fn append(
+        &self,
+        partition: i32,
+        records: &[JournalRecord],
+    ) -> Result<(), AppendError> {
         self.0.appender.append(partition, records).await
     }
 
@@ -122,7 +130,26 @@ impl Journal {
     pub async fn check_topic(&self) -> Result<TopicFacts, TopicError> {
         let facts = topic::check(&self.0.config, &self.0.appender).await?;
         self.0.appender.is_known(&facts);
+        self.0.partitions.store(facts.partitions, Ordering::Relaxed);
         Ok(facts)
+    }
+
+    /// How many partitions the topic has, from 0 on; it may have been given more since it was last
+    /// [looked at](Self::check_topic), which the first call does.
+    ///
+    /// # Errors
+    /// As [`check_topic`](Self::check_topic)'s, as long as the topic was never found fit.
+    pub async fn partitions(&self) -> Result<u32, TopicError> {
+        match self.0.partitions.load(Ordering::Relaxed) {
+            0 => Ok(self.check_topic().await?.partitions),
+            known => Ok(known),
+        }
+    }
+
+    /// The topic, by which the ledger knows the journal.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.0.config.topic
     }
 
     /// The partitions that this process shall work on, as the group of all workers shares them.
@@ -148,4 +175,10 @@ impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Journal").field(&self.0.config).finish()
     }
+}
+
+/// Removes the topic that a test has made.
+#[cfg(test)]
+pub(crate) async fn remove_topic(journal: &Journal) {
+    topic::remove(journal.config()).await;
 }

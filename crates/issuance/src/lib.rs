@@ -10,7 +10,8 @@
 //!
 //! Modules in reading order: [`routes`] (every call), [`claims`], `service` (a claim's way),
 //! `latch` (answers from memory), `deciders` (whose an event is), `lane` (queue and batch),
-//! [`strategy`] (who decides), [`journal`] (won claims in Kafka),
+//! [`strategy`] (who decides), [`journal`] (won claims in Kafka), [`worker`] (from there to the
+//! ledger),
 //! [`events`] with `draft` and `view`, [`issued`] with `accept` and `csv`, [`audit`], `config`,
 //! `metrics`, `error`.
 
@@ -33,6 +34,7 @@ pub mod routes;
 mod service;
 pub mod strategy;
 mod view;
+pub mod worker;
 
 pub use config::IssuanceConfig;
 pub use deciders::Beside;
@@ -43,3 +45,4 @@ pub use routes::{IssuanceState, calls, router};
 pub use service::{Issuance, IssuanceHandle};
 pub use strategy::{LedgerStrategy, Outcome, RedisLockStrategy, RedisStrategy, Strategy, Synced};
 pub use view::AuditView;
+pub use worker::{NotStopped, Worker};

@@ -9,6 +9,9 @@ use firstcome_web::Scopes;
 
 use crate::config::{ConfigError, Configuration, FlagValue};
 
+/// Longest reason for skipping a record, in characters.
+const REASON_MAX: usize = 500;
+
 /// Issues limited coupons first come, first served, exactly.
 #[derive(Debug, Parser)]
 #[command(name = "firstcome", version, propagate_version = true, next_line_help = true)]
@@ -33,6 +36,11 @@ pub(crate) enum Command {
     Audit(AuditFlags),
     /// Rebuild what Redis knows of events from the ledger, also while servers run
     Sync(SyncFlags),
+    /// Look at the journal in Kafka, and see to a record that stops its partition
+    Journal {
+        #[command(subcommand)]
+        command: JournalCommand,
+    },
     /// Work on the ledger as a whole
     Ledger {
         #[command(subcommand)]
@@ -73,6 +81,66 @@ pub(crate) enum KeysCommand {
         #[command(flatten)]
         flags: DataFlags,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Show how far each partition is applied, what stops one, and what was skipped; fails when a
+    /// partition is stopped
+    Inspect(InspectFlags),
+    /// Go on without a record that stops its partition; the ledger keeps the record and the reason
+    Skip(SkipFlags),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectFlags {
+    /// Only this partition
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) partition: Option<i32>,
+    /// Show records of the partition from this offset on [default: where it is applied to]
+    #[arg(long, value_name = "O", requires = "partition",
+        value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) offset: Option<i64>,
+    /// Show so many records of each partition
+    #[arg(long, value_name = "N", default_value = "1",
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) count: u16,
+    #[command(flatten)]
+    pub(crate) kafka: KafkaFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SkipFlags {
+    /// The partition that is stopped
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) partition: i32,
+    /// The offset of the record that stops it
+    #[arg(long, value_name = "O", value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) offset: i64,
+    /// Why it may be skipped, for whoever reads it later
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) kafka: KafkaFlags,
+}
+
+/// What the commands take that work on the journal.
+#[derive(Debug, Args)]
+pub(crate) struct KafkaFlags {
+    /// Brokers of Kafka [env: FIRSTCOME_KAFKA_BROKERS]
+    #[arg(long, value_name = "HOST:PORT,…")]
+    kafka_brokers: Option<String>,
+    #[command(flatten)]
+    data: DataFlags,
+}
+
+impl KafkaFlags {
+    /// The configuration with these flags on top.
+    pub(crate) fn load(&self) -> Result<Configuration, ConfigError> {
+        let mut flags = self.data.given();
+        flags.extend(given([("--kafka-brokers", "kafka.brokers", &self.kafka_brokers)]));
+        Configuration::load(self.data.config.as_deref(), std::env::vars_os(), flags)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -197,7 +265,7 @@ pub(crate) struct ServeFlags {
     listen: Option<String>,
     #[command(flatten)]
     data: DataFlags,
-    /// A service to run: identity, catalog, issuance or wallet; repeatable [default: all]
+    /// A service to run: identity, catalog, issuance, wallet or worker; repeatable [default: all]
     /// [env: FIRSTCOME_ROLES, with commas]
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
@@ -205,7 +273,8 @@ pub(crate) struct ServeFlags {
     /// [env: FIRSTCOME_STRATEGY]
     #[arg(long)]
     strategy: Option<String>,
-    /// What must hold a won claim before its answer; this version: ledger [env: FIRSTCOME_COMMIT]
+    /// What must hold a won claim of the strategy redis before its answer: ledger, kafka or
+    /// redis_stream [default: ledger] [env: FIRSTCOME_COMMIT]
     #[arg(long)]
     commit: Option<String>,
     /// Redis, as redis://…, redis+sentinel://…/MASTER or redis+cluster://… (rediss… for TLS):
@@ -213,7 +282,8 @@ pub(crate) struct ServeFlags {
     /// [env: FIRSTCOME_REDIS_URL]
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
-    /// Kafka; not in this version [env: FIRSTCOME_KAFKA_BROKERS]
+    /// Brokers of Kafka, which keeps won claims for the workers [default: none]
+    /// [env: FIRSTCOME_KAFKA_BROKERS]
     #[arg(long, value_name = "HOST:PORT,…")]
     kafka_brokers: Option<String>,
     /// The form of the log on standard error: text or json [default: text]
@@ -273,6 +343,14 @@ fn event_id(text: &str) -> Result<EventId, &'static str> {
 
 fn user_id(text: &str) -> Result<UserId, String> {
     UserId::parse(text).map_err(|invalid| invalid.to_string())
+}
+
+fn reason(text: &str) -> Result<String, &'static str> {
+    let text = text.trim();
+    match text.chars().count() {
+        1..=REASON_MAX if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        _ => Err("a reason has 1 to 500 characters, and no line breaks"),
+    }
 }
 
 fn seconds(text: &str) -> Result<Seconds, &'static str> {

@@ -19,7 +19,7 @@ use layers::Layers;
 /// The lowest layer, which names every key there is.
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
 /// Keys whose values nobody is shown.
-const SECRETS: [&str; 2] = ["admin.password", "redis.sentinel_password"];
+const SECRETS: [&str; 3] = ["admin.password", "redis.sentinel_password", "kafka.password"];
 /// What stands for a secret.
 const HIDDEN: &str = "***";
 

@@ -1,8 +1,9 @@
 //! The binary: command line, configuration, composition of the services, telemetry, shutdown. It
 //! has no rules of its own.
 //!
-//! Modules in reading order: `cli`, `config`, `serve` with `services`, `redis`, `operations`,
-//! `document`, `banner`, `files` and `stop`, `commands`, `logs`, `measures`, `traces`.
+//! Modules in reading order: `cli`, `config`, `serve` with `services`, `redis`, `kafka`,
+//! `operations`, `document`, `banner`, `files` and `stop`, `commands`, `logs`, `measures`,
+//! `traces`.
 
 mod banner;
 mod cli;
@@ -10,6 +11,7 @@ mod commands;
 mod config;
 mod document;
 mod files;
+mod kafka;
 mod logs;
 mod measures;
 mod operations;
@@ -26,7 +28,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use firstcome_web::with_causes;
 
-use cli::{Cli, Command, ConfigCommand, KeysCommand, LedgerCommand, UserCommand};
+use cli::{Cli, Command, ConfigCommand, JournalCommand, KeysCommand, LedgerCommand, UserCommand};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -62,6 +64,12 @@ async fn answer(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate { dry_run, flags } => commands::migrate(flags, *dry_run, &mut out).await,
         Command::Audit(flags) => commands::audit(flags, &mut out).await,
         Command::Sync(flags) => commands::sync(flags, &mut out).await,
+        Command::Journal { command: JournalCommand::Inspect(flags) } => {
+            commands::inspect_journal(flags, &mut out).await
+        }
+        Command::Journal { command: JournalCommand::Skip(flags) } => {
+            commands::skip_record(flags, &mut out).await
+        }
         Command::Ledger { command: LedgerCommand::Copy(flags) } => {
             commands::copy(flags, &mut out).await
         }

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::kafka::KafkaState;
 use crate::measures::Measures;
 
 /// The text format of Prometheus.
@@ -24,6 +25,8 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) struct Operations {
     ledger: Ledger,
     measures: Measures,
+    /// Where this process needs Kafka.
+    kafka: Option<KafkaState>,
     draining: Arc<AtomicBool>,
 }
 
@@ -36,8 +39,8 @@ struct Health {
 }
 
 impl Operations {
-    pub(crate) fn new(ledger: Ledger, measures: Measures) -> Self {
-        Self { ledger, measures, draining: Arc::default() }
+    pub(crate) fn new(ledger: Ledger, measures: Measures, kafka: Option<KafkaState>) -> Self {
+        Self { ledger, measures, kafka, draining: Arc::default() }
     }
 
     /// From here on the process says that it is not ready.
@@ -55,6 +58,8 @@ impl Operations {
             tracing::warn!(error.message = %error, "not ready: the ledger does not answer");
             missing.push("ledger");
         }
+        // Its log line comes with the change.
+        missing.extend(self.kafka.as_ref().and_then(KafkaState::missing));
         missing
     }
 }
@@ -73,8 +78,8 @@ async fn livez() -> Json<Health> {
     Json(Health { status: "alive" })
 }
 
-/// Whether the process can serve: the ledger answers, and it is not stopping. Where it cannot, the
-/// refusal `unavailable` lists in `missing` what it lacks.
+/// Whether the process can serve: the ledger answers, Kafka too where the process needs it, and it
+/// is not stopping. Where it cannot, the refusal `unavailable` lists in `missing` what it lacks.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "operations",
     responses(

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::banner::Banner;
 use crate::config::{AdminConfig, Settings};
+use crate::kafka::{self, Kafka};
 use crate::measures::Measures;
 use crate::operations::Operations;
 use crate::services::Services;
@@ -42,11 +43,12 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
     let traces = traces::start(&settings.telemetry)?;
     let listener = bind(&settings.server.listen).await?;
     let threads = ConnectionThreads::start().context("cannot start the connections' threads")?;
-    let (ledger, services) = start(&settings).await?;
+    let (ledger, services, kafka) = start(&settings).await?;
     announce(&settings, listener.local_addr()?, &services, out).await?;
 
     let keeping_up = measures.keep_up();
-    let operations = Operations::new(ledger.clone(), measures);
+    let kafka_state = kafka.as_ref().and_then(Kafka::state);
+    let operations = Operations::new(ledger.clone(), measures, kafka_state);
     let limits = Arc::new(Limits::new(&settings.limits)?);
     let app = || app(&settings, &services, operations.clone(), &limits);
     let server = &settings.server;
@@ -61,7 +63,7 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
     let drained = firstcome_web::serve(listener, &threads, app, options, shutdown).await;
 
     let left = drain_deadline.get().map_or(Duration::ZERO, time_until);
-    let lanes_drained = services.shutdown(left.max(LAST_DRAIN)).await;
+    let services_drained = services.shutdown(left.max(LAST_DRAIN)).await;
     if let Some(traces) = traces {
         let left = drain_deadline.get().map_or(Duration::ZERO, time_until);
         traces.end(left.max(LAST_DRAIN)).await;
@@ -70,11 +72,11 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
     keeping_up.abort();
     // Not earlier: a change whose client has gone runs on its connection's thread.
     drop(threads);
-    Ok(ended(drained, lanes_drained.is_ok()))
+    Ok(ended(drained, services_drained.is_ok()))
 }
 
 /// Opens the ledger and starts the services on it.
-async fn start(settings: &Settings) -> anyhow::Result<(Ledger, Services)> {
+async fn start(settings: &Settings) -> anyhow::Result<(Ledger, Services, Option<Kafka>)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     make_private(&settings.server.data_dir)?;
     let ledger = Ledger::open(settings.ledger_options(Purpose::Serve)?, Arc::clone(&clock)).await?;
@@ -82,8 +84,10 @@ async fn start(settings: &Settings) -> anyhow::Result<(Ledger, Services)> {
     if let Some(redis) = caches.redis() {
         redis::check(redis, RedisUse::Cache).await?;
     }
-    let services = Services::start(settings, ledger.clone(), &caches, clock).await?;
-    Ok((ledger, services))
+    let kafka = kafka::start(settings).await?;
+    let journal = kafka.as_ref().map(|kafka| &kafka.journal);
+    let services = Services::start(settings, ledger.clone(), &caches, journal, clock).await?;
+    Ok((ledger, services, kafka))
 }
 
 /// Sees to it that there is an admin, and says what whoever started the process must know.

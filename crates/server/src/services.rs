@@ -9,7 +9,10 @@ use firstcome_cache::{Cache, Caches};
 use firstcome_catalog::Catalog;
 use firstcome_core::Clock;
 use firstcome_identity::{Identity, KeyRing, KeyUse, Trust, keys, providers::OwnKeys};
-use firstcome_issuance::{Beside, ClaimCall, Issuance, IssuanceHandle, IssuanceState, NotDrained};
+use firstcome_issuance::journal::Journal;
+use firstcome_issuance::{
+    Beside, ClaimCall, Issuance, IssuanceHandle, IssuanceState, NotDrained, Worker,
+};
 use firstcome_ledger::{CouponRecord, EventRecord, Ledger};
 use firstcome_wallet::Wallet;
 use firstcome_web::{CursorKey, Front, Verifier};
@@ -36,6 +39,8 @@ pub(crate) struct Services {
     _keys: JoinSet<()>,
     issuance: IssuanceHandle,
     running: Issuance,
+    /// Where there is a journal, with the role.
+    worker: Option<Worker>,
 }
 
 /// What was read of the ledger a short while ago.
@@ -64,6 +69,7 @@ impl Services {
         settings: &Settings,
         ledger: Ledger,
         caches: &Caches,
+        journal: Option<&Journal>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let own = own_keys(settings, clock.as_ref())?;
@@ -91,7 +97,21 @@ impl Services {
         let issuance = issuance.telling(events.clone());
         let reads = Reads { coupons, events };
         let _keys = trust.keep_up();
-        Ok(Self { ledger, clock, reads, cursors, verifier, identity, _keys, issuance, running })
+        let works = settings.server.roles().contains(&Role::Worker);
+        let journal = journal.filter(|_| works).cloned();
+        let worker = journal.map(|journal| Worker::start(ledger.clone(), journal));
+        Ok(Self {
+            ledger,
+            clock,
+            reads,
+            cursors,
+            verifier,
+            identity,
+            _keys,
+            issuance,
+            running,
+            worker,
+        })
     }
 
     /// The accounts and tokens, where this process has them.
@@ -146,7 +166,16 @@ impl Services {
     /// # Errors
     /// [`NotDrained`] when that takes longer than the deadline.
     pub(crate) async fn shutdown(self, deadline: Duration) -> Result<(), NotDrained> {
-        self.running.shutdown(deadline).await
+        let worker = async {
+            if let Some(worker) = self.worker
+                && let Err(late) = worker.shutdown(deadline).await
+            {
+                // The ledger knows what was applied: the next worker goes on there.
+                tracing::warn!("{late}");
+            }
+        };
+        let (drained, ()) = tokio::join!(self.running.shutdown(deadline), worker);
+        drained
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::config::KafkaConfig;
 use super::link::{Ears, Link};
 use super::sender::Sender;
-use super::{ANSWER_MAX, AppendError, Record, TopicFacts, Unreachable, client, error};
+use super::{ANSWER_MAX, AppendError, JournalRecord, TopicFacts, Unreachable, client, error};
 
 /// Records on their way, over all partitions: beyond that none is taken.
 const ON_THE_WAY_MAX: usize = 65_536;
@@ -47,7 +47,7 @@ impl Appender {
     pub(super) async fn append(
         &self,
         partition: i32,
-        records: &[Record],
+        records: &[JournalRecord],
     ) -> Result<(), AppendError> {
         if records.is_empty() {
             return Ok(());
@@ -59,7 +59,7 @@ impl Appender {
     }
 
     /// Writes if the breaker of the partition lets it, and tells it what became of that.
-    async fn guarded(&self, partition: i32, records: &[Record]) -> Result<(), AppendError> {
+    async fn guarded(&self, partition: i32, records: &[JournalRecord]) -> Result<(), AppendError> {
         let gate = self.link.gate(partition);
         let Some(pass) = gate.pass() else {
             return Err(AppendError::NotSent(self.link.reason()));
@@ -81,7 +81,7 @@ impl Appender {
         outcome
     }
 
-    async fn write(&self, partition: i32, records: &[Record]) -> Result<(), AppendError> {
+    async fn write(&self, partition: i32, records: &[JournalRecord]) -> Result<(), AppendError> {
         let not_sent = |error: &KafkaError| AppendError::NotSent(error::sentence(error));
         let wanted = u32::try_from(records.len()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(wanted).map_err(|_| {

@@ -11,8 +11,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{Instant, timeout_at};
 
 use super::link::DeafEars;
-use super::record::{Record, Unreadable};
-use super::{Journal, ReadError, client, error};
+use super::record::{Unreadable, decode};
+use super::{Journal, JournalRecord, ReadError, client, error};
 
 /// How long nothing may come before it is asked whether there is something.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ pub struct Entry {
     /// Its offset in the partition.
     pub offset: i64,
     /// What it says, if it can be read.
-    pub record: Result<Record, Unreadable>,
+    pub record: Result<JournalRecord, Unreadable>,
 }
 
 /// Reads one partition. Dropping it ends it, on a thread of its own.
@@ -171,7 +171,7 @@ impl Reader {
 
     /// Hears nothing more, as a client that has stopped without a word.
     #[cfg(test)]
-    pub(super) fn deafen(&mut self, silence_max: Duration) {
+    pub(crate) fn deafen(&mut self, silence_max: Duration) {
         let consumer = self.consumer.as_ref().expect("taken only when it is dropped");
         consumer.pause(&consumer.assignment().unwrap()).unwrap();
         self.silence_max = silence_max;
@@ -186,7 +186,7 @@ fn judge(
 ) -> Result<Option<Entry>, Fault> {
     let error = match arrived {
         Ok(message) if message.offset() == wanted => {
-            let record = Record::decode(message.payload().unwrap_or_default());
+            let record = decode(message.payload().unwrap_or_default());
             return Ok(Some(Entry { offset: wanted, record }));
         }
         Ok(message) => {

@@ -11,9 +11,10 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::Record;
+use super::JournalRecord;
 use super::error;
 use super::link::Ears;
+use super::record::encode;
 
 /// A producer, until an error makes it useless for good.
 pub(super) struct Sender {
@@ -57,7 +58,7 @@ impl Sender {
         &self,
         topic: &str,
         partition: i32,
-        records: &[Record],
+        records: &[JournalRecord],
         room: OwnedSemaphorePermit,
     ) -> Result<oneshot::Receiver<Result<(), String>>, KafkaError> {
         let (told, answer) = oneshot::channel();
@@ -68,7 +69,7 @@ impl Sender {
             _room: room,
         });
         for (index, record) in records.iter().enumerate() {
-            let payload = record.encode();
+            let payload = encode(record);
             let sent: BaseRecord<'_, (), [u8], _> =
                 BaseRecord::with_opaque_to(topic, Arc::clone(&batch))
                     .partition(partition)

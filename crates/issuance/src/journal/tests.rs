@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use firstcome_core::{EventId, Sequence, Timestamp, UserId};
+use firstcome_core::EventId;
 use firstcome_testkit::kafka_brokers;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Journal, KafkaConfig, ReadError, Record};
+use super::{Journal, JournalRecord, KafkaConfig, ReadError};
 
 /// Longest that a test waits.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -25,21 +25,15 @@ fn journal() -> Journal {
     Journal::new(&config).unwrap()
 }
 
-fn win(sequence: u32) -> Record {
-    Record {
-        event_id: EventId::from_uuid(Uuid::from_u128(7)),
-        epoch: 1,
-        sequence: Sequence::parse(sequence.into()).unwrap(),
-        user_id: UserId::parse("user").unwrap(),
-        issued_at: Timestamp::from_micros(0),
-    }
+fn fence(epoch: u64) -> JournalRecord {
+    JournalRecord::Fence { event_id: EventId::from_uuid(Uuid::from_u128(7)), epoch }
 }
 
 #[tokio::test]
 async fn a_reader_that_stopped_without_a_word_is_noticed() {
     let journal = journal();
     journal.check_topic().await.unwrap();
-    journal.append(0, &[win(1)]).await.unwrap();
+    journal.append(0, &[fence(1)]).await.unwrap();
     let mut reader = journal.reader(0, 0).unwrap();
     let deadline = Instant::now() + WAIT_MAX;
     while reader.position() == 0 {
@@ -52,7 +46,7 @@ async fn a_reader_that_stopped_without_a_word_is_noticed() {
     for _ in 0..4 {
         assert_eq!(reader.next(10, turn).await, Ok(vec![]));
     }
-    journal.append(0, &[win(2), win(3)]).await.unwrap();
+    journal.append(0, &[fence(2), fence(3)]).await.unwrap();
     let expected = ReadError::Stalled { partition: 0, wanted: 1, end: 3 };
     let found = loop {
         match reader.next(10, turn).await {
@@ -64,5 +58,5 @@ async fn a_reader_that_stopped_without_a_word_is_noticed() {
     assert_eq!(found, expected);
     assert!(!found.is_retryable(), "another reader must take over");
     assert_eq!(journal.reader(0, 1).unwrap().next(1, WAIT_MAX).await.unwrap().len(), 1);
-    super::topic::remove(journal.config()).await;
+    super::remove_topic(&journal).await;
 }

@@ -10,7 +10,7 @@ mod topics;
 use std::time::Duration;
 
 use firstcome_core::{EventId, Sequence, Timestamp, UserId};
-use firstcome_issuance::journal::{Entry, Journal, KafkaConfig, Reader, Record};
+use firstcome_issuance::journal::{Entry, Journal, JournalRecord, JournalWin, KafkaConfig, Reader};
 use firstcome_testkit::kafka_brokers;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -26,8 +26,8 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const GOOD: [(&str, &str); 1] = [("message.timestamp.type", "LogAppendTime")];
 
 /// A topic of a test's own; dropping it removes it.
-struct TestTopic {
-    name: String,
+pub(crate) struct TestTopic {
+    pub(crate) name: String,
     brokers: Vec<String>,
     /// Whether the brokers live on after the test.
     is_shared: bool,
@@ -35,7 +35,7 @@ struct TestTopic {
 
 impl TestTopic {
     /// One on the brokers that tests share.
-    async fn new(partitions: i32) -> Self {
+    pub(crate) async fn new(partitions: i32) -> Self {
         Self::with(partitions, &GOOD).await
     }
 
@@ -46,7 +46,7 @@ impl TestTopic {
     }
 
     /// One on a broker of the test's own.
-    async fn at(broker: &str, partitions: i32) -> Self {
+    pub(crate) async fn at(broker: &str, partitions: i32) -> Self {
         let topic = Self::named(vec![broker.to_owned()], false);
         topic.make(partitions, &GOOD).await;
         topic
@@ -81,7 +81,7 @@ impl TestTopic {
         }
     }
 
-    fn client(&self) -> ClientConfig {
+    pub(crate) fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", self.brokers.join(","));
         client
@@ -103,7 +103,7 @@ impl TestTopic {
         }
     }
 
-    fn journal(&self) -> Journal {
+    pub(crate) fn journal(&self) -> Journal {
         Journal::new(&self.config()).expect("a good configuration")
     }
 }
@@ -131,17 +131,20 @@ fn options() -> AdminOptions {
 }
 
 /// The win with this sequence, of a user and at a moment that follow from it.
-fn win(sequence: u32) -> Record {
-    Record {
+fn win(sequence: u32) -> JournalRecord {
+    let issued_at = 1_800_000_000_000_000 + i64::from(sequence);
+    JournalRecord::Win(JournalWin {
         event_id: EventId::from_uuid(Uuid::from_u128(7)),
         epoch: 1,
         sequence: Sequence::parse(sequence.into()).expect("a sequence"),
         user_id: UserId::parse(&format!("user-{sequence}")).expect("a user id"),
-        issued_at: Timestamp::from_micros(1_800_000_000_000_000 + i64::from(sequence)),
-    }
+        issued_at: Timestamp::from_micros(issued_at),
+        valid_from: Timestamp::from_micros(issued_at),
+        expires_at: Timestamp::from_micros(issued_at + 86_400_000_000),
+    })
 }
 
-fn wins(sequences: impl IntoIterator<Item = u32>) -> Vec<Record> {
+fn wins(sequences: impl IntoIterator<Item = u32>) -> Vec<JournalRecord> {
     sequences.into_iter().map(win).collect()
 }
 
@@ -164,6 +167,9 @@ fn sequences(entries: &[Entry], first: i64) -> Vec<u32> {
     let offsets: Vec<i64> = entries.iter().map(|entry| entry.offset).collect();
     let expected: Vec<i64> = (first..).take(entries.len()).collect();
     assert_eq!(offsets, expected);
-    let record = |entry: &Entry| entry.record.clone().expect("a record that can be read");
-    entries.iter().map(|entry| record(entry).sequence.get()).collect()
+    let sequence = |entry: &Entry| match entry.record.as_ref().expect("a record that can be read") {
+        JournalRecord::Win(win) => win.sequence.get(),
+        JournalRecord::Fence { .. } => panic!("a fence"),
+    };
+    entries.iter().map(sequence).collect()
 }

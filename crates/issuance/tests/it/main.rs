@@ -10,3 +10,4 @@ mod lanes;
 mod lifecycle;
 mod redis;
 mod support;
+mod worker;

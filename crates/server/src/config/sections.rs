@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use firstcome_cache::redis::RedisConfig;
-use firstcome_core::{Email, Password, Strategy};
+use firstcome_core::{Commit, Email, Password, Strategy};
 use firstcome_identity::IdentityConfig;
 use firstcome_issuance::IssuanceConfig;
+use firstcome_issuance::journal::KafkaConfig;
 use firstcome_ledger::{LedgerError, LedgerOptions, Limits, Purpose};
 use firstcome_web::{EdgeOptions, LimitsConfig, ServeOptions};
 use serde::de::Error as _;
@@ -22,6 +23,9 @@ const SECONDS_MAX: u64 = 3_600;
 /// Most connections of a pool of the ledger.
 const POOL_MAX: u32 = 64;
 
+/// Connections with which a worker writes to the ledger, however many partitions it has.
+const WORKER_CONNECTIONS: u32 = 2;
+
 /// The whole configuration.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +39,7 @@ pub(crate) struct Settings {
     pub(crate) limits: LimitsConfig,
     pub(crate) telemetry: TelemetryConfig,
     pub(crate) redis: RedisConfig,
-    kafka: KafkaConfig,
+    pub(crate) kafka: KafkaConfig,
 }
 
 /// The process and its connections.
@@ -61,7 +65,7 @@ pub(crate) enum Role {
     Catalog,
     Issuance,
     Wallet,
-    /// Known, but not in this version.
+    /// Writes the journal to the ledger; nothing where there is no journal.
     Worker,
     /// Known, but not in this version.
     Notify,
@@ -73,8 +77,8 @@ pub(crate) enum Role {
 
 impl Role {
     /// The roles of this version.
-    pub(crate) const SERVED: [Self; 4] =
-        [Self::Identity, Self::Catalog, Self::Issuance, Self::Wallet];
+    pub(crate) const SERVED: [Self; 5] =
+        [Self::Identity, Self::Catalog, Self::Issuance, Self::Wallet, Self::Worker];
 }
 
 /// The first admin.
@@ -132,29 +136,23 @@ impl LedgerConfig {
 pub(crate) struct ClaimsConfig {
     #[serde(deserialize_with = "strategy")]
     pub(crate) strategy: Strategy,
-    commit: Commit,
+    #[serde(deserialize_with = "commit")]
+    pub(crate) commit: Commit,
 }
 
 fn strategy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Strategy, D::Error> {
     let word = String::deserialize(deserializer)?;
-    Strategy::parse(&word).ok_or_else(|| {
-        let words = Strategy::ALL.map(|strategy| format!("`{}`", strategy.as_str()));
-        D::Error::custom(format!("unknown variant `{word}`, expected one of {}", words.join(", ")))
-    })
+    Strategy::parse(&word).ok_or_else(|| unknown_word(&word, &Strategy::ALL.map(Strategy::as_str)))
 }
 
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Commit {
-    Ledger,
-    Kafka,
-    RedisStream,
+fn commit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Commit, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    Commit::parse(&word).ok_or_else(|| unknown_word(&word, &Commit::ALL.map(Commit::as_str)))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KafkaConfig {
-    brokers: Vec<String>,
+fn unknown_word<E: serde::de::Error>(word: &str, known: &[&str]) -> E {
+    let known: Vec<_> = known.iter().map(|word| format!("`{word}`")).collect();
+    E::custom(format!("unknown variant `{word}`, expected one of {}", known.join(", ")))
 }
 
 /// What the process tells of itself.
@@ -303,10 +301,19 @@ impl Settings {
     }
 
     /// Connections that decide claims: a lane decides one batch at a time, and each decider that
-    /// needs Redis has lanes of its own.
+    /// needs Redis has lanes of its own. A worker has some more.
     fn claimers(&self) -> u32 {
         let deciders = if self.redis.is_set() { 3 } else { 1 };
-        u32::try_from(self.issuance.lanes * deciders).unwrap_or(u32::MAX)
+        let lanes = u32::try_from(self.issuance.lanes * deciders).unwrap_or(u32::MAX);
+        let works = self.kafka.is_set() && self.server.roles.contains(&Role::Worker);
+        lanes.saturating_add(if works { WORKER_CONNECTIONS } else { 0 })
+    }
+
+    /// Whether this process needs the journal: to apply it, or to make new wins durable.
+    pub(crate) fn needs_kafka(&self) -> bool {
+        let has = |role| self.server.roles.contains(&role);
+        let writes = has(Role::Issuance) && self.claims.commit == Commit::Kafka;
+        self.kafka.is_set() && (writes || has(Role::Worker))
     }
 
     /// What cannot be served, each with the key that asks for it.
@@ -322,8 +329,13 @@ impl Settings {
                 refuse(key, format!("must be from {min} to {max}"));
             }
         }
-        let checked =
-            [self.identity.check(), self.issuance.check(), self.limits.check(), self.redis.check()];
+        let checked = [
+            self.identity.check(),
+            self.issuance.check(),
+            self.limits.check(),
+            self.redis.check(),
+            self.kafka.check(),
+        ];
         for checked in checked {
             faults.extend(checked.err().map(|invalid| by_key(&invalid.to_string())));
         }
@@ -331,33 +343,36 @@ impl Settings {
         faults
     }
 
-    /// The design knows more backends than this version has: naming one must not be ignored.
+    /// Who decides and what holds a win may need what is not there: that must not be ignored.
     fn missing_backends(&self) -> Vec<(String, String)> {
         let is_embedded =
             self.ledger_options(Purpose::Visit).is_ok_and(|options| options.path().is_some());
-        let strategy = self.claims.strategy;
-        let only_ledger = "this version keeps every won claim in the ledger";
+        let (no_redis, no_kafka) = (!self.redis.is_set(), !self.kafka.is_set());
+        let ClaimsConfig { strategy, commit } = self.claims;
+        let decided = strategy != Strategy::Ledger;
+        let held = commit != Commit::Ledger;
+        let redis = "needs Redis: set redis.url";
+        let server = "needs a ledger on PostgreSQL, MySQL or MariaDB: set ledger.url";
+        let (strategy_key, commit_key) = ("claims.strategy", "claims.commit");
+        let (by, to) = (strategy.as_str(), commit.as_str());
         let asked = [
+            (strategy_key, decided && no_redis, format!("is {by}, which {redis}")),
             (
-                "claims.strategy",
-                strategy != Strategy::Ledger && !self.redis.is_set(),
-                format!("is {}, which needs Redis: set redis.url", strategy.as_str()),
-            ),
-            (
-                "claims.strategy",
+                strategy_key,
                 strategy == Strategy::Redis && is_embedded,
-                "is redis, which needs a ledger on PostgreSQL, MySQL or MariaDB: set ledger.url"
-                    .to_owned(),
+                format!("is {by}, which {server}"),
             ),
             (
-                "claims.commit",
-                self.claims.commit != Commit::Ledger,
-                format!("must be ledger: {only_ledger}"),
+                commit_key,
+                commit == Commit::Kafka && no_kafka,
+                format!("is {to}, which needs Kafka: set kafka.brokers"),
             ),
+            (commit_key, held && no_redis, format!("is {to}, which {redis}")),
+            (commit_key, held && is_embedded, format!("is {to}, which {server}")),
             (
                 "kafka.brokers",
-                !self.kafka.brokers.is_empty(),
-                format!("must stay unset: {only_ledger}"),
+                !no_kafka && is_embedded && !held,
+                format!("is set, and what is in Kafka {server}"),
             ),
         ];
         let asked = asked.into_iter().filter(|(_, is_asked, _)| *is_asked);
@@ -377,7 +392,7 @@ impl ServerConfig {
             refuse("server.data_dir", "must name a directory".to_owned());
         }
         if self.roles.is_empty() || self.roles.iter().any(|role| !Role::SERVED.contains(role)) {
-            let sentence = "must be some of identity, catalog, issuance and wallet: \
+            let sentence = "must be some of identity, catalog, issuance, wallet and worker: \
                             this version has no other role";
             refuse("server.roles", sentence.to_owned());
         }

@@ -45,6 +45,8 @@ fn the_defaults_alone_are_a_configuration() {
     assert_eq!(options.connections_max, firstcome_web::ServeOptions::default().connections_max);
     assert_eq!(configuration.settings.issuance, firstcome_issuance::IssuanceConfig::default());
     assert_eq!(configuration.settings.limits, firstcome_web::LimitsConfig::default());
+    let kafka = firstcome_issuance::journal::KafkaConfig::default();
+    assert_eq!(configuration.settings.kafka, kafka);
     assert!(configuration.layers.in_order().iter().all(|(_, it)| it.origin == Origin::Default));
 }
 
@@ -200,31 +202,20 @@ fn a_mistake_is_named_with_its_place() {
 
 #[test]
 fn what_this_version_lacks_is_refused_not_ignored() {
-    let only_ledger = "this version keeps every won claim in the ledger";
     let cases = [
-        (
-            "--strategy",
-            "claims.strategy",
-            "redis_lock",
-            "is redis_lock, which needs Redis: set redis.url".to_owned(),
-        ),
-        ("--commit", "claims.commit", "kafka", format!("must be ledger: {only_ledger}")),
         (
             "--redis-url",
             "redis.url",
             "http://u:canary@h",
             "must begin with redis://, redis+sentinel:// or redis+cluster://, or with rediss for \
-             TLS"
-            .to_owned(),
+             TLS",
         ),
-        ("--kafka-brokers", "kafka.brokers", "a:1,b:2", format!("must stay unset: {only_ledger}")),
         (
             "--role",
             "server.roles",
-            "wallet,worker",
-            "must be some of identity, catalog, issuance and wallet: this version has no other \
-             role"
-                .to_owned(),
+            "wallet,gateway",
+            "must be some of identity, catalog, issuance, wallet and worker: this version has no \
+             other role",
         ),
         (
             "--ledger-url",
@@ -232,8 +223,7 @@ fn what_this_version_lacks_is_refused_not_ignored() {
             "oracle://u:canary@h/db",
             "cannot be used: the ledger URL \"oracle://***@h/db\" is not supported: it must \
              begin with sqlite: (as sqlite:./data/ledger.db), postgres:// or mysql:// (as \
-             postgres://user:password@host:5432/firstcome)"
-                .to_owned(),
+             postgres://user:password@host:5432/firstcome)",
         ),
     ];
     for (flag, key, text, sentence) in cases {
@@ -243,18 +233,84 @@ fn what_this_version_lacks_is_refused_not_ignored() {
 }
 
 #[test]
+fn who_decides_and_what_holds_a_win_need_what_they_use() {
+    const LEDGER: &str = "ledger.url = \"postgres://h/d\"\n";
+    const REDIS: &str = "redis.url = \"redis://h\"\n";
+    const KAFKA: &str = "kafka.brokers = [\"h:9092\"]\n";
+    let redis = "needs Redis: set redis.url";
+    let server = "needs a ledger on PostgreSQL, MySQL or MariaDB: set ledger.url";
+    let kafka = "needs Kafka: set kafka.brokers";
+    // What is there, the key, its word, and what is missing.
+    let cases: [(&[&str], _, _, &[&str]); 11] = [
+        (&[], "strategy", "redis_lock", &[redis]),
+        (&[REDIS], "strategy", "redis_lock", &[]),
+        (&[], "strategy", "redis", &[redis, server]),
+        (&[REDIS, LEDGER], "strategy", "redis", &[]),
+        (&[], "commit", "kafka", &[kafka, redis, server]),
+        (&[REDIS, LEDGER], "commit", "kafka", &[kafka]),
+        (&[KAFKA, LEDGER], "commit", "kafka", &[redis]),
+        (&[KAFKA, REDIS], "commit", "kafka", &[server]),
+        (&[KAFKA, REDIS, LEDGER], "commit", "kafka", &[]),
+        (&[KAFKA], "commit", "redis_stream", &[redis, server]),
+        (&[REDIS, LEDGER], "commit", "redis_stream", &[]),
+    ];
+    for (there, key, word, missing) in cases {
+        let key = format!("claims.{key}");
+        let file = format!("{}{key} = \"{word}\"", there.concat());
+        let line = there.len() + 1;
+        let expected: Vec<_> = missing
+            .iter()
+            .map(|what| format!("firstcome.toml:{line}: {key} is {word}, which {what}"))
+            .collect();
+        match load(&file, &[], &[]) {
+            Ok(_) => assert!(expected.is_empty(), "{file}"),
+            Err(ConfigError(_)) => assert_eq!(complaints(&file, &[], &[]), expected, "{file}"),
+        }
+    }
+    let expected = format!("firstcome.toml:1: kafka.brokers is set, and what is in Kafka {server}");
+    assert_eq!(complaints(KAFKA, &[], &[]), [expected]);
+    let unknown = complaints("", &[("FIRSTCOME_COMMIT", "kaffka")], &[]);
+    let expected = "environment FIRSTCOME_COMMIT: claims.commit: unknown variant `kaffka`, \
+                    expected one of `ledger`, `kafka`, `redis_stream`";
+    assert_eq!(unknown, [expected]);
+}
+
+#[test]
+fn brokers_have_commas_where_they_come_as_text() {
+    let ledger = ("--ledger-url", "ledger.url", "mysql://h/d");
+    let variables = [("FIRSTCOME_KAFKA_BROKERS", "a:1, b:2")];
+    let configuration = load("", &variables, &[ledger]).unwrap();
+    assert_eq!(configuration.settings.kafka.brokers, ["a:1", "b:2"]);
+    let flag = ("--kafka-brokers", "kafka.brokers", "c:3,d:4");
+    let configuration = load("", &variables, &[ledger, flag]).unwrap();
+    assert_eq!(configuration.settings.kafka.brokers, ["c:3", "d:4"]);
+    let flag = ("--kafka-brokers", "kafka.brokers", "kafka");
+    assert_eq!(
+        complaints("", &[], &[ledger, flag]),
+        ["flag --kafka-brokers: kafka.brokers must be a list of HOST:PORT, as \
+             [\"kafka-1:9092\"], not \"kafka\""]
+    );
+}
+
+#[test]
 fn secrets_are_never_shown() {
     let configuration = load(
-        "[ledger]\nurl = \"sqlite://u:canary@h/db\"",
+        "[ledger]\nurl = \"sqlite://u:canary@h/db\"\n[kafka]\nsasl_mechanism = \"SCRAM-SHA-512\"\n\
+         username = \"shop\"\npassword = \"canary of Kafka\"",
         &[("FIRSTCOME_ADMIN_PASSWORD", "canary canary")],
         &[],
     )
     .unwrap();
     let explained = configuration.explain();
     assert!(!explained.contains("canary"), "{explained}");
-    assert!(explained.contains("password = \"***\""), "{explained}");
+    for key in ["admin.password", "kafka.password"] {
+        assert!(explained.contains(&format!("{key} = \"***\"")), "{explained}");
+    }
     assert!(explained.contains("url = \"sqlite://***@h/db\""), "{explained}");
-    assert!(!format!("{:?}", configuration.settings).contains("canary canary"));
+    let debugged = format!("{:?}", configuration.settings);
+    for secret in ["canary canary", "canary of Kafka"] {
+        assert!(!debugged.contains(secret), "{debugged}");
+    }
 }
 
 #[test]

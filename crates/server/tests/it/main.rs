@@ -16,6 +16,7 @@ mod erasure;
 mod full_disk;
 mod generated_client;
 mod idempotency;
+mod journal;
 mod keys;
 mod ledger_copy;
 mod lifecycle;

@@ -1,0 +1,72 @@
+//! A record that cannot be read or applied stops its partition, and nothing else.
+
+use firstcome_core::{EventId, Timestamp};
+use firstcome_issuance::journal::{JournalRecord, encode};
+use firstcome_ledger::{EventRecord, SkippedRecord};
+use firstcome_testkit::Engine;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use uuid::Uuid;
+
+use super::{Stage, WAIT_MAX, pinned, win, wins};
+use crate::redis::on_every_server;
+
+on_every_server!(poison_stops_its_partition_until_it_is_skipped);
+
+/// Records that no worker of this version applies.
+fn poison(event: &EventRecord) -> Vec<(&'static str, Vec<u8>)> {
+    let mut newer = encode(&wins(event, 4..=4)[0]);
+    newer[3] = 2;
+    let event_id = EventId::from_uuid(Uuid::now_v7());
+    let unknown = JournalRecord::Fence { event_id, epoch: 1 };
+    let mut second_place = win(event, 4);
+    second_place.user_id = win(event, 1).user_id;
+    vec![
+        ("of another program", b"{\"user\": 1}".to_vec()),
+        ("of a later version", newer),
+        ("of an unknown event", encode(&unknown)),
+        ("a second place", encode(&JournalRecord::Win(second_place))),
+    ]
+}
+
+async fn poison_stops_its_partition_until_it_is_skipped(engine: Engine) {
+    let (stage, _database) = Stage::new(engine, 2).await;
+    let [one, other] = <[EventRecord; 2]>::try_from(stage.event_of_each_partition(100).await)
+        .expect("one of each partition");
+    let stranger: FutureProducer = stage.topic.client().create().expect("a client");
+    stage.append(&one, &wins(&one, 1..=3)).await;
+    let (mut next, mut offset) = (3, 3);
+    let mut worker = None;
+    for (kind, raw) in poison(&one) {
+        let record: FutureRecord<'_, (), [u8]> =
+            FutureRecord::to(&stage.topic.name).partition(pinned(&one)).payload(&raw);
+        stranger.send(record, WAIT_MAX).await.expect("an acknowledgement");
+        stage.append(&one, &wins(&one, next + 1..=next + 2)).await;
+        if worker.is_none() {
+            // The first meets what precedes and what follows in one read.
+            worker = Some(stage.worker().await);
+        }
+        stage.applied_to(pinned(&one), offset).await;
+        // The other partition goes on, and this one does not.
+        stage.append(&other, &wins(&other, next - 2..=next - 1)).await;
+        let end = stage.journal.end_offset(pinned(&other)).await.expect("an answer");
+        stage.applied_to(pinned(&other), end).await;
+        assert_eq!(stage.position(pinned(&one)).await, Some(offset), "{kind}");
+        stage.has_exactly(&one, next).await;
+
+        let skip = SkippedRecord {
+            journal: stage.journal.topic().to_owned(),
+            partition: pinned(&one),
+            offset,
+            reason: kind.to_owned(),
+            record: raw,
+            skipped_at: Timestamp::from_micros(0),
+        };
+        assert!(stage.ledger.skip_record(skip).await.expect("an answer"));
+        offset += 3;
+        next += 2;
+        stage.applied_to(pinned(&one), offset).await;
+        stage.has_exactly(&one, next).await;
+    }
+    stage.drained().await;
+    stage.has_exactly(&other, next - 3).await;
+}

@@ -1,0 +1,202 @@
+//! The journal from the outside: what an operator sees of it, and what a process does without it.
+
+use std::sync::Arc;
+
+use firstcome_core::{Commit, CouponId, EventId, Name, Strategy};
+use firstcome_issuance::journal::{Journal, JournalRecord, KafkaConfig};
+use firstcome_ledger::{Ledger, LedgerOptions, NewEvent, Purpose};
+use firstcome_testkit::{
+    Answer, Engine, KafkaServer, Launch, ManualClock, Server, TestDatabase, draft, kafka_brokers,
+};
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use crate::shop::{BINARY, eventually};
+use crate::startup::{check_refused, directory, serve};
+
+const COUPON: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+const EVENT: &str = "01890a5d-ac96-774b-bcce-b302099a8058";
+
+/// A configuration file for one broker, which makes its topic.
+fn configuration(brokers: &[String]) -> NamedTempFile {
+    let file = NamedTempFile::new().expect("a file");
+    let text = format!(
+        "[kafka]\nbrokers = {brokers:?}\npartitions_min = 2\nreplication_factor_min = 1\n\
+         min_insync_replicas_min = 1\ncreate_topic = true\n\
+         [ledger]\nacquire_timeout_ms = 10000\nstatement_timeout_ms = 10000\n"
+    );
+    std::fs::write(file.path(), text).expect("a file");
+    file
+}
+
+fn with(launch: Launch, file: &NamedTempFile, database: &TestDatabase) -> Launch {
+    launch
+        .environment("FIRSTCOME_CONFIG", file.path().to_str().expect("a path in UTF-8"))
+        .environment("FIRSTCOME_LEDGER_URL", database.url())
+}
+
+fn journal(broker: &KafkaServer) -> Journal {
+    let config = KafkaConfig { brokers: vec![broker.authority()], ..KafkaConfig::default() };
+    Journal::new(&config).expect("a good configuration")
+}
+
+fn fence(event: &str) -> JournalRecord {
+    let event_id = EventId::parse(event).expect("an id");
+    JournalRecord::Fence { event_id, epoch: 1 }
+}
+
+/// Waits until the metrics have these lines.
+async fn metrics_have(server: &Server, lines: &[&str]) {
+    let api = server.api();
+    let ask = || async { api.get("/metrics").await.expect(200) };
+    let has = |answer: &Answer| {
+        let text = answer.text();
+        lines.iter().all(|line| text.lines().any(|found| found == *line))
+    };
+    eventually(&format!("{lines:?}"), ask, has).await;
+}
+
+/// An event whose wins belong into partition 0 or 1, in its first epoch; that partition.
+async fn begin_event(database: &TestDatabase) -> i32 {
+    let options = LedgerOptions::parse_url(database.url(), Purpose::Visit).expect("a URL");
+    let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
+    let ledger = Ledger::open(options, clock).await.expect("the ledger");
+    let coupon_id = CouponId::parse(COUPON).expect("an id");
+    ledger.create_coupon(coupon_id, draft::coupon()).await.expect("an answer");
+    let id = EventId::parse(EVENT).expect("an id");
+    let new = NewEvent {
+        id,
+        coupon_id,
+        name: Name::parse("선착순").expect("a name"),
+        rule: draft::rule(10),
+        strategy: Strategy::Redis,
+        commit: Commit::Kafka,
+    };
+    ledger.create_event(new).await.expect("an answer").expect("the coupon");
+    let begun = ledger.begin_epoch(id, Some(2)).await.expect("an answer").expect("the event");
+    begun.partition.expect("it is pinned")
+}
+
+/// Partition 0 is stopped at its first record.
+async fn inspection_fails(server: &Server) {
+    let inspected = server.command(&["journal", "inspect"]).await;
+    assert_eq!(inspected.code, Some(1), "{inspected:?}");
+    for line in [
+        "        0             0             0             2             2",
+        "partition 0, offset 0: a fence of the event 01890a5d-ac96-774b-bcce-b302099a8059, epoch \
+         1: cannot be applied: the ledger has no such event",
+        "firstcome journal skip --partition 0 --offset 0 --reason TEXT",
+    ] {
+        assert!(inspected.stdout.contains(line), "{line} is not in {}", inspected.stdout);
+    }
+    let one = server.command(&["journal", "inspect", "--partition", "1"]).await;
+    assert_eq!(one.code, Some(0), "{one:?}");
+}
+
+fn skip<'a>(partition: &'a str, offset: &'a str) -> Vec<&'a str> {
+    let command = ["journal", "skip", "--partition", partition, "--offset", offset];
+    [&command[..], &["--reason", "made by a test"]].concat()
+}
+
+async fn skips_are_refused(server: &Server) {
+    for (partition, offset, sentence) in [
+        ("0", "1", "partition 0 is applied to offset 0: only the record there can be skipped"),
+        ("1", "0", "partition 1 is applied to its end, offset 0: there is nothing to skip"),
+        ("7", "0", "no worker has begun partition 7"),
+    ] {
+        let refused = server.command(&skip(partition, offset)).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains(sentence), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_stops_its_partition_is_shown_and_skipped() {
+    let broker = KafkaServer::start().await;
+    let (file, database) =
+        (configuration(&[broker.authority()]), TestDatabase::new(Engine::Postgres).await);
+    let mut server = Server::start_as(BINARY, |launch| with(launch, &file, &database)).await;
+    let journal = journal(&broker);
+    let unknown = "01890a5d-ac96-774b-bcce-b302099a8059";
+    journal.append(0, &[fence(unknown), fence(unknown)]).await.expect("an acknowledgement");
+    let stopped = "firstcome_worker_stopped{partition=\"0\"} 1";
+    let lag = "firstcome_worker_lag_records{partition=\"0\"} 2";
+    metrics_have(&server, &[stopped, lag, "firstcome_worker_stopped{partition=\"1\"} 0"]).await;
+    let logged = server.logged();
+    assert!(logged.contains("partition 0 of the journal stands at offset 0"), "{logged}");
+    assert!(logged.contains("firstcome journal inspect --partition 0"), "{logged}");
+
+    inspection_fails(&server).await;
+    skips_are_refused(&server).await;
+    for offset in ["0", "1"] {
+        let skipped = server.command(&skip("0", offset)).await;
+        assert_eq!(skipped.code, Some(0), "{skipped:?}");
+        let again = server.command(&skip("0", offset)).await;
+        assert_eq!(again.code, Some(1), "{again:?}");
+    }
+    metrics_have(
+        &server,
+        &[
+            "firstcome_worker_stopped{partition=\"0\"} 0",
+            "firstcome_worker_lag_records{partition=\"0\"} 0",
+        ],
+    )
+    .await;
+    let inspected = server.command(&["journal", "inspect"]).await;
+    assert_eq!(inspected.code, Some(0), "{inspected:?}");
+    let kept = inspected.stdout.lines().filter(|line| line.ends_with(": made by a test")).count();
+    assert_eq!(kept, 2, "{}", inspected.stdout);
+
+    // Nobody works on it now: what can be applied is applied, not skipped.
+    assert_eq!(server.terminate().await, Some(0));
+    let partition = begin_event(&database).await;
+    journal.append(partition, &[fence(EVENT)]).await.expect("an acknowledgement");
+    let offset = if partition == 0 { "2" } else { "0" };
+    let partition = if partition == 0 { "0" } else { "1" };
+    let inspected = server.command(&["journal", "inspect", "--partition", partition]).await;
+    assert!(inspected.stdout.contains("can be applied"), "{inspected:?}");
+    let refused = server.command(&skip(partition, offset)).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("can be applied, and is now"), "{refused:?}");
+    assert_eq!(database.number("SELECT fence FROM events").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_needs_kafka_says_when_it_is_away() {
+    let mut broker = KafkaServer::start().await;
+    let (file, database) =
+        (configuration(&[broker.authority()]), TestDatabase::new(Engine::Postgres).await);
+    let worker = Server::start_as(BINARY, |launch| with(launch, &file, &database)).await;
+    let other = Server::start_as(BINARY, |launch| {
+        let roles = "identity,catalog,issuance,wallet";
+        with(launch, &file, &database).environment("FIRSTCOME_ROLES", roles)
+    })
+    .await;
+    broker.kill9();
+    let (worker_api, other_api) = (worker.api(), other.api());
+    let ask = || async { worker_api.get("/readyz").await };
+    let answer = eventually("not ready", ask, |answer| answer.status == 503).await;
+    assert_eq!(answer.expect_problem(503, "unavailable").member("/missing"), json!(["kafka"]));
+    let _ = worker_api.get("/livez").await.expect(200);
+    let _ = other_api.get("/readyz").await.expect(200);
+
+    // It starts while nobody answers, and is ready when somebody does.
+    let launched = Server::start_as(BINARY, |launch| with(launch, &file, &database));
+    let (late, ()) = tokio::join!(launched, broker.restart());
+    assert!(late.logged().contains("Kafka is away"), "{}", late.logged());
+    eventually("ready again", ask, |answer| answer.status == 200).await;
+    let logged = worker.logged();
+    assert!(logged.contains("Kafka answers, and its topic is fit"), "{logged}");
+}
+
+#[tokio::test]
+async fn a_topic_that_is_missing_or_unfit_keeps_the_server_from_starting() {
+    let (data, database) = (directory(), TestDatabase::new(Engine::Postgres).await);
+    let brokers = kafka_brokers().join(",");
+    let file = NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "kafka.topic = \"nobody-made-it\"").expect("a file");
+    let launch = with(serve(data.path()), &file, &database);
+    let launch = launch.environment("FIRSTCOME_KAFKA_BROKERS", &brokers);
+    let sentence = "kafka.topic: there is no topic nobody-made-it. To repair it: kafka-topics.sh";
+    check_refused(launch, &[sentence, &brokers]).await;
+}
