@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use firstcome_cache::redis::Redis;
-use firstcome_core::{EventId, Strategy as Decider};
+use firstcome_core::{Commit, EventId, Strategy as Decider};
 use firstcome_ledger::{Ledger, LedgerError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::IssuanceConfig;
+use crate::journal::Journal;
 use crate::lane::{self, Lanes, NotDrained};
 use crate::metrics::Metrics;
 use crate::strategy::{LedgerStrategy, RedisLockStrategy, RedisStrategy};
@@ -25,8 +26,12 @@ const EVENTS_MAX: usize = 10_000;
 pub struct Beside {
     /// Where claims are ordered or decided.
     pub redis: Redis,
+    /// Where wins are kept until a worker writes them, if that is in Kafka.
+    pub journal: Option<Journal>,
     /// Who decides events that do not say.
     pub default: Decider,
+    /// What must hold the wins of new events that Redis decides.
+    pub commit: Commit,
 }
 
 /// The deciders beside the ledger, each with lanes of its own: what one waits for holds no other
@@ -43,6 +48,7 @@ pub(crate) struct Ways {
     ledger: Ledger,
     strategy: RedisStrategy,
     default: Decider,
+    commit: Commit,
     locked: lane::Handle,
     redis: lane::Handle,
     /// Who decides an event never changes.
@@ -55,19 +61,25 @@ impl Deciders {
     /// # Errors
     /// When the system gives no more threads.
     pub(crate) fn start(
-        Beside { redis, default }: Beside,
+        Beside { redis, journal, default, commit }: Beside,
         ledger: Ledger,
         config: &IssuanceConfig,
         metrics: &Metrics,
     ) -> io::Result<(Self, Ways)> {
         let by_lock = RedisLockStrategy::new(redis.clone(), LedgerStrategy::new(ledger.clone()));
         let locked = Lanes::start("lock", &Arc::new(by_lock), config, metrics)?;
-        let strategy = RedisStrategy::new(redis, ledger.clone());
+        let strategy = RedisStrategy::new(redis, ledger.clone(), journal);
         let redis = Lanes::start("redis", &Arc::new(strategy.clone()), config, metrics)?;
         let keeper = tokio::spawn(strategy.clone().keep());
-        let (by_lock, by_redis) = (locked.handle(), redis.handle());
-        let known = Arc::default();
-        let ways = Ways { ledger, strategy, default, locked: by_lock, redis: by_redis, known };
+        let ways = Ways {
+            ledger,
+            strategy,
+            default,
+            commit,
+            locked: locked.handle(),
+            redis: redis.handle(),
+            known: Arc::default(),
+        };
         Ok((Self { locked, redis, keeper }, ways))
     }
 
@@ -88,6 +100,11 @@ impl Ways {
         self.default
     }
 
+    /// What must hold the wins of new events that Redis decides.
+    pub(crate) const fn commit(&self) -> Commit {
+        self.commit
+    }
+
     /// The lanes of this event; none where the ledger decides.
     ///
     /// # Errors
@@ -101,6 +118,11 @@ impl Ways {
             Decider::RedisLock => Some(&self.locked),
             Decider::Redis => Some(&self.redis),
         })
+    }
+
+    /// What Redis decides with.
+    pub(crate) const fn strategy(&self) -> &RedisStrategy {
+        &self.strategy
     }
 
     /// What Redis decides with, where it decides this event.

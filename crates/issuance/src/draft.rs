@@ -1,13 +1,16 @@
 //! What an admin writes of an event.
 
 use firstcome_core::{
-    Commit, CouponId, EventRule, EventState, Invalid, Name, Quantity, Strategy, Timestamp, Window,
+    Commit, CouponId, EventId, EventRule, EventState, Invalid, Name, Quantity, Strategy, Timestamp,
+    Window,
 };
 use firstcome_ledger::{EventRecord, NewEvent};
 use firstcome_web::{Checks, Code, Integer, NameText, Problem, StrategyWord, present};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use crate::strategy::Restriction;
 
 /// An event to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -92,8 +95,9 @@ impl EventBody {
         match (coupon_id, name, quantity, window, strategy) {
             (Some(coupon_id), Some(name), Some(quantity), Some(window), Some(strategy)) => {
                 let rule = new_rule(quantity, window);
-                let id = firstcome_core::EventId::from_uuid(Uuid::now_v7());
-                Ok(NewEvent { id, coupon_id, name, rule, strategy, commit: Commit::Ledger })
+                let id = EventId::from_uuid(Uuid::now_v7());
+                let commit = offered.commit(strategy);
+                Ok(NewEvent { id, coupon_id, name, rule, strategy, commit })
             }
             _ => Err(checks.into_problem()),
         }
@@ -109,12 +113,21 @@ fn new_rule(quantity: Quantity, window: Window) -> EventRule {
 pub(crate) struct Offered {
     /// Where the event does not say.
     pub(crate) default: Strategy,
+    /// What must hold wins that Redis decides.
+    pub(crate) commit: Commit,
     pub(crate) has_redis: bool,
     /// Whether the ledger is on a database server.
     pub(crate) is_shared: bool,
 }
 
 impl Offered {
+    const fn commit(self, strategy: Strategy) -> Commit {
+        match strategy {
+            Strategy::Redis => self.commit,
+            Strategy::Ledger | Strategy::RedisLock => Commit::Ledger,
+        }
+    }
+
     fn strategy(self, word: Option<&str>) -> Result<Strategy, Invalid> {
         let Some(word) = word else { return Ok(self.default) };
         match Strategy::parse(word) {
@@ -158,11 +171,11 @@ impl EventPatch {
 }
 
 impl EventChange {
-    /// Whether it may allow less than the event does.
-    pub(crate) fn restricts(&self, event: &EventRecord) -> bool {
-        self.quantity.is_some_and(|quantity| quantity < event.rule.quantity)
-            || self.opens_at.is_some()
-            || self.closes_at.is_some()
+    /// What it may take away from what the event allows.
+    pub(crate) fn restricts(&self, event: &EventRecord) -> Option<Restriction> {
+        let quantity = self.quantity.filter(|quantity| *quantity < event.rule.quantity);
+        let may = quantity.is_some() || self.opens_at.is_some() || self.closes_at.is_some();
+        may.then_some(Restriction { quantity })
     }
 
     /// The event after the change at `now`.

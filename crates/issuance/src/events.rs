@@ -12,6 +12,7 @@ use firstcome_web::{
 };
 
 use crate::draft::{EventBody, EventPatch, wrong_state};
+use crate::strategy::Restriction;
 use crate::view::event_view;
 use crate::{IssuanceError, IssuanceState};
 
@@ -58,7 +59,7 @@ pub async fn create(
     match ledger.create_event_once(key, new, answer).await? {
         Once::Made(Made { location, etag, body }) => {
             // So that the first claim need not wait. Where it fails, that one has it done.
-            let _ = state.issuance().sync(id).await;
+            state.issuance().prepare(id).await;
             Ok(created(location, etag, body))
         }
         Once::Missing => Err(Problem::new(Code::CouponNotFound, "There is no such coupon.").into()),
@@ -187,7 +188,8 @@ async fn act(
         })?;
         Ok(event)
     };
-    let restricts = move |_: &EventRecord| matches!(action, Action::Pause | Action::Close);
+    let stops = matches!(action, Action::Pause | Action::Close);
+    let restricts = move |_: &EventRecord| stops.then_some(Restriction { quantity: None });
     changed(state, by, id, restricts, act).await
 }
 
@@ -195,7 +197,7 @@ async fn changed(
     state: &IssuanceState,
     by: By,
     id: EventId,
-    restricts: impl FnOnce(&EventRecord) -> bool + Send + 'static,
+    restricts: impl FnOnce(&EventRecord) -> Option<Restriction> + Send + 'static,
     change: impl FnOnce(EventRecord) -> Result<EventRecord, Problem> + Send + 'static,
 ) -> Result<Event, IssuanceError> {
     let changed = state.issuance().change_event(by, id, restricts, change).await?;

@@ -152,6 +152,12 @@ impl Journal {
         &self.0.config.topic
     }
 
+    /// How long records may take to be acknowledged; after that they are in doubt.
+    #[must_use]
+    pub fn delivery_timeout(&self) -> Duration {
+        self.0.config.delivery_timeout()
+    }
+
     /// The partitions that this process shall work on, as the group of all workers shares them.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_cache::Cache;
-use firstcome_core::{Clock, EventId, Strategy as Decider};
+use firstcome_core::{Clock, Commit, EventId, Strategy as Decider};
 use firstcome_ledger::{By, Claim, Decision, EventRecord, Ledger, LedgerError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -17,7 +17,7 @@ use crate::lane::{self, Lanes, NotDrained};
 use crate::latch::watch::watch;
 use crate::latch::{Build, Latch, Latches, Lookup};
 use crate::metrics::Metrics;
-use crate::strategy::{LedgerStrategy, Strategy};
+use crate::strategy::{LedgerStrategy, Restriction, Strategy};
 use crate::{IssuanceConfig, IssuanceError, NoVerdict, Undecided};
 
 /// How long the builder of latches rests after a build, as a multiple of the build.
@@ -161,20 +161,20 @@ impl IssuanceHandle {
     }
 
     /// Changes an event as [`Ledger::change_event`] does, told of this user, with its latch held
-    /// open, and tells the cache, to the end even if the caller goes away. Whether it may allow
-    /// less than before, `restricts` tells.
+    /// open, and tells the cache, to the end even if the caller goes away. What it may take away,
+    /// `restricts` tells.
     ///
     /// # Errors
-    /// When the ledger does not answer.
+    /// When the ledger does not answer, or what decides the event cannot be made ready.
     pub(crate) async fn change_event<R, F, E>(
         &self,
         by: By,
         id: EventId,
         restricts: R,
         change: F,
-    ) -> Result<Option<Result<EventRecord, E>>, LedgerError>
+    ) -> Result<Option<Result<EventRecord, E>>, IssuanceError>
     where
-        R: FnOnce(&EventRecord) -> bool + Send + 'static,
+        R: FnOnce(&EventRecord) -> Option<Restriction> + Send + 'static,
         F: FnOnce(EventRecord) -> Result<EventRecord, E> + Send + 'static,
         E: Send + 'static,
     {
@@ -186,29 +186,17 @@ impl IssuanceHandle {
                 Some(ways) => ways.redis_of(id).await?,
                 None => None,
             };
-            if let Some(redis) = redis
-                && ledger.event(id).await?.is_some_and(|event| restricts(&event))
-            {
-                redis.before_restriction(id).await;
-            }
-            let changed = ledger.change_event(id, change).await;
-            if let Some(redis) = redis {
-                let now = match &changed {
-                    Ok(Some(Ok(event))) => Some(event.clone()),
-                    // What was refused, or may not have been written: Redis goes on as the ledger.
-                    _ => ledger.event(id).await.ok().flatten(),
-                };
-                if let Some(event) = now {
-                    redis.follow(&event).await;
-                }
-            }
+            let changed = match redis {
+                None => Ok(ledger.change_event(id, change).await?),
+                Some(redis) => redis.change_event(&ledger, id, restricts, change).await,
+            };
             drop(hold);
             if let Ok(Some(Ok(event))) = &changed {
                 events.changed(event).await;
             }
             changed
         });
-        changed.await.unwrap_or(Err(LedgerError::Closing))
+        changed.await.unwrap_or(Err(LedgerError::Closing.into()))
     }
 
     /// Drops what memory knows of an event, and rebuilds what Redis does.
@@ -222,10 +210,25 @@ impl IssuanceHandle {
         redis.sync_event(id).await.map(|_| ())
     }
 
-    /// Records what is pending beside the ledger, and how much of it is left.
+    /// Makes ready what a new event is decided with, behind its answer.
+    pub(crate) async fn prepare(&self, id: EventId) {
+        if let Some(ways) = &self.inner.ways
+            && let Ok(Some(redis)) = ways.redis_of(id).await
+        {
+            redis.prepare(id).await;
+        }
+    }
+
+    /// Writes what only Redis has to the ledger, until it is stopped; none where there is no Redis.
+    #[must_use]
+    pub fn carry(&self) -> Option<JoinHandle<()>> {
+        self.inner.ways.as_ref().map(|ways| tokio::spawn(ways.strategy().clone().carry()))
+    }
+
+    /// Brings the ledger up to all that was promised of an event, and how many wins it still lacks.
     ///
     /// # Errors
-    /// When the ledger or Redis does not answer.
+    /// When the ledger, Redis or the journal does not answer.
     pub(crate) async fn drain(&self, id: EventId) -> Result<u64, IssuanceError> {
         let Some(ways) = &self.inner.ways else { return Ok(0) };
         let Some(redis) = ways.redis_of(id).await? else { return Ok(0) };
@@ -234,9 +237,13 @@ impl IssuanceHandle {
 
     /// What a new event may be decided by.
     pub(crate) fn offered(&self) -> Offered {
-        let default = self.inner.ways.as_ref().map_or(Decider::Ledger, Ways::default);
-        let has_redis = self.inner.ways.is_some();
-        Offered { default, has_redis, is_shared: self.inner.ledger.is_shared() }
+        let ways = self.inner.ways.as_ref();
+        Offered {
+            default: ways.map_or(Decider::Ledger, Ways::default),
+            commit: ways.map_or(Commit::Ledger, Ways::commit),
+            has_redis: ways.is_some(),
+            is_shared: self.inner.ledger.is_shared(),
+        }
     }
 
     pub(crate) fn ledger(&self) -> &Ledger {

@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 
-use firstcome_core::{EventId, EventNo, IssuedCouponId, Sequence, Strategy, UserId, Validity};
+use firstcome_core::{
+    EventId, EventNo, IssuedCouponId, Sequence, Strategy, Timestamp, UserId, Validity,
+};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
@@ -37,18 +39,19 @@ pub struct Standing {
 }
 
 impl Ledger {
-    /// Begins the next epoch of an event, and the event as it is then. Waits for what is being
+    /// Begins the epoch that follows this one, and the event as it is then. Waits for what is being
     /// recorded; what comes later by the word of an older epoch is refused. None when there is no
-    /// such event.
+    /// such event, or it goes by another epoch already.
     ///
     /// With the number of the journal's partitions it pins the event to one, if it is in none: its
     /// number by that, which never changes again.
     ///
     /// # Errors
-    /// When the ledger does not answer. It may have begun then: begin another.
+    /// When the ledger does not answer. It may have begun then: begin the one after it.
     pub async fn begin_epoch(
         &self,
         id: EventId,
+        after: u64,
         partitions: Option<u32>,
     ) -> Result<Option<EventRecord>, LedgerError> {
         let ledger = self.clone();
@@ -62,6 +65,9 @@ impl Ledger {
                 return Ok(None);
             };
             let mut record = EventRecord::try_from(row)?;
+            if record.epoch != after {
+                return Ok(None);
+            }
             record.epoch += 1;
             if let (None, Some(partitions)) = (record.partition, partitions) {
                 record.partition = Some(pinned(record.no, partitions));
@@ -150,19 +156,23 @@ impl Ledger {
         }
     }
 
-    /// Events that another decider than the ledger may have to answer for: those that are not
-    /// closed by hand, newest first, at most so many.
+    /// Events of this strategy that were not over at this moment, newest first, at most so many:
+    /// those that another decider than the ledger may still have something of.
     ///
     /// # Errors
     /// When the ledger does not answer.
     pub async fn events_decided_by(
         &self,
         strategy: Strategy,
+        since: Timestamp,
         limit: u64,
     ) -> Result<Vec<EventRecord>, LedgerError> {
+        let since = since.as_micros();
+        let by_window = event::Column::Closed.eq(false).and(event::Column::ClosesAt.gt(since));
+        let by_hand = event::Column::Closed.eq(true).and(event::Column::UpdatedAt.gt(since));
         let rows = event::Entity::find()
             .filter(event::Column::Strategy.eq(strategy.as_str()))
-            .filter(event::Column::Closed.eq(false))
+            .filter(by_window.or(by_hand))
             .order_by_desc(event::Column::Id)
             .limit(limit)
             .all(self.reader());

@@ -62,6 +62,18 @@ impl Drop for Kafka {
     }
 }
 
+/// The journal, where one is configured.
+///
+/// # Errors
+/// When the configuration is wrong.
+pub(crate) fn journal(settings: &Settings) -> anyhow::Result<Option<Journal>> {
+    if !settings.kafka.is_set() {
+        return Ok(None);
+    }
+    let journal = Journal::new(&settings.kafka).map_err(|invalid| anyhow::anyhow!("{invalid}"))?;
+    Ok(Some(journal))
+}
+
 /// The journal, where one is configured. Where this process needs it, its topic is looked at, and
 /// its brokers from then on.
 ///
@@ -70,10 +82,7 @@ impl Drop for Kafka {
 /// is none: the topic is looked at when one does, and until then what needs it waits or is answered
 /// 503.
 pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Option<Kafka>> {
-    if !settings.kafka.is_set() {
-        return Ok(None);
-    }
-    let journal = Journal::new(&settings.kafka).map_err(|invalid| anyhow::anyhow!("{invalid}"))?;
+    let Some(journal) = journal(settings)? else { return Ok(None) };
     if !settings.needs_kafka() {
         return Ok(Some(Kafka { journal, watched: None }));
     }

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use firstcome_cache::redis::{Redis, RedisError, RedisUse, Refusal};
-use firstcome_core::Strategy;
+use firstcome_core::{Commit, Strategy};
 
 use crate::config::Settings;
 
@@ -52,7 +52,11 @@ pub(crate) async fn decider(settings: &Settings) -> anyhow::Result<Option<Redis>
         return Ok(None);
     }
     let redis = Redis::new(&settings.redis, "claims").map_err(|it| anyhow::anyhow!("{it}"))?;
-    match check(&redis, RedisUse::Decider).await {
+    let used_for = match settings.claims.commit {
+        Commit::RedisStream => RedisUse::Journal,
+        Commit::Ledger | Commit::Kafka => RedisUse::Decider,
+    };
+    match check(&redis, used_for).await {
         Ok(()) => Ok(Some(redis)),
         Err(error) if settings.claims.strategy == Strategy::Ledger => {
             tracing::warn!("no event can be decided in Redis: {error:#}");

@@ -16,7 +16,7 @@ use firstcome_issuance::{
 use firstcome_ledger::{CouponRecord, EventRecord, Ledger};
 use firstcome_wallet::Wallet;
 use firstcome_web::{CursorKey, Front, Verifier};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use utoipa::openapi::OpenApi;
 
 use crate::config::{Role, Settings};
@@ -41,6 +41,8 @@ pub(crate) struct Services {
     running: Issuance,
     /// Where there is a journal, with the role.
     worker: Option<Worker>,
+    /// Writes what only Redis has, where there is a Redis, with the role.
+    carrier: Option<JoinHandle<()>>,
 }
 
 /// What was read of the ledger a short while ago.
@@ -87,7 +89,12 @@ impl Services {
         });
         let clock = ledger.clock();
         let beside = redis::decider(settings).await?;
-        let beside = beside.map(|redis| Beside { redis, default: settings.claims.strategy });
+        let beside = beside.map(|redis| Beside {
+            redis,
+            journal: journal.cloned(),
+            default: settings.claims.strategy,
+            commit: settings.claims.commit,
+        });
         let (running, issuance) =
             Issuance::start(ledger.clone(), beside, &settings.issuance, Arc::clone(&clock))
                 .context("cannot start the lanes")?;
@@ -100,6 +107,7 @@ impl Services {
         let works = settings.server.roles().contains(&Role::Worker);
         let journal = journal.filter(|_| works).cloned();
         let worker = journal.map(|journal| Worker::start(ledger.clone(), journal));
+        let carrier = if works { issuance.carry() } else { None };
         Ok(Self {
             ledger,
             clock,
@@ -111,6 +119,7 @@ impl Services {
             issuance,
             running,
             worker,
+            carrier,
         })
     }
 
@@ -175,6 +184,10 @@ impl Services {
             }
         };
         let (drained, ()) = tokio::join!(self.running.shutdown(deadline), worker);
+        if let Some(carrier) = self.carrier {
+            // What Redis still has, the next one writes.
+            carrier.abort();
+        }
         drained
     }
 }

@@ -76,7 +76,7 @@ impl Test {
         let changed = self.handle.change_event(
             by,
             self.event,
-            |_| false,
+            |_| None,
             move |mut record| {
                 match change {
                     Change::Quantity(quantity) => {

@@ -13,6 +13,7 @@ use firstcome_ledger::{Claim, Decision};
 use crate::Undecided;
 
 pub use ledger::LedgerStrategy;
+pub(crate) use redis::Restriction;
 pub use redis::{RedisStrategy, Synced};
 pub use redis_lock::RedisLockStrategy;
 

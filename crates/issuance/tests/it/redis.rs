@@ -1,5 +1,6 @@
 //! The strategies that need Redis, on real servers: exact, whatever is lost.
 
+mod behind;
 mod losses;
 mod rights;
 mod verdicts;
@@ -10,15 +11,18 @@ use std::time::Duration;
 use axum::http::Method;
 use firstcome_cache::redis::{Redis, RedisConfig};
 use firstcome_core::{Commit, EventId, Name, Quantity, Strategy, Timestamp, UserId, Window};
-use firstcome_issuance::NoVerdict;
+use firstcome_issuance::journal::Journal;
+use firstcome_issuance::{NoVerdict, RedisStrategy, Worker};
 use firstcome_ledger::{
     Claim, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerOptions, NewEvent, Purpose,
 };
 use firstcome_testkit::{Engine, ManualClock, RedisServer, TestDatabase, draft};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use crate::journal::TestTopic;
 use crate::support::TestIssuance;
 
 /// How often a test looks again at what it waits for.
@@ -34,6 +38,34 @@ macro_rules! on_every_server {
     };
 }
 
+/// Makes a test of each function, for every commit on every database server.
+macro_rules! for_every_commit {
+    ($($test:ident),+ $(,)?) => {
+        mod ledger { $crate::redis::for_commit! { Ledger: $($test),+ } }
+        mod kafka { $crate::redis::for_commit! { Kafka: $($test),+ } }
+        mod redis_stream { $crate::redis::for_commit! { RedisStream: $($test),+ } }
+    };
+}
+
+/// Makes a test of each function, for one commit on every database server.
+macro_rules! for_commit {
+    ($commit:ident: $($test:ident),+ $(,)?) => {
+        mod postgres { $crate::redis::for_commit! { $commit on Postgres: $($test),+ } }
+        mod mariadb { $crate::redis::for_commit! { $commit on MariaDb: $($test),+ } }
+    };
+    ($commit:ident on $engine:ident: $($test:ident),+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                let commit = firstcome_core::Commit::$commit;
+                let engine = firstcome_testkit::Engine::$engine;
+                let test = $crate::redis::Deployment::committing(commit, engine);
+                super::super::$test(test.await).await;
+            }
+        )+
+    };
+}
+
 /// Makes a test of each function, on one database server.
 macro_rules! on_server {
     ($engine:ident: $($test:ident),+) => {
@@ -46,38 +78,92 @@ macro_rules! on_server {
     };
 }
 
-pub(crate) use {on_every_server, on_server};
+pub(crate) use {for_commit, for_every_commit, on_every_server, on_server};
 
-/// A deployment: a Redis and a database of its own, and one process.
+/// A deployment: a Redis, a database and where it need be a topic of its own, one process, and a
+/// worker.
 struct Deployment {
     redis: RedisServer,
     database: TestDatabase,
+    /// What holds the wins of events that Redis decides.
+    commit: Commit,
+    topic: Option<TestTopic>,
     one: TestIssuance,
+    worker: Option<TestWorker>,
+}
+
+/// A process with the role worker; dropping it ends it.
+struct TestWorker {
+    _worker: Option<Worker>,
+    carrier: JoinHandle<()>,
+}
+
+impl Drop for TestWorker {
+    fn drop(&mut self) {
+        self.carrier.abort();
+    }
 }
 
 impl Deployment {
     async fn new(engine: Engine) -> Self {
-        let (redis, database) = (RedisServer::start().await, TestDatabase::new(engine).await);
-        let one = process(&redis.url(), database.url()).await;
-        Self { redis, database, one }
+        Self::committing(Commit::Ledger, engine).await
+    }
+
+    async fn committing(commit: Commit, engine: Engine) -> Self {
+        let saves: &[&str] = match commit {
+            // As the operations page asks for.
+            Commit::RedisStream => &["--appendonly", "yes", "--appendfsync", "always"],
+            Commit::Ledger | Commit::Kafka => &[],
+        };
+        let redis = RedisServer::start_with(saves).await;
+        let database = TestDatabase::new(engine).await;
+        let topic = if commit == Commit::Kafka { Some(TestTopic::new(2).await) } else { None };
+        let journal = topic.as_ref().map(TestTopic::journal);
+        let one = process(&redis.url(), database.url(), journal).await;
+        let mut test = Self { redis, database, commit, topic, one, worker: None };
+        test.worker = Some(test.another_worker().await);
+        test
     }
 
     /// One process more.
     async fn another(&self) -> TestIssuance {
-        process(&self.redis.url(), self.database.url()).await
+        process(&self.redis.url(), self.database.url(), self.journal()).await
+    }
+
+    /// One worker more.
+    async fn another_worker(&self) -> TestWorker {
+        let ledger = ledger(self.database.url(), Purpose::Visit).await;
+        let redis = connection(&self.redis.url());
+        let strategy = RedisStrategy::new(redis, ledger.clone(), self.journal());
+        let worker = self.journal().map(|journal| Worker::start(ledger, journal));
+        TestWorker { _worker: worker, carrier: tokio::spawn(strategy.carry()) }
+    }
+
+    fn journal(&self) -> Option<Journal> {
+        self.topic.as_ref().map(TestTopic::journal)
     }
 
     /// An event of this quantity that is open.
     async fn event(&self, strategy: Strategy, quantity: u32) -> EventRecord {
+        let commit = if strategy == Strategy::Redis { self.commit } else { Commit::Ledger };
         let id = EventId::from_uuid(Uuid::now_v7());
         let from = Timestamp::parse_rfc3339("2026-01-01T00:00:00Z").expect("a moment");
         let until = Timestamp::parse_rfc3339("2099-01-01T00:00:00Z").expect("a moment");
         let mut rule = draft::rule(quantity);
         rule.window = Window::new(from, until).expect("a window");
         let name = Name::parse("선착순").expect("a name");
-        let (coupon_id, commit) = (self.one.coupon().await, Commit::Ledger);
+        let coupon_id = self.one.coupon().await;
         let new = NewEvent { id, coupon_id, name, rule, strategy, commit };
         self.one.ledger.create_event(new).await.expect("an answer").expect("the coupon")
+    }
+
+    /// As another decider that rebuilds the event, and goes no further.
+    async fn begin_epoch(&self, event: &EventRecord) {
+        let epoch = self.one.ledger.epoch(event.id).await.expect("an answer").expect("the event");
+        let partitions = self.topic.as_ref().map(|_| 2);
+        let begun = self.one.ledger.begin_epoch(event.id, epoch, partitions).await;
+        let begun = begun.expect("an answer");
+        begun.expect("nobody else begins one");
     }
 
     /// An admin's call on an event; the event afterwards.
@@ -116,6 +202,10 @@ impl Deployment {
             // Redis may be being rebuilt.
             if audit.status == 200 {
                 let audit = audit.json();
+                let waits = self.commit != Commit::Ledger && audit["pending"] != 0;
+                if waits && Instant::now() < deadline {
+                    continue;
+                }
                 let told = (&audit["verdict"], &audit["pending"]);
                 assert_eq!(told, (&json!("pass"), &json!(0)), "{audit}");
                 break;
@@ -136,18 +226,26 @@ impl Deployment {
     }
 }
 
-async fn process(redis: &str, database: &str) -> TestIssuance {
-    process_as(redis, database, Purpose::Serve).await
+async fn process(redis: &str, database: &str, journal: Option<Journal>) -> TestIssuance {
+    process_as(redis, database, journal, Purpose::Serve).await
 }
 
-async fn process_as(redis: &str, database: &str, purpose: Purpose) -> TestIssuance {
+async fn process_as(
+    redis: &str,
+    database: &str,
+    journal: Option<Journal>,
+    purpose: Purpose,
+) -> TestIssuance {
+    TestIssuance::beside(connection(redis), journal, ledger(database, purpose).await)
+}
+
+async fn ledger(database: &str, purpose: Purpose) -> Ledger {
     let mut options = LedgerOptions::parse_url(database, purpose).expect("a URL");
     // A busy machine is no dead one.
     options.limits.acquire_timeout = Duration::from_secs(20);
     options.limits.statement_timeout = Duration::from_secs(20);
     let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
-    let ledger = Ledger::open(options, clock).await.expect("the database is a ledger");
-    TestIssuance::beside(connection(redis), ledger)
+    Ledger::open(options, clock).await.expect("the database is a ledger")
 }
 
 fn connection(url: &str) -> Redis {

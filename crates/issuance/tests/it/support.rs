@@ -9,6 +9,7 @@ use firstcome_cache::redis::Redis;
 use firstcome_core::{
     Clock, Commit, CouponId, EventId, EventRule, Name, Strategy as Decider, UserId,
 };
+use firstcome_issuance::journal::Journal;
 use firstcome_issuance::{
     Beside, Issuance, IssuanceConfig, IssuanceHandle, IssuanceState, LedgerStrategy, Strategy,
 };
@@ -66,11 +67,12 @@ impl TestIssuance {
     }
 
     /// With this Redis beside a ledger that may be shared.
-    pub(crate) fn beside(redis: Redis, ledger: Ledger) -> Self {
+    pub(crate) fn beside(redis: Redis, journal: Option<Journal>, ledger: Ledger) -> Self {
         let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
         let time: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let config = IssuanceConfig::default();
-        let beside = Beside { redis, default: Decider::Ledger };
+        let (default, commit) = (Decider::Ledger, Commit::Ledger);
+        let beside = Beside { redis, journal, default, commit };
         let started = Issuance::start(ledger.clone(), Some(beside), &config, time);
         Self::of(started.expect("a thread is left"), ledger, clock, None)
     }

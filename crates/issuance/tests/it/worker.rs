@@ -70,7 +70,7 @@ impl Stage {
     }
 
     async fn begin_epoch(&self, id: EventId) -> EventRecord {
-        let begun = self.ledger.begin_epoch(id, Some(self.partitions)).await;
+        let begun = self.ledger.begin_epoch(id, 1, Some(self.partitions)).await;
         begun.expect("an answer").expect("the event")
     }
 

@@ -48,13 +48,17 @@ pub struct AuditRecord {
     pub checks: Vec<AuditCheck>,
 }
 
+/// The check that a win is promised nowhere but in the ledger.
+const NOTHING_PENDING: &str = "nothing_pending";
+
 impl AuditRecord {
     /// The same with winners that a decider beside the ledger holds as pending.
     #[must_use]
     pub fn beside(mut self, pending: u64) -> Self {
         self.pending += pending;
         if pending > 0 {
-            self.checks.push(AuditCheck::equal("nothing_pending", 0, pending));
+            self.checks.retain(|check| check.name != NOTHING_PENDING);
+            self.checks.push(AuditCheck::equal(NOTHING_PENDING, 0, self.pending));
         }
         self
     }
@@ -163,7 +167,7 @@ impl Counts {
             checks.push(AuditCheck::equal("coupons_found_by_holder", rows, found));
         }
         if settled {
-            checks.push(AuditCheck::equal("nothing_pending", 0, self.pending));
+            checks.push(AuditCheck::equal(NOTHING_PENDING, 0, self.pending));
         }
         AuditRecord {
             event_id,

@@ -114,7 +114,8 @@ async fn event(test: &TestLedger, quantity: u32, commit: Commit) -> EventRecord 
 }
 
 async fn begin_epoch(test: &TestLedger, event: &EventRecord) -> EventRecord {
-    let begun = test.ledger.begin_epoch(event.id, Some(PARTITIONS)).await;
+    let epoch = read(test, event).await.epoch;
+    let begun = test.ledger.begin_epoch(event.id, epoch, Some(PARTITIONS)).await;
     begun.expect("an answer").expect("the event")
 }
 

@@ -37,7 +37,7 @@ async fn an_embedded_ledger_records_nothing() {
     let event = test.event(9).await;
     let refused = test.ledger.record_wins(event.id, 0, &wins(&[("a", 1)]), Told::NotYet).await;
     assert!(matches!(refused, Err(ClaimError::Unavailable(LedgerError::NotShared))), "{refused:?}");
-    let refused = test.ledger.begin_epoch(event.id, None).await;
+    let refused = test.ledger.begin_epoch(event.id, 0, None).await;
     assert!(matches!(refused, Err(LedgerError::NotShared)), "{refused:?}");
 }
 
@@ -54,11 +54,16 @@ fn wins(wins: &[(&str, u32)]) -> Vec<Won> {
     wins.iter().map(won).collect()
 }
 
+/// The event in the epoch that follows.
+async fn next_epoch(test: &TestLedger, event: &EventRecord) -> EventRecord {
+    let begun = test.ledger.begin_epoch(event.id, event.epoch, None).await;
+    begun.expect("an answer").expect("nobody else begins one")
+}
+
 /// An event in its first epoch.
 async fn begun(test: &TestLedger, quantity: u32) -> EventRecord {
     let event = test.event(quantity).await;
-    let begun =
-        test.ledger.begin_epoch(event.id, None).await.expect("an answer").expect("the event");
+    let begun = next_epoch(test, &event).await;
     assert_eq!(begun, EventRecord { epoch: 1, ..event });
     begun
 }
@@ -125,7 +130,7 @@ async fn to_record_again_changes_nothing(store: Store) {
     let more = recorded(&test.ledger, &event, &[("b", 2), ("c", 3)]).await;
     assert_eq!(more[0], first[1]);
     // Also when the word counts no more: what is there is there.
-    test.ledger.begin_epoch(event.id, None).await.expect("an answer");
+    next_epoch(&test, &event).await;
     assert_eq!(recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await, first);
     assert_eq!(recorded(&test.ledger, &event, &[]).await, []);
     assert_eq!(rows(&test, &event).await, [&first[..], &more[1..]].concat());
@@ -175,8 +180,9 @@ async fn the_word_of_another_epoch_is_refused(store: Store) {
     let test = TestLedger::new(store).await;
     let old = begun(&test, 9).await;
     recorded(&test.ledger, &old, &[("a", 1)]).await;
-    test.ledger.begin_epoch(old.id, None).await.expect("an answer");
-    let new = test.ledger.begin_epoch(old.id, None).await.expect("an answer").expect("the event");
+    let new = next_epoch(&test, &next_epoch(&test, &old).await).await;
+    let late = test.ledger.begin_epoch(old.id, old.epoch, None).await.expect("an answer");
+    assert_eq!(late, None, "two epochs have begun since");
     let refusal = refused(&test, &old, &[("b", 2)]).await;
     assert_eq!(refusal, NotRecorded::Epoch { current: 3 });
     let future = EventRecord { epoch: 4, ..new.clone() };
@@ -188,7 +194,7 @@ async fn the_word_of_another_epoch_is_refused(store: Store) {
     assert_eq!(rows(&test, &new).await.len(), 2);
     let nobody =
         EventRecord { id: firstcome_core::EventId::from_uuid(uuid::Uuid::now_v7()), ..new };
-    assert_eq!(test.ledger.begin_epoch(nobody.id, None).await.expect("an answer"), None);
+    assert_eq!(test.ledger.begin_epoch(nobody.id, 3, None).await.expect("an answer"), None);
     let missing = record(&test.ledger, &nobody, &[("a", 1)]).await;
     assert_eq!(missing, Recorded::Refused(NotRecorded::EventNotFound));
 }

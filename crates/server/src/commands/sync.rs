@@ -9,7 +9,7 @@ use firstcome_issuance::{RedisStrategy, Synced};
 
 use super::visit;
 use crate::cli::SyncFlags;
-use crate::redis;
+use crate::{kafka, redis};
 
 /// Events that are rebuilt by one call.
 const EVENTS_MAX: u64 = 10_000;
@@ -33,9 +33,14 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
             ),
             None => anyhow::bail!("there is no event {id} in this ledger"),
         },
-        None => ledger.events_decided_by(Strategy::Redis, EVENTS_MAX).await?,
+        // Those that are not over.
+        None => {
+            let now = ledger.clock().now();
+            ledger.events_decided_by(Strategy::Redis, now, EVENTS_MAX).await?
+        }
     };
-    let strategy = RedisStrategy::new(redis, ledger.clone());
+    let journal = kafka::journal(&settings)?;
+    let strategy = RedisStrategy::new(redis, ledger.clone(), journal);
     for event in &events {
         let synced = strategy.sync_event(event.id).await;
         let synced = synced.with_context(|| format!("the event {} is not rebuilt", event.id))?;

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use firstcome_cache::redis::{Cmd, Script, ScriptCall, cmd};
-use firstcome_core::{EventId, Sequence, Timestamp, UserId};
+use firstcome_core::{EventId, Quantity, Sequence, Timestamp, UserId};
 use firstcome_ledger::{EventRecord, Winner, Won};
 
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
@@ -36,25 +36,30 @@ impl Keys {
         call
     }
 
-    pub(super) fn confirm<'a>(
+    /// All wins of the batches of these moments are durable.
+    pub(super) fn confirm(
         &self,
         epoch: u64,
-        wins: impl Iterator<Item = (&'a UserId, Sequence)>,
+        moments: impl Iterator<Item = Timestamp>,
     ) -> ScriptCall {
         let mut call = CONFIRM.call(&self.0).arg(epoch);
-        for (user, sequence) in wins {
-            call.push(user.as_str());
-            call.push(sequence.get());
+        for moment in moments {
+            call.push(moment.as_micros());
         }
         call
     }
 
-    pub(super) fn begin(&self, epoch: u64) -> ScriptCall {
-        LOAD.call(&self.0).arg("begin").arg(epoch)
+    /// Nobody is decided from now on, and nobody else who rebuilds goes on.
+    pub(super) fn take(&self, token: &str) -> ScriptCall {
+        LOAD.call(&self.0).arg("take").arg(token)
     }
 
-    pub(super) fn add(&self, epoch: u64, winners: &[Winner]) -> ScriptCall {
-        let mut call = LOAD.call(&self.0).arg("add").arg(epoch);
+    pub(super) fn begin(&self, token: &str, epoch: u64) -> ScriptCall {
+        LOAD.call(&self.0).arg("begin").arg(token).arg(epoch)
+    }
+
+    pub(super) fn add(&self, token: &str, epoch: u64, winners: &[Winner]) -> ScriptCall {
+        let mut call = LOAD.call(&self.0).arg("add").arg(token).arg(epoch);
         for Winner { user_id, sequence } in winners {
             call.push(user_id.as_str());
             call.push(sequence.get());
@@ -63,10 +68,15 @@ impl Keys {
     }
 
     /// All winners are added: so many, the last with this sequence.
-    pub(super) fn finish(&self, event: &EventRecord, winners: u32, last: u32) -> ScriptCall {
-        let mut call = LOAD.call(&self.0).arg("finish").arg(event.epoch).arg(winners).arg(last + 1);
-        call.push("version");
-        call.push(event.version);
+    pub(super) fn finish(
+        &self,
+        token: &str,
+        event: &EventRecord,
+        winners: u32,
+        last: u32,
+    ) -> ScriptCall {
+        let call = LOAD.call(&self.0).arg("finish").arg(token).arg(event.epoch);
+        let mut call = call.arg(winners).arg(last + 1).arg("version").arg(event.version);
         push_rule(&mut call, event);
         call
     }
@@ -76,39 +86,37 @@ impl Keys {
         CHANGE.call(&self.0).arg("freeze").arg(micros)
     }
 
-    pub(super) fn follow(&self, event: &EventRecord) -> ScriptCall {
-        let mut call = CHANGE.call(&self.0).arg("follow").arg(event.epoch).arg(event.version);
+    /// No more than these are won from now on, where no more are won already; until the same hand
+    /// follows, nobody else allows more.
+    pub(super) fn lower(&self, quantity: Quantity, hand: &str) -> ScriptCall {
+        CHANGE.call(&self.0).arg("lower").arg(quantity.get()).arg(hand)
+    }
+
+    /// The event is so in the ledger; the hand is of whoever has lowered its quantity, or nobody's.
+    pub(super) fn follow(&self, hand: &str, event: &EventRecord) -> ScriptCall {
+        let call = CHANGE.call(&self.0).arg("follow").arg(hand);
+        let mut call = call.arg(event.epoch).arg(event.version);
         push_rule(&mut call, event);
         call
     }
 
-    /// Some wins that are not known to be durable, about so many.
-    pub(super) fn pending(&self, about: usize) -> Cmd {
+    /// Some batches whose wins are not known to be durable, about so many.
+    pub(super) fn pending(&self, cursor: u64, about: usize) -> Cmd {
         let mut scan = cmd("HSCAN");
-        scan.arg(&self.0[2]).arg(0).arg("COUNT").arg(about);
+        scan.arg(&self.0[2]).arg(cursor).arg("COUNT").arg(about);
         scan
     }
 
-    pub(super) fn count_pending(&self) -> Cmd {
-        let mut count = cmd("HLEN");
-        count.arg(&self.0[2]);
-        count
-    }
-
-    /// By whose word what is pending was decided.
-    pub(super) fn epoch(&self) -> Cmd {
-        let mut get = cmd("HGET");
-        get.arg(&self.0[0]).arg("epoch");
+    /// What the [`Look`] tells.
+    pub(super) fn look(&self) -> Cmd {
+        let mut get = cmd("HMGET");
+        get.arg(&self.0[0]).arg(&["epoch", "pending", "lowered_at", "loading"]);
         get
     }
 
-    /// Each of the keys ends in so many seconds.
-    pub(super) fn expire(&self, seconds: u32) -> [Cmd; 3] {
-        self.0.each_ref().map(|key| {
-            let mut expire = cmd("EXPIRE");
-            expire.arg(key).arg(seconds);
-            expire
-        })
+    /// All that is known ends in so many seconds, unless it does anyway, or something is pending.
+    pub(super) fn expire(&self, seconds: u32) -> ScriptCall {
+        CHANGE.call(&self.0).arg("expire").arg(seconds)
     }
 }
 
@@ -141,12 +149,14 @@ pub(super) enum Answer {
     Decided(Decided),
 }
 
-/// By whose word, and what of each user, in their order.
+/// By whose word, when, and what of each user, in their order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Decided {
     pub(super) epoch: u64,
     pub(super) version: u64,
     pub(super) opens_at: Timestamp,
+    /// When it was decided; no other batch of the event has the same.
+    pub(super) moment: Timestamp,
     pub(super) claims: Vec<Said>,
 }
 
@@ -164,7 +174,11 @@ pub(super) enum Said {
         issued_at: Timestamp,
     },
     /// Won before, and durable.
-    Confirmed,
+    Confirmed {
+        sequence: Sequence,
+        /// None where the ledger had the win when the event was loaded.
+        issued_at: Option<Timestamp>,
+    },
     SoldOut,
     NotOpen,
     Paused,
@@ -178,14 +192,25 @@ impl Answer {
         match words {
             [word] if word == "not_loaded" => Some(Self::NotLoaded),
             [word] if word == "both" => Some(Self::NeedsPseudonyms),
-            [word, epoch, version, opens_at, claims @ ..]
+            [word, epoch, version, opens_at, moment, first, claims @ ..]
                 if word == "decided" && claims.len() == users =>
             {
+                let moment = moment_of(moment)?;
+                let mut next: u32 = first.parse().ok()?;
+                let claims = claims.iter().map(|claim| {
+                    if claim != "W" {
+                        return Said::read(claim);
+                    }
+                    let sequence = Sequence::parse(next.into()).ok()?;
+                    next += 1;
+                    Some(Said::Won { sequence, issued_at: moment })
+                });
                 Some(Self::Decided(Decided {
                     epoch: epoch.parse().ok()?,
                     version: version.parse().ok()?,
-                    opens_at: Timestamp::from_micros(opens_at.parse().ok()?),
-                    claims: claims.iter().map(|claim| Said::read(claim)).collect::<Option<_>>()?,
+                    opens_at: moment_of(opens_at)?,
+                    moment,
+                    claims: claims.collect::<Option<_>>()?,
                 }))
             }
             _ => None,
@@ -194,38 +219,67 @@ impl Answer {
 }
 
 impl Said {
+    /// Reads what is said of a claim that has not won just now.
     fn read(word: &str) -> Option<Self> {
-        let (kind, rest) = word.split_at_checked(1)?;
-        let place = || {
-            let (sequence, issued_at) = rest.split_once(':')?;
-            let issued_at = Timestamp::from_micros(issued_at.parse().ok()?);
-            Some((sequence_of(sequence)?, issued_at))
+        let (kind, place) = word.split_at_checked(1)?;
+        let (sequence, moment) = match place.split_once(':') {
+            Some((sequence, moment)) => (sequence, Some(moment)),
+            None => (place, None),
         };
-        Some(match kind {
-            "W" => place().map(|(sequence, issued_at)| Self::Won { sequence, issued_at })?,
-            "P" => place().map(|(sequence, issued_at)| Self::Pending { sequence, issued_at })?,
-            "C" => sequence_of(rest).map(|_| Self::Confirmed)?,
-            "S" => Self::SoldOut,
-            "N" => Self::NotOpen,
-            "U" => Self::Paused,
-            "X" => Self::Closed,
-            "F" => Self::Frozen,
+        Some(match (kind, moment) {
+            ("P", Some(moment)) => {
+                Self::Pending { sequence: sequence_of(sequence)?, issued_at: moment_of(moment)? }
+            }
+            ("C", Some(moment)) => Self::Confirmed {
+                sequence: sequence_of(sequence)?,
+                issued_at: Some(moment_of(moment)?),
+            },
+            ("C", None) => Self::Confirmed { sequence: sequence_of(sequence)?, issued_at: None },
+            ("S", _) => Self::SoldOut,
+            ("N", _) => Self::NotOpen,
+            ("U", _) => Self::Paused,
+            ("X", _) => Self::Closed,
+            ("F", _) => Self::Frozen,
             _ => return None,
         })
     }
 }
 
-/// A part of the pending wins: where a scan would go on; sequences, each with a moment and a user.
+/// What can be told of an event at once: by whose word it is decided, how many batches are pending,
+/// when its quantity began to be lowered, and whether it is being rebuilt. None of it where nothing
+/// is known.
+pub(super) type Look = (Option<u64>, Option<u64>, Option<i64>, Option<String>);
+
+/// A part of what is pending: where a scan would go on; moments, each with a batch.
 pub(super) type Pending = (u64, Vec<(String, String)>);
 
-/// The win of an entry; none for what the script never writes.
-pub(super) fn pending_win(sequence: &str, value: &str) -> Option<Won> {
-    let (issued_at, user) = value.split_once(' ')?;
-    Some(Won {
-        user_id: UserId::parse(user).ok()?,
-        sequence: sequence_of(sequence)?,
-        issued_at: Timestamp::from_micros(issued_at.parse().ok()?),
-    })
+/// The wins of a batch, which are not known to be durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PendingBatch {
+    /// When it was decided, and the name that it goes by.
+    pub(super) moment: Timestamp,
+    pub(super) wins: Vec<Won>,
+}
+
+impl PendingBatch {
+    /// Reads an entry; none for what the script never writes.
+    pub(super) fn read(moment: &str, batch: &str) -> Option<Self> {
+        let moment = moment_of(moment)?;
+        let mut words = batch.split(' ');
+        let mut next: u32 = words.next()?.parse().ok()?;
+        let wins = words.map(|user| {
+            let sequence = Sequence::parse(next.into()).ok()?;
+            next += 1;
+            let user_id = UserId::parse(user).ok()?;
+            Some(Won { user_id, sequence, issued_at: moment })
+        });
+        let wins: Vec<Won> = wins.collect::<Option<_>>()?;
+        (!wins.is_empty()).then_some(Self { moment, wins })
+    }
+}
+
+fn moment_of(digits: &str) -> Option<Timestamp> {
+    digits.parse().ok().map(Timestamp::from_micros)
 }
 
 fn sequence_of(digits: &str) -> Option<Sequence> {
@@ -241,18 +295,22 @@ mod tests {
         Answer::read(&words, users)
     }
 
+    fn sequence(number: u32) -> Sequence {
+        Sequence::parse(number.into()).expect("a sequence")
+    }
+
     #[test]
     fn answers_are_read() {
-        let sequence = |number| Sequence::parse(number).expect("a sequence");
-        let (sequence, issued_at) = (sequence(7), Timestamp::from_micros(5));
-        let said = |word| match read(&["decided", "3", "4", "9", word], 1) {
+        let (sequence, moment) = (sequence(7), Timestamp::from_micros(5));
+        let said = |word| match read(&["decided", "3", "4", "9", "5", "7", word], 1) {
             Some(Answer::Decided(Decided { epoch: 3, version: 4, claims, .. })) => Some(claims[0]),
             _ => None,
         };
-        assert_eq!(said("W7:5"), Some(Said::Won { sequence, issued_at }));
-        assert_eq!(said("P7:5"), Some(Said::Pending { sequence, issued_at }));
         for (word, expected) in [
-            ("C7", Said::Confirmed),
+            ("W", Said::Won { sequence, issued_at: moment }),
+            ("P7:5", Said::Pending { sequence, issued_at: moment }),
+            ("C7:5", Said::Confirmed { sequence, issued_at: Some(moment) }),
+            ("C7", Said::Confirmed { sequence, issued_at: None }),
             ("S", Said::SoldOut),
             ("N", Said::NotOpen),
             ("U", Said::Paused),
@@ -261,13 +319,35 @@ mod tests {
         ] {
             assert_eq!(said(word), Some(expected));
         }
-        for word in ["", "W7", "W0:5", "P:", "C", "C-1", "Z", "쿠폰"] {
+        for word in ["", "P7", "P0:5", "P:", "C", "C-1", "C7:", "Z", "쿠폰"] {
             assert_eq!(said(word), None, "{word:?}");
         }
         assert_eq!(read(&["not_loaded"], 1), Some(Answer::NotLoaded));
         assert_eq!(read(&["both"], 1), Some(Answer::NeedsPseudonyms));
-        for words in [&["decided", "3", "4", "9", "S"][..], &["decided"], &[], &["x"]] {
+        for words in [&["decided", "3", "4", "9", "5", "7", "S"][..], &["decided"], &[], &["x"]] {
             assert_eq!(read(words, 2), None, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn winners_of_a_batch_follow_one_another() {
+        let words = ["decided", "3", "4", "9", "5", "7", "W", "S", "W"];
+        let Some(Answer::Decided(decided)) = read(&words, 3) else { panic!("not decided") };
+        let won =
+            |number| Said::Won { sequence: sequence(number), issued_at: Timestamp::from_micros(5) };
+        assert_eq!(decided.claims, [won(7), Said::SoldOut, won(8)]);
+    }
+
+    #[test]
+    fn pending_batches_are_read() {
+        let batch = PendingBatch::read("5", "7 kim lee:2").expect("a batch");
+        let wins = batch.wins.iter().map(|win| (win.user_id.as_str(), win.sequence.get()));
+        assert_eq!(wins.collect::<Vec<_>>(), [("kim", 7), ("lee:2", 8)]);
+        assert!(batch.wins.iter().all(|win| win.issued_at == batch.moment));
+        for (moment, batch) in
+            [("x", "7 kim"), ("5", ""), ("5", "7"), ("5", "0 kim"), ("5", "7  kim")]
+        {
+            assert_eq!(PendingBatch::read(moment, batch), None, "{moment} {batch:?}");
         }
     }
 }

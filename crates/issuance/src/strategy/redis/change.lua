@@ -2,31 +2,72 @@
 --
 -- KEYS  meta, winners, pending; all of one event
 -- ARGV  'freeze', the longest time in microseconds
---       'follow', epoch, version, then name and value of what there is; it ends a freeze
+--       'lower', a quantity, who does it: from now on no more coupons than this are won
+--       'expire', the time in seconds: all that is known ends then, unless it does anyway
+--       'follow', who does it, epoch, version, then name and value of what there is; it ends a freeze
 --
--- Answers 1, or 0 where that is of another epoch, or older than what is known.
+-- Between 'lower' and the 'follow' of the same hand nobody else raises the quantity: the ledger may be
+-- lowering it.
+--
+-- Answers 1, or 0 where that is of another epoch, or older than what is known. To 'lower' it answers
+-- {epoch, winners}, and has done it where there are no more winners than that; or {}, where what is
+-- known is not to be trusted.
 
-local meta = KEYS[1]
-local known = redis.call('HMGET', meta, 'epoch', 'version', 'loading', 'closed')
-if not known[1] or known[3] then
-  return 0
+local meta, winners, pending = KEYS[1], KEYS[2], KEYS[3]
+local step = ARGV[1]
+local names = { 'epoch', 'version', 'loading', 'closed', 'quantity', 'lowering', 'incarnation', 'count',
+  'pending' }
+local values = redis.call('HMGET', meta, unpack(names))
+local event = {}
+for i, name in ipairs(names) do
+  event[name] = values[i]
 end
-if ARGV[1] == 'freeze' then
-  local time = redis.call('TIME')
-  local until_then = tonumber(time[1]) * 1000000 + tonumber(time[2]) + tonumber(ARGV[2])
-  redis.call('HSET', meta, 'frozen_until', string.format('%.0f', until_then))
+if not event.epoch or event.loading then
+  return step == 'lower' and {} or 0
+end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+
+if step == 'freeze' then
+  redis.call('HSET', meta, 'frozen_until', string.format('%.0f', now + tonumber(ARGV[2])))
   return 1
 end
-if known[1] ~= ARGV[2] or tonumber(known[2]) > tonumber(ARGV[3]) then
+if step == 'expire' then
+  if redis.call('HLEN', pending) > 0 or redis.call('TTL', meta) >= 0 then
+    return 0
+  end
+  for _, key in ipairs(KEYS) do
+    redis.call('EXPIRE', key, ARGV[2])
+  end
+  return 1
+end
+if step == 'lower' then
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+  if not run or not history or event.incarnation ~= run .. '-' .. history
+    or redis.call('HLEN', winners) ~= tonumber(event.count)
+    or redis.call('HLEN', pending) ~= tonumber(event.pending) then
+    return {}
+  end
+  if tonumber(event.count) <= tonumber(ARGV[2]) then
+    local quantity = math.min(tonumber(ARGV[2]), tonumber(event.quantity))
+    redis.call('HSET', meta, 'quantity', quantity, 'lowering', ARGV[3],
+      'lowered_at', string.format('%.0f', now))
+  end
+  return { tonumber(event.epoch), tonumber(event.count) }
+end
+if event.epoch ~= ARGV[3] or tonumber(event.version) > tonumber(ARGV[4]) then
   return 0
 end
-local values = {}
-for i = 4, #ARGV do
-  values[#values + 1] = ARGV[i]
+redis.call('HSET', meta, 'version', ARGV[4], unpack(ARGV, 5))
+if event.lowering and event.lowering ~= ARGV[2] then
+  local asked = tonumber(redis.call('HGET', meta, 'quantity'))
+  redis.call('HSET', meta, 'quantity', math.min(asked, tonumber(event.quantity)))
+else
+  redis.call('HDEL', meta, 'lowering', 'lowered_at')
 end
-redis.call('HSET', meta, 'version', ARGV[3], unpack(values))
 -- Closed is closed, also where the clock has done it.
-if known[4] == '1' then
+if event.closed == '1' then
   redis.call('HSET', meta, 'closed', '1')
 end
 redis.call('HDEL', meta, 'frozen_until')

@@ -1,15 +1,20 @@
 //! Changes of an event while Redis decides it.
 //!
 //! What allows more is in the ledger first, and Redis follows. What allows less freezes the event
-//! in Redis first: nobody new is answered, what is pending is recorded, and then the ledger
-//! changes. A freeze ends by itself. None of this is needed for safety: the ledger refuses what it
-//! no longer allows, and Redis is rebuilt then; it spares the rebuild.
+//! in Redis first: nobody new is answered, what is pending is made durable, and then the ledger
+//! changes. A freeze ends by itself.
+//!
+//! Where the ledger is the commit none of this is needed for safety: it refuses what it no longer
+//! allows, and Redis is rebuilt then. Where it is not, wins are promised before the ledger has them,
+//! so the quantity is lowered in Redis first, under an epoch, and in the ledger only if it still goes
+//! by that epoch: before it every win is in the ledger, within it Redis gives no more than that.
 
 use std::time::Duration;
 
-use firstcome_core::EventId;
-use firstcome_ledger::EventRecord;
-use tokio::time::Instant;
+use firstcome_core::{Commit, EventId, Quantity};
+use firstcome_ledger::{EventRecord, Ledger};
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 use super::calls::Keys;
 use super::{Failed, RedisStrategy};
@@ -19,50 +24,139 @@ use crate::IssuanceError;
 const FREEZE_MAX: Duration = Duration::from_secs(2);
 /// Longest that a change waits for what is pending.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
-/// How long Redis remembers a closed event, in seconds; after that it is asked of the ledger.
+/// Longest that lowering the quantity waits until the event is loaded.
+const LOWER_MAX: Duration = Duration::from_secs(2);
+/// How long Redis remembers an event that is over, in seconds; after that it is asked of the ledger.
 const REMEMBERED_SECONDS: u32 = 3_600;
 
+/// What a change takes away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Restriction {
+    /// The quantity, where it may be lower than before.
+    pub(crate) quantity: Option<Quantity>,
+}
+
+/// Redis gives no more than a lower quantity. The ledger may follow while it goes by this epoch.
+#[derive(Debug, Clone)]
+struct Lowered {
+    /// Who may raise it again.
+    hand: String,
+    epoch: u64,
+    /// How many have won; where these are more than the lower quantity, nothing was lowered.
+    winners: u32,
+}
+
 impl RedisStrategy {
-    /// Makes ready for a change that allows less. Where Redis does not answer, the ledger's refusal
-    /// does instead.
-    pub(crate) async fn before_restriction(&self, event: EventId) {
-        let micros = i64::try_from(FREEZE_MAX.as_micros()).expect("seconds");
-        let frozen = self.0.redis.run::<i64>(&Keys::of(event).freeze(micros)).await;
-        if frozen.is_ok_and(|frozen| frozen == 1) {
-            // What cannot be recorded in time is refused by the ledger later.
-            let _ = self.drain(event, Instant::now() + DRAIN_MAX).await;
+    /// Changes an event in the ledger as [`Ledger::change_event`] does, and in Redis. What it may
+    /// take away, `restricts` tells.
+    ///
+    /// # Errors
+    /// When the ledger does not answer, or the quantity cannot be lowered safely now.
+    pub(crate) async fn change_event<R, F, E>(
+        &self,
+        ledger: &Ledger,
+        id: EventId,
+        restricts: R,
+        change: F,
+    ) -> Result<Option<Result<EventRecord, E>>, IssuanceError>
+    where
+        R: FnOnce(&EventRecord) -> Option<Restriction> + Send + 'static,
+        F: FnOnce(EventRecord) -> Result<EventRecord, E> + Send + 'static,
+        E: Send + 'static,
+    {
+        let lowered = match ledger.event(id).await? {
+            None => None,
+            Some(event) => match restricts(&event) {
+                Some(restriction) => self.before_restriction(&event, restriction).await?,
+                None => None,
+            },
+        };
+        let hand = lowered.as_ref().map_or_else(String::new, |lowered| lowered.hand.clone());
+        let guarded = move |mut event: EventRecord| {
+            if let Some(Lowered { epoch, winners, .. }) = lowered {
+                if event.epoch != epoch {
+                    return Err(None);
+                }
+                event.rule.issued = event.rule.issued.max(winners);
+            }
+            change(event).map_err(Some)
+        };
+        let changed = ledger.change_event(id, guarded).await;
+        let now = match &changed {
+            Ok(Some(Ok(event))) => Some(event.clone()),
+            // What was refused: Redis goes on as the ledger.
+            Ok(_) => ledger.event(id).await.ok().flatten(),
+            // What may or may not be written, the next epoch shows.
+            Err(_) => None,
+        };
+        match now {
+            Some(event) => self.follow(&hand, &event).await,
+            None if changed.is_err() => self.sync_now(id),
+            None => {}
+        }
+        match changed? {
+            None => Ok(None),
+            Some(Ok(event)) => Ok(Some(Ok(event))),
+            Some(Err(Some(refused))) => Ok(Some(Err(refused))),
+            Some(Err(None)) => Err(Failed::NotLoaded.into()),
         }
     }
 
-    /// Makes Redis follow a change that is in the ledger, or that was refused there.
-    pub(crate) async fn follow(&self, event: &EventRecord) {
+    /// Makes ready for a change that allows less. Where the ledger is the commit and Redis does not
+    /// answer, the ledger's refusal does instead.
+    ///
+    /// # Errors
+    /// When the quantity cannot be lowered safely now.
+    async fn before_restriction(
+        &self,
+        event: &EventRecord,
+        restriction: Restriction,
+    ) -> Result<Option<Lowered>, IssuanceError> {
+        let micros = i64::try_from(FREEZE_MAX.as_micros()).expect("seconds");
+        let frozen = self.0.redis.run::<i64>(&Keys::of(event.id).freeze(micros)).await;
+        if frozen.is_ok_and(|frozen| frozen == 1) {
+            // What cannot be made durable in time is refused, or void, later.
+            let _ = timeout(DRAIN_MAX, self.settle_pending(event, None)).await;
+        }
+        match restriction.quantity {
+            Some(quantity) if event.commit != Commit::Ledger => {
+                Ok(Some(self.lower(event.id, quantity).await?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn lower(&self, event: EventId, quantity: Quantity) -> Result<Lowered, Failed> {
+        let hand = Uuid::new_v4().simple().to_string();
+        let deadline = Instant::now() + LOWER_MAX;
+        loop {
+            let answer: Vec<u64> =
+                self.0.redis.run(&Keys::of(event).lower(quantity, &hand)).await?;
+            match *answer.as_slice() {
+                [epoch, winners] => {
+                    let winners = u32::try_from(winners).map_err(|_| Failed::Nonsense)?;
+                    return Ok(Lowered { hand, epoch, winners });
+                }
+                _ if Instant::now() < deadline => self.sync_soon(event, deadline).await,
+                _ => return Err(Failed::NotLoaded),
+            }
+        }
+    }
+
+    /// Makes Redis follow a change that is in the ledger, or that was refused there; the hand is of
+    /// whoever has lowered the quantity for it, or nobody's.
+    pub(super) async fn follow(&self, hand: &str, event: &EventRecord) {
         let keys = Keys::of(event.id);
-        if self.0.redis.run::<i64>(&keys.follow(event)).await.is_err() {
+        if self.0.redis.run::<i64>(&keys.follow(hand, event)).await.is_err() {
             // The keeper does it when Redis answers again.
             return self.forget(event.id);
         }
         self.remember(event.clone());
-        if event.rule.closed {
-            for expire in keys.expire(REMEMBERED_SECONDS) {
-                // What stays longer than it need be does no harm.
-                let _ = self.0.redis.call::<i64>(&expire).await;
-            }
-        }
     }
 
-    /// What is left pending after all that can be recorded was.
-    pub(crate) async fn drain_for_audit(&self, event: EventId) -> Result<u64, IssuanceError> {
-        self.drain(event, Instant::now() + DRAIN_MAX).await.map_err(IssuanceError::from)
-    }
-
-    /// Records all that is pending; how much is left at the deadline.
-    pub(super) async fn drain(&self, event: EventId, deadline: Instant) -> Result<u64, Failed> {
-        loop {
-            self.record_pending(event, None).await?;
-            let left: u64 = self.0.redis.call(&Keys::of(event).count_pending()).await?;
-            if left == 0 || Instant::now() >= deadline {
-                return Ok(left);
-            }
-        }
+    /// Lets Redis forget in time an event that is over, of which nothing is pending.
+    pub(super) async fn expire(&self, event: EventId) {
+        // What stays longer than it need be does no harm: the next look does it.
+        let _ = self.0.redis.run::<i64>(&Keys::of(event).expire(REMEMBERED_SECONDS)).await;
     }
 }

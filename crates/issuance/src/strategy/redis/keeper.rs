@@ -1,76 +1,216 @@
-//! What is done for events in the background: pending wins whose batch has died are recorded, and
-//! what another process has changed in the ledger is followed in Redis.
+//! What is done for events in the background: pending wins whose batch has died are made durable,
+//! and what another process has changed in the ledger is followed in Redis.
+//!
+//! A process looks often after the events that it has claims on, and one of all processes looks now
+//! and then after every event that is open: most of 10,000 have nothing to be done.
 
+use std::mem;
 use std::time::Duration;
 
 use firstcome_cache::redis::cmd;
-use firstcome_core::{EventId, Strategy, Timestamp};
-use tokio::time::{MissedTickBehavior, interval};
+use firstcome_core::{Commit, EventId, Strategy, Timestamp};
+use firstcome_ledger::EventRecord;
+use futures_util::{StreamExt as _, stream};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::calls::{Keys, Pending, pending_win};
+use super::calls::{Keys, Look, Pending, PendingBatch};
 use super::{Failed, RedisStrategy};
 
-/// How often the keeper looks.
+/// How often a process looks after its own events.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Events that it looks after.
+/// How often one of all processes looks after every event.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often a worker looks for wins that only Redis has.
+const CARRY_EVERY: Duration = Duration::from_millis(100);
+/// How often it looks at every event for that.
+const LIST_EVERY: Duration = Duration::from_secs(1);
+/// Events that are looked after.
 const EVENTS_MAX: u64 = 10_000;
-/// Pending wins that are recorded in one transaction.
-const STEP: usize = 500;
-/// How old a pending win is before anyone but its batch records it, in microseconds.
-const ORPHANED_MICROS: i64 = 2_000_000;
+/// Events that are looked after at the same time.
+const AT_ONCE: usize = 32;
+/// Pending batches that are read at once.
+const STEP: usize = 8;
+/// More batches than are ever pending.
+const BATCHES_MAX: usize = 10_000_000;
+/// How long an event is looked after that is over.
+const KEPT_AFTER_THE_END: Duration = Duration::from_secs(24 * 60 * 60);
+/// How old a pending win is before anyone but its batch makes it durable.
+const ORPHANED: Duration = Duration::from_secs(2);
+/// How long the quantity may be half lowered: who did it is dead then.
+const LOWERING_MAX: Duration = Duration::from_secs(30);
+
+/// What became of the batches that were pending when somebody looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Settled {
+    /// Their wins are durable now.
+    pub(super) done: usize,
+    /// They are too young to be anyone's but their batch's.
+    pub(super) left: usize,
+}
 
 impl RedisStrategy {
-    /// Looks after all events that Redis decides, until it is stopped.
+    /// Looks after events until it is stopped.
     pub(crate) async fn keep(self) {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut swept = Instant::now();
         loop {
             look.tick().await;
             // Whoever claims is told, and the log with them, what stands in the way.
-            let _ = self.look_after_all().await;
+            let _ = self.look_after_own().await;
+            if swept.elapsed() >= SWEEP_EVERY {
+                swept = Instant::now();
+                let _ = self.sweep().await;
+            }
         }
     }
 
-    async fn look_after_all(&self) -> Result<(), Failed> {
-        let events = self.0.ledger.events_decided_by(Strategy::Redis, EVENTS_MAX).await?;
-        if events.is_empty() {
+    /// Writes the wins that only Redis has to the ledger, until it is stopped.
+    pub async fn carry(self) {
+        let this = &self;
+        let mut look = interval(CARRY_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut listed: Option<Instant> = None;
+        let mut events = Vec::new();
+        loop {
+            look.tick().await;
+            let lists = listed.is_none_or(|listed| listed.elapsed() >= LIST_EVERY);
+            if lists && let Ok(open) = self.kept_events().await {
+                events = open;
+                events.retain(|event| event.commit == Commit::RedisStream);
+                listed = Some(Instant::now());
+            }
+            // Between two lists, only those that had something the last time.
+            let carried = mem::take(&mut events).into_iter().map(|event| async move {
+                let settled = this.settle_pending(&event, None).await;
+                (event, settled.is_ok_and(|settled| settled == Settled::default()))
+            });
+            let mut carried = stream::iter(carried).buffer_unordered(AT_ONCE);
+            while let Some((event, is_done)) = carried.next().await {
+                if !is_done {
+                    events.push(event);
+                }
+            }
+        }
+    }
+
+    /// Events that are not over, or have not been for long.
+    pub(super) async fn kept_events(&self) -> Result<Vec<EventRecord>, Failed> {
+        let day = i64::try_from(KEPT_AFTER_THE_END.as_micros()).expect("a day");
+        let since = Timestamp::from_micros(self.0.ledger.clock().now().as_micros() - day);
+        Ok(self.0.ledger.events_decided_by(Strategy::Redis, since, EVENTS_MAX).await?)
+    }
+
+    /// The events that this process has had claims on since it last looked, and those that were not
+    /// done with then.
+    async fn look_after_own(&self) -> Result<(), Failed> {
+        let own = mem::take(&mut *self.claimed());
+        if own.is_empty() {
             return Ok(());
         }
-        let (seconds, micros): (i64, i64) = self.0.redis.call(&cmd("TIME")).await?;
-        let before = seconds * 1_000_000 + micros - ORPHANED_MICROS;
-        for event in events {
+        let before = self.orphaned_before().await;
+        for event in own {
+            let done = match (&before, self.event(event).await) {
+                (Ok(before), Ok(Some(event))) => self.settle_pending(&event, Some(*before)).await,
+                (Ok(_), Ok(None)) => Ok(Settled::default()),
+                _ => Err(Failed::NotLoaded),
+            };
+            if done.map_or(true, |settled| settled.left > 0) {
+                self.claimed().insert(event);
+            }
+        }
+        before.map(|_| ())
+    }
+
+    /// Every open event, unless another process has just done it.
+    async fn sweep(&self) -> Result<(), Failed> {
+        let mut turn = cmd("SET");
+        let lasts = u64::try_from(SWEEP_EVERY.as_millis()).expect("seconds") * 9 / 10;
+        turn.arg("firstcome:sweep").arg(1).arg("NX").arg("PX").arg(lasts);
+        if self.0.redis.call::<Option<String>>(&turn).await?.is_none() {
+            return Ok(());
+        }
+        let before = self.orphaned_before().await?;
+        let looks = self.kept_events().await?.into_iter().map(|event| async move {
             let known = self.events().get(&event.id).map(|known| known.version);
             if known != Some(event.version) {
-                self.follow(&event).await;
+                self.follow("", &event).await;
             }
-            self.record_pending(event.id, Some(Timestamp::from_micros(before))).await?;
-        }
+            let settled = self.settle_pending(&event, Some(before)).await;
+            let is_over = event.rule.closed || event.rule.window.closes_at() < before;
+            if is_over && settled.is_ok_and(|settled| settled.left == 0) {
+                self.expire(event.id).await;
+            }
+        });
+        stream::iter(looks).buffer_unordered(AT_ONCE).for_each(|()| async {}).await;
         Ok(())
     }
 
-    /// Records pending wins, of before this moment if one is given: all that there are at once.
-    pub(super) async fn record_pending(
+    /// By the clock that decides.
+    async fn orphaned_before(&self) -> Result<Timestamp, Failed> {
+        let (seconds, micros): (i64, i64) = self.0.redis.call(&cmd("TIME")).await?;
+        let age =
+            self.0.journal.as_ref().map_or(ORPHANED, |it| ORPHANED.max(it.delivery_timeout()));
+        let age = i64::try_from(age.as_micros()).expect("seconds");
+        Ok(Timestamp::from_micros(seconds * 1_000_000 + micros - age))
+    }
+
+    /// Makes durable all wins that are pending, of batches before this moment if one is given.
+    pub(super) async fn settle_pending(
         &self,
-        event: EventId,
+        event: &EventRecord,
         before: Option<Timestamp>,
-    ) -> Result<(), Failed> {
-        let keys = Keys::of(event);
-        // Read first: what was rebuilt in between is refused by the ledger, or recorded already.
-        let epoch: Option<u64> = self.0.redis.call(&keys.epoch()).await?;
-        let (_, entries): Pending = self.0.redis.call(&keys.pending(STEP)).await?;
-        let mut wins = Vec::new();
-        for (sequence, value) in &entries {
-            let won = pending_win(sequence, value).ok_or(Failed::Nonsense)?;
-            if before.is_none_or(|before| won.issued_at < before) {
-                wins.push(won);
+    ) -> Result<Settled, Failed> {
+        let keys = Keys::of(event.id);
+        // Read first: what was rebuilt in between is refused, or recorded already.
+        let (epoch, pending, lowered_at, loading): Look = self.0.redis.call(&keys.look()).await?;
+        if let (Some(lowered_at), Some(before)) = (lowered_at, before) {
+            let longest = i64::try_from(LOWERING_MAX.as_micros()).expect("seconds");
+            if lowered_at < before.as_micros() - longest {
+                self.sync_now(event.id);
             }
         }
-        let Some(epoch) = epoch.filter(|_| !wins.is_empty()) else { return Ok(()) };
-        for wins in wins.chunks(STEP) {
-            self.record(event, epoch, wins).await?;
-            let noted = wins.iter().map(|won| (&won.user_id, won.sequence));
-            self.0.redis.run::<i64>(&keys.confirm(epoch, noted)).await?;
+        match epoch.filter(|_| pending.is_some_and(|it| it > 0) && loading.is_none()) {
+            // Boxed: the futures of all that a commit may do nest deeply.
+            Some(epoch) => Box::pin(self.settle_epoch(event, epoch, before)).await,
+            None => Ok(Settled::default()),
         }
-        Ok(())
+    }
+
+    /// As [`settle_pending`](Self::settle_pending), by the word of this epoch.
+    pub(super) async fn settle_epoch(
+        &self,
+        event: &EventRecord,
+        epoch: u64,
+        before: Option<Timestamp>,
+    ) -> Result<Settled, Failed> {
+        let (keys, mut settled, mut cursor) = (Keys::of(event.id), Settled::default(), 0);
+        loop {
+            let (next, entries): Pending = self.0.redis.call(&keys.pending(cursor, STEP)).await?;
+            for (moment, batch) in &entries {
+                let batch = PendingBatch::read(moment, batch).ok_or(Failed::Nonsense)?;
+                if before.is_some_and(|before| batch.moment >= before) {
+                    settled.left += 1;
+                    continue;
+                }
+                self.settle(event, epoch, &batch.wins).await?;
+                let confirm = keys.confirm(epoch, [batch.moment].into_iter());
+                self.0.redis.run::<i64>(&confirm).await?;
+                settled.done += 1;
+            }
+            if next == 0 {
+                return Ok(settled);
+            }
+            cursor = next;
+        }
+    }
+
+    /// The wins that are pending now.
+    pub(super) async fn count_pending(&self, event: EventId) -> Result<u64, Failed> {
+        let all = Keys::of(event).pending(0, BATCHES_MAX);
+        let (_, entries): Pending = self.0.redis.call(&all).await?;
+        let wins = entries.iter().map(|(moment, batch)| PendingBatch::read(moment, batch));
+        let wins = wins.map(|batch| batch.map_or(0, |batch| batch.wins.len() as u64));
+        Ok(wins.sum())
     }
 }

@@ -1,48 +1,54 @@
--- Rebuilds what is known of an event, in steps; whoever has the higher epoch goes on.
+-- Rebuilds what is known of an event, in steps; whoever took it last goes on.
 --
 -- KEYS  meta, winners, pending; all of one event
--- ARGV  the step, the epoch, and of the step
---   begin
---   add     user and sequence of each winner
---   finish  the number of winners, the next sequence, then name and value of what else there is
+-- ARGV  the step, who does it, and of the step
+--   take
+--   begin   epoch
+--   add     epoch, then user and sequence of each winner, in the order of their sequences
+--   finish  epoch, the number of winners, the next sequence, then name and value of what else there is
 --
--- Answers 1, or 0 where another has begun, or the memory was lost in between.
+-- Answers of the steps
+--   take    {epoch, winners, last sequence}: nobody is decided from now on, and whoever took it before
+--           does no further step. The epoch is -1 where nothing is known; the last sequence is -1
+--           where no rebuilding was left that can be gone on with
+--   begin   1
+--   add     the number of winners
+--   finish  1
+-- or 0 where another has taken it, or the memory was lost in between.
 
 local meta, winners, pending = KEYS[1], KEYS[2], KEYS[3]
-local step, epoch = ARGV[1], ARGV[2]
+local step, token, epoch = ARGV[1], ARGV[2], ARGV[3]
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local incarnation = run .. '-' .. history
-local known = redis.call('HMGET', meta, 'epoch', 'loading', 'incarnation')
+local known = redis.call('HMGET', meta, 'epoch', 'token', 'incarnation', 'loaded')
 
+if step == 'take' then
+  local loaded = known[3] == incarnation and known[4]
+  redis.call('HSET', meta, 'loading', '1', 'token', token)
+  return { tonumber(known[1] or -1), redis.call('HLEN', winners), tonumber(loaded or -1) }
+end
+if known[2] ~= token then
+  return 0
+end
 if step == 'begin' then
-  if known[1] and known[3] == incarnation and tonumber(known[1]) >= tonumber(epoch) then
-    return 0
-  end
   redis.call('UNLINK', meta, winners, pending)
-  redis.call('HSET', meta, 'epoch', epoch, 'loading', '1', 'incarnation', incarnation)
+  redis.call('HSET', meta, 'epoch', epoch, 'loading', '1', 'token', token,
+    'incarnation', incarnation, 'loaded', '0')
   return 1
 end
-if known[1] ~= epoch or known[2] ~= '1' or known[3] ~= incarnation then
+if known[1] ~= epoch or known[3] ~= incarnation or not known[4] then
   return 0
 end
 if step == 'add' then
-  local places = {}
-  for i = 3, #ARGV, 2 do
-    places[#places + 1] = ARGV[i]
-    places[#places + 1] = 'C' .. ARGV[i + 1]
-  end
-  redis.call('HSET', winners, unpack(places))
-  return 1
+  redis.call('HSET', winners, unpack(ARGV, 4))
+  redis.call('HSET', meta, 'loaded', ARGV[#ARGV])
+  return redis.call('HLEN', winners)
 end
-if redis.call('HLEN', winners) ~= tonumber(ARGV[3]) then
+if redis.call('HLEN', winners) ~= tonumber(ARGV[4]) then
   return 0
 end
-local rest = {}
-for i = 5, #ARGV do
-  rest[#rest + 1] = ARGV[i]
-end
-redis.call('HSET', meta, 'count', ARGV[3], 'next', ARGV[4], 'script', '1', 'pending', '0',
-  unpack(rest))
-redis.call('HDEL', meta, 'loading')
+redis.call('HSET', meta, 'count', ARGV[4], 'next', ARGV[5], 'script', '2', 'pending', '0',
+  unpack(ARGV, 6))
+redis.call('HDEL', meta, 'loading', 'loaded', 'token')
 return 1

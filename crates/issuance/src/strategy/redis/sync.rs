@@ -1,20 +1,33 @@
 //! Rebuilding what Redis knows of an event from the ledger.
 //!
-//! The next epoch is begun first: from then on the ledger takes nothing by the word of an older
-//! one, so that its rows are all that there is to know. They are copied in pages, and the event is
-//! decided again when the last is there. Nothing here is timed for safety: of two who rebuild at
-//! once the higher epoch goes on, and a lock only spares the work.
+//! 1. Redis is *taken*: nobody is decided any more, and nobody who took it before goes on.
+//! 2. Where Redis is the commit, what is pending was promised: it is written to the ledger.
+//! 3. The next epoch begins. From then on neither the ledger nor a journal's readers take anything by
+//!    the word of an older one. It begins only after the very epoch that was there at step 1: who
+//!    slept since then begins nothing.
+//! 4. Where Kafka is the commit, the epoch's *fence* is appended to the event's partition, and a
+//!    worker applies the partition up to it: what was promised lies before it, and of what comes
+//!    after it by an older word nothing counts.
+//! 5. The ledger's rows are now all that there is to know. They are copied in pages, and the event is
+//!    decided again when the last is there.
+//!
+//! Nothing here is timed for safety, a lock only spares work, and it can end after any step: the next
+//! to rebuild goes on with the same epoch where Redis still has what was copied, and else begins
+//! another.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firstcome_core::EventId;
+use firstcome_core::{Commit, EventId, EventState};
+use firstcome_ledger::{EventRecord, JournalRecord};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
 
 use super::super::lock::Lock;
 use super::calls::Keys;
+use super::keeper::Settled;
 use super::{Failed, RedisStrategy};
 use crate::IssuanceError;
 
@@ -24,6 +37,10 @@ const PAGE: u64 = 1_000;
 const REST_AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// Longest that a call waits until an event is rebuilt.
 const WHOLE_MAX: Duration = Duration::from_secs(20);
+/// Longest that it waits for a worker.
+const APPLY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longest that the making of an event waits until it is loaded.
+const PREPARE_MAX: Duration = Duration::from_secs(1);
 /// How often who waits for another process looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -43,6 +60,11 @@ pub struct Synced {
 }
 
 impl RedisStrategy {
+    /// Makes a new event ready for its first claim, which need not wait then.
+    pub(crate) async fn prepare(&self, event: EventId) {
+        self.sync_soon(event, Instant::now() + PREPARE_MAX).await;
+    }
+
     /// Rebuilds an event in the background, unless that is under way.
     pub(super) fn sync_now(&self, event: EventId) {
         drop(self.begin_sync(event));
@@ -106,33 +128,23 @@ impl RedisStrategy {
         let Some(lock) = Lock::acquire(redis, event, "sync", Instant::now()).await? else {
             return Ok(None);
         };
-        let synced = self.rebuild(event).await;
+        let synced = Box::pin(self.rebuild(event)).await;
         lock.release().await;
         synced
     }
 
     async fn rebuild(&self, id: EventId) -> Result<Option<Synced>, Failed> {
-        let (redis, ledger) = (&self.0.redis, &self.0.ledger);
         let began = Instant::now();
-        let Some(event) = ledger.begin_epoch(id, None).await? else { return Ok(None) };
-        let (keys, epoch) = (Keys::of(id), event.epoch);
-        if redis.run::<i64>(&keys.begin(epoch)).await? == 0 {
+        let hand = Uuid::new_v4().simple().to_string();
+        let Some(begun) = self.begin_rebuild(id, &hand).await? else { return Ok(None) };
+        let Begun { event, winners, last } = begun;
+        if event.commit == Commit::Kafka {
+            self.fence(&event).await?;
+        }
+        let Some(winners) = self.copy_winners(&event, &hand, winners, last).await? else {
             return Ok(None);
-        }
-        let (mut winners, mut last) = (0, 0);
-        loop {
-            let page = ledger.winners_after(event.no, last, PAGE).await?;
-            let Some(lowest) = page.last() else { break };
-            last = lowest.sequence.get();
-            winners += u32::try_from(page.len()).expect("a page is bounded");
-            if redis.run::<i64>(&keys.add(epoch, &page)).await? == 0 {
-                return Ok(None);
-            }
-        }
-        if redis.run::<i64>(&keys.finish(&event, winners, last)).await? == 0 {
-            return Ok(None);
-        }
-        let took = began.elapsed();
+        };
+        let (epoch, took) = (event.epoch, began.elapsed());
         tracing::info!(
             firstcome.event.id = %id,
             "Redis knows the event again: epoch {epoch}, {winners} winners, in {} ms",
@@ -141,4 +153,85 @@ impl RedisStrategy {
         self.remember(event);
         Ok(Some(Synced { epoch, winners, took }))
     }
+
+    /// Steps 1 to 3: takes Redis, and begins an epoch or goes on with one. None where somebody else
+    /// is at it, or there is no such event.
+    async fn begin_rebuild(&self, id: EventId, hand: &str) -> Result<Option<Begun>, Failed> {
+        let (redis, ledger, keys) = (&self.0.redis, &self.0.ledger, Keys::of(id));
+        let (epoch, winners, last): (i64, u32, i64) = redis.run(&keys.take(hand)).await?;
+        // Read after that: the epoch can only be moved by who took Redis since.
+        let Some(event) = ledger.event(id).await? else { return Ok(None) };
+        let known = u64::try_from(epoch).ok();
+        if event.commit == Commit::RedisStream
+            && let Some(epoch) = known
+        {
+            self.carry_all(&event, epoch).await?;
+        }
+        if let Ok(last) = u32::try_from(last)
+            && known == Some(event.epoch)
+        {
+            return Ok(Some(Begun { event, winners, last }));
+        }
+        let partitions = match (event.commit, event.partition) {
+            (Commit::Kafka, None) => Some(self.journal()?.partitions().await?),
+            _ => None,
+        };
+        let begun = ledger.begin_epoch(id, event.epoch, partitions).await?;
+        let Some(event) = begun else { return Ok(None) };
+        let has_begun: i64 = redis.run(&keys.begin(hand, event.epoch)).await?;
+        Ok((has_begun == 1).then_some(Begun { event, winners: 0, last: 0 }))
+    }
+
+    /// Step 2: writes to the ledger what was promised on Redis's word alone, which was this epoch's.
+    async fn carry_all(&self, event: &EventRecord, epoch: u64) -> Result<(), Failed> {
+        if epoch < event.epoch {
+            // A copy from before a later epoch, which began after all of this was written.
+            return Ok(());
+        }
+        while Box::pin(self.settle_epoch(event, epoch, None)).await? != Settled::default() {}
+        Ok(())
+    }
+
+    /// Step 4: appends the fence, and waits until all of the partition up to it is in the ledger.
+    async fn fence(&self, event: &EventRecord) -> Result<(), Failed> {
+        let (journal, partition) = (self.journal()?, event.partition.ok_or(Failed::NotLoaded)?);
+        let fence = JournalRecord::Fence { event_id: event.id, epoch: event.epoch };
+        journal.append(partition, &[fence]).await?;
+        self.applied(partition, Instant::now() + APPLY_WAIT_MAX).await
+    }
+
+    /// Step 5: copies the winners after this sequence, of whom there are so many already; how many
+    /// there are. None where somebody else is at it.
+    async fn copy_winners(
+        &self,
+        event: &EventRecord,
+        hand: &str,
+        mut winners: u32,
+        mut last: u32,
+    ) -> Result<Option<u32>, Failed> {
+        let (redis, keys) = (&self.0.redis, Keys::of(event.id));
+        loop {
+            let page = self.0.ledger.winners_after(event.no, last, PAGE).await?;
+            let Some(lowest) = page.last() else { break };
+            last = lowest.sequence.get();
+            winners += u32::try_from(page.len()).expect("a page is bounded");
+            if redis.run::<u32>(&keys.add(hand, event.epoch, &page)).await? != winners {
+                return Ok(None);
+            }
+        }
+        // As it is now: it may have changed since the epoch began.
+        let Some(event) = self.0.ledger.event(event.id).await? else { return Ok(None) };
+        let finished: i64 = redis.run(&keys.finish(hand, &event, winners, last)).await?;
+        if finished == 1 && event.rule.state(self.0.ledger.clock().now()) == EventState::Closed {
+            self.expire(event.id).await;
+        }
+        Ok((finished == 1).then_some(winners))
+    }
+}
+
+/// A rebuilding that can copy winners: which are there, and the last sequence among them.
+struct Begun {
+    event: EventRecord,
+    winners: u32,
+    last: u32,
 }

@@ -1,6 +1,6 @@
 //! What the user in Redis must be allowed.
 
-use firstcome_core::Strategy;
+use firstcome_core::{Commit, Strategy};
 use firstcome_testkit::{Engine, RedisServer, TestDatabase};
 use serde_json::json;
 
@@ -19,8 +19,9 @@ async fn the_user_of_the_operations_page_may_decide() {
     redis.cli(&command).await;
     redis.cli(&["ACL", "SETUSER", "default", "off"]).await;
     let url = format!("redis://firstcome:p@{}", redis.authority());
-    let one = process(&url, database.url()).await;
-    let test = Deployment { redis, database, one };
+    let one = process(&url, database.url(), None).await;
+    let (commit, topic, worker) = (Commit::Ledger, None, None);
+    let test = Deployment { redis, database, commit, topic, one, worker };
     for strategy in [Strategy::Redis, Strategy::RedisLock] {
         let event = test.event(strategy, 2).await;
         issued(decided(&test.one, &event, "kim").await);

@@ -2,13 +2,12 @@
 
 use firstcome_core::{Strategy, UserId};
 use firstcome_ledger::Decision;
-use firstcome_testkit::Engine;
 use futures_util::future::join_all;
 
 use super::losses::{epoch, key};
-use super::{Deployment, claim, decided, held, issued, on_every_server};
+use super::{Deployment, claim, decided, for_every_commit, held, issued};
 
-on_every_server! {
+for_every_commit! {
     an_event_from_its_opening_to_its_close,
     of_many_at_once_at_two_processes_each_wins_once,
     an_erased_user_gets_no_second_coupon,
@@ -18,8 +17,7 @@ on_every_server! {
 
 const BESIDE: [Strategy; 2] = [Strategy::RedisLock, Strategy::Redis];
 
-async fn an_event_from_its_opening_to_its_close(engine: Engine) {
-    let test = Deployment::new(engine).await;
+async fn an_event_from_its_opening_to_its_close(test: Deployment) {
     for strategy in BESIDE {
         let event = test.event(strategy, 3).await;
         let claim = async |user: &str| decided(&test.one, &event, user).await;
@@ -51,9 +49,8 @@ async fn an_event_from_its_opening_to_its_close(engine: Engine) {
     assert_eq!(decided(&test.one, &unknown, "kim").await, Decision::EventNotFound);
 }
 
-async fn of_many_at_once_at_two_processes_each_wins_once(engine: Engine) {
+async fn of_many_at_once_at_two_processes_each_wins_once(test: Deployment) {
     const QUANTITY: u32 = 150;
-    let test = Deployment::new(engine).await;
     let other = test.another().await;
     for strategy in BESIDE {
         let event = test.event(strategy, QUANTITY).await;
@@ -85,13 +82,14 @@ async fn of_many_at_once_at_two_processes_each_wins_once(engine: Engine) {
     }
 }
 
-async fn an_erased_user_gets_no_second_coupon(engine: Engine) {
-    let test = Deployment::new(engine).await;
+async fn an_erased_user_gets_no_second_coupon(test: Deployment) {
     let event = test.event(Strategy::Redis, 9).await;
     let first = issued(decided(&test.one, &event, "kim").await);
     // It knows the event from before, when nobody had been erased.
     let stale = test.another().await;
     issued(decided(&stale, &event, "choi").await);
+    // Who erases sees to it that the ledger has all that was promised.
+    assert_eq!(test.winners(&event).await.len(), 2);
     let kim = UserId::parse("kim").expect("a user id");
     assert!(test.one.ledger.erase_user(kim).await.expect("an answer"));
     // By what Redis knew before, and by what it was rebuilt from.
@@ -110,8 +108,7 @@ async fn an_erased_user_gets_no_second_coupon(engine: Engine) {
     assert_eq!(test.winners(&event).await.len(), 4);
 }
 
-async fn a_change_by_another_process_is_followed(engine: Engine) {
-    let test = Deployment::new(engine).await;
+async fn a_change_by_another_process_is_followed(test: Deployment) {
     let other = test.another().await;
     let event = test.event(Strategy::Redis, 1).await;
     issued(decided(&other, &event, "kim").await);
@@ -134,8 +131,7 @@ async fn a_change_by_another_process_is_followed(engine: Engine) {
 }
 
 /// It would be a second decider.
-async fn a_process_without_redis_decides_nothing_of_redis(engine: Engine) {
-    let test = Deployment::new(engine).await;
+async fn a_process_without_redis_decides_nothing_of_redis(test: Deployment) {
     let event = test.event(Strategy::Redis, 9).await;
     let alone = test.one.ledger.clone();
     for _ in ["before it is loaded", "afterwards"] {

@@ -1,0 +1,212 @@
+//! Wins that are promised before the ledger has them: nobody hears of two truths.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use firstcome_core::{Commit, Strategy};
+use firstcome_issuance::{NoVerdict, Undecided};
+use firstcome_ledger::{Decision, EventRecord, IssuedCouponRecord};
+use futures_util::future::join_all;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::losses::{epoch, key};
+use super::{Deployment, claim, decided, held, issued};
+
+mod kafka {
+    super::super::for_commit! {
+        Kafka:
+        what_is_promised_comes_to_the_ledger_as_it_was_told,
+        a_quantity_is_never_lowered_below_what_is_promised,
+        a_retry_while_the_ledger_lags_is_told_the_same,
+        an_event_is_loaded_only_with_all_that_was_promised,
+        workers_share_a_drop_and_end_at_any_moment,
+    }
+}
+
+mod redis_stream {
+    super::super::for_commit! {
+        RedisStream:
+        what_is_promised_comes_to_the_ledger_as_it_was_told,
+        a_quantity_is_never_lowered_below_what_is_promised,
+        a_retry_while_the_ledger_lags_is_told_the_same,
+        an_event_is_loaded_only_with_all_that_was_promised,
+        workers_share_a_drop_and_end_at_any_moment,
+        what_only_redis_has_outlives_its_restart,
+    }
+}
+
+/// How many coupons the ledger has of it.
+async fn rows(test: &Deployment, event: &EventRecord) -> u32 {
+    test.one.ledger.event(event.id).await.expect("an answer").expect("the event").rule.issued
+}
+
+/// The event is ready, and from then on no worker runs.
+async fn lagging(test: &mut Deployment, quantity: u32) -> EventRecord {
+    let event = test.event(Strategy::Redis, quantity).await;
+    issued(decided(&test.one, &event, "first").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    test.worker = None;
+    event
+}
+
+/// Claims that win, each of a user of its own.
+async fn won(test: &Deployment, event: &EventRecord, users: u32) -> Vec<IssuedCouponRecord> {
+    let claims = (0..users).map(|number| {
+        let user = format!("user-{number}");
+        async move { issued(decided(&test.one, event, &user).await) }
+    });
+    let mut won = join_all(claims).await;
+    won.sort_by_key(|coupon| coupon.sequence);
+    won
+}
+
+async fn what_is_promised_comes_to_the_ledger_as_it_was_told(mut test: Deployment) {
+    let event = lagging(&mut test, 40).await;
+    let told = won(&test, &event, 30).await;
+    if test.commit == Commit::Kafka {
+        assert_eq!(rows(&test, &event).await, 1, "nobody writes");
+        let audit = format!("/v1/events/{}/audit", event.id);
+        let audit = test.one.admin(Method::GET, &audit, &Value::Null).await.json();
+        assert_eq!(audit["pending"], 30, "{audit}");
+        assert_eq!(audit["verdict"], "fail", "{audit}");
+    }
+    test.worker = Some(test.another_worker().await);
+    assert_eq!(test.winners(&event).await[1..], told);
+}
+
+async fn a_quantity_is_never_lowered_below_what_is_promised(mut test: Deployment) {
+    let event = lagging(&mut test, 40).await;
+    won(&test, &event, 9).await;
+    for (quantity, status) in [(9, 409), (10, 200), (12, 200), (11, 200)] {
+        assert_eq!(test.set_quantity(&event, quantity).await, status, "{quantity}");
+    }
+    issued(decided(&test.one, &event, "last").await);
+    assert_eq!(decided(&test.one, &event, "late").await, Decision::SoldOut);
+    // A refused change leaves no trace.
+    assert_eq!(test.set_quantity(&event, 3).await, 409);
+    assert_eq!(test.set_quantity(&event, 12).await, 200);
+    test.worker = Some(test.another_worker().await);
+    issued(decided(&test.one, &event, "twelfth").await);
+    assert_eq!(decided(&test.one, &event, "late").await, Decision::SoldOut);
+    assert_eq!(test.winners(&event).await.len(), 12);
+}
+
+async fn a_retry_while_the_ledger_lags_is_told_the_same(mut test: Deployment) {
+    let event = lagging(&mut test, 40).await;
+    let other = test.another().await;
+    for coupon in won(&test, &event, 5).await {
+        let user = coupon.user_id.as_str();
+        assert_eq!(held(decided(&test.one, &event, user).await), coupon);
+        assert_eq!(held(decided(&other, &event, user).await), coupon);
+    }
+    test.act(&event, "pause").await;
+    assert_eq!(decided(&other, &event, "late").await, Decision::Paused);
+    let told = held(decided(&other, &event, "user-0").await);
+    test.worker = Some(test.another_worker().await);
+    let winners = test.winners(&event).await;
+    assert_eq!(winners.len(), 6);
+    assert!(winners.contains(&told), "{told:?}");
+}
+
+/// Also by the word of the one before: it waits for a worker.
+async fn an_event_is_loaded_only_with_all_that_was_promised(mut test: Deployment) {
+    let event = lagging(&mut test, 8).await;
+    let told = won(&test, &event, 5).await;
+    if test.commit == Commit::Kafka {
+        test.redis.cli(&["FLUSHALL"]).await;
+    } else {
+        test.redis.cli(&["HDEL", &key(&event, "meta"), "incarnation"]).await;
+    }
+    for user in ["user-0", "late"] {
+        let began = Instant::now();
+        let refused = test.one.handle.claim(claim(&event, user)).await;
+        assert!(began.elapsed() < Duration::from_secs(3), "after {:?}", began.elapsed());
+        if test.commit == Commit::Kafka {
+            assert_eq!(refused, Err(NoVerdict::Undecided(Undecided::Unavailable)), "{user}");
+        }
+    }
+    test.worker = Some(test.another_worker().await);
+    assert_eq!(held(decided(&test.one, &event, "user-0").await).id, {
+        let of_user = |coupon: &&IssuedCouponRecord| coupon.user_id.as_str() == "user-0";
+        told.iter().find(of_user).expect("it has won").id
+    });
+    let mut left = 0;
+    for number in 0..5 {
+        match decided(&test.one, &event, &format!("late-{number}")).await {
+            Decision::Issued(_) => left += 1,
+            Decision::SoldOut => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let late =
+        u32::from(matches!(decided(&test.one, &event, "late").await, Decision::AlreadyClaimed(_)));
+    assert_eq!(left + late, 2);
+    let winners = test.winners(&event).await;
+    assert_eq!(winners.len(), 8);
+    assert!(told.iter().all(|coupon| winners.contains(coupon)));
+}
+
+async fn workers_share_a_drop_and_end_at_any_moment(mut test: Deployment) {
+    const QUANTITY: u32 = 500;
+    let events =
+        [test.event(Strategy::Redis, QUANTITY).await, test.event(Strategy::Redis, QUANTITY).await];
+    let other = test.another().await;
+    let mut more = Some(test.another_worker().await);
+    let claims = (0..QUANTITY * 2 + 100).map(|number| {
+        let event = &events[(number % 2) as usize];
+        let process = if number % 3 == 0 { &other } else { &test.one };
+        async move {
+            let user = format!("user-{number}");
+            (number, user.clone(), decided(process, event, &user).await)
+        }
+    });
+    let drop = join_all(claims);
+    tokio::pin!(drop);
+    let mut restarts = 0;
+    let told = loop {
+        tokio::select! {
+            told = &mut drop => break told,
+            () = sleep(Duration::from_millis(200)) => {
+                restarts += 1;
+                if restarts % 2 == 0 { more = None } else { more = Some(test.another_worker().await) }
+            }
+        }
+    };
+    test.worker = None;
+    test.worker = Some(test.another_worker().await);
+    drop_late(more);
+    for (index, event) in events.iter().enumerate() {
+        let winners = test.winners(event).await;
+        let sequences: Vec<u32> = winners.iter().map(|row| row.sequence.get()).collect();
+        assert_eq!(sequences, (1..=QUANTITY).collect::<Vec<_>>());
+        for (_, user, decision) in told.iter().filter(|(number, ..)| *number as usize % 2 == index)
+        {
+            let row = winners.iter().find(|row| row.user_id.as_str() == user);
+            match (decision, row) {
+                (Decision::Issued(coupon) | Decision::AlreadyClaimed(coupon), Some(row)) => {
+                    assert_eq!(coupon, row);
+                }
+                (Decision::SoldOut, None) => {}
+                (decision, row) => panic!("{user} was told {decision:?} and has {row:?}"),
+            }
+        }
+    }
+}
+
+fn drop_late<T>(_: T) {}
+
+async fn what_only_redis_has_outlives_its_restart(mut test: Deployment) {
+    let event = lagging(&mut test, 40).await;
+    // Whoever keeps the event does not carry what is as young.
+    let told = won(&test, &event, 10).await;
+    let before = epoch(&test.redis, &event).await;
+    test.redis.kill9();
+    test.redis.restart().await;
+    for coupon in &told {
+        assert_eq!(&held(decided(&test.one, &event, coupon.user_id.as_str()).await), coupon);
+    }
+    assert!(epoch(&test.redis, &event).await > before, "another incarnation");
+    assert_eq!(issued(decided(&test.one, &event, "next").await).sequence.get(), 12);
+    assert_eq!(test.winners(&event).await[1..11], told);
+}
