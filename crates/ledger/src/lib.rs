@@ -11,8 +11,8 @@
 //!
 //! Modules in reading order: `records` (what callers see), `open`, `embedded` and `server` (what
 //! keeps the rows), `pools` (what their connections tell), `write`, `claim` (the hot path), one
-//! module for each resource, `epochs` and `journal` (what deciders beside the ledger go by, and their
-//! wins), `entity` and `migration`, `holders` (what is found over all events),
+//! module for each resource, `epochs` and `journal` (what deciders beside the ledger go by, and
+//! their wins), `entity` and `migration`, `holders` (what is found over all events),
 //! `changes` (the trail of admins' changes), `idempotency` (calls that are made once), `erasure`
 //! (of a user), `copy` (from one database to another).
 

@@ -275,8 +275,8 @@ async fn what_is_listed_already_is_found_once_and_counted_once(store: Store) {
     }
 }
 
-/// A second way to the same rows, on which commits go wrong. A visitor lists no holders, whose commits
-/// would go wrong in the place of these.
+/// A second way to the same rows, on which commits go wrong. A visitor lists no holders: commits of
+/// that would go wrong in the place of these.
 pub(crate) async fn proxied(test: &TestLedger) -> (Proxy, Ledger) {
     let url = test.place().database().url();
     let authority = url.split_once('@').and_then(|(_, rest)| rest.split_once('/'));

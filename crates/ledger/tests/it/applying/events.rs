@@ -67,7 +67,7 @@ async fn an_event_is_pinned_once(store: Store) {
     assert_eq!(begun(None).await, (5, Some(partition)));
 }
 
-/// Sessions of this database that wait for a lock.
+/// Sessions of this database that wait for a lock, or are about to.
 const fn waiting(engine: Engine) -> &'static str {
     match engine {
         Engine::Postgres => {
@@ -75,9 +75,9 @@ const fn waiting(engine: Engine) -> &'static str {
              WHERE datname = current_database() AND wait_event_type = 'Lock'"
         }
         Engine::MariaDb => {
-            "SELECT count(*) FROM information_schema.INNODB_TRX AS t \
-             JOIN information_schema.PROCESSLIST AS p ON p.ID = t.trx_mysql_thread_id \
-             WHERE p.DB = DATABASE() AND t.trx_state = 'LOCK WAIT'"
+            "SELECT count(*) FROM information_schema.PROCESSLIST \
+             WHERE DB = DATABASE() AND ID <> CONNECTION_ID() AND COMMAND <> 'Sleep' \
+               AND INFO LIKE '%JSON_TABLE%FOR UPDATE'"
         }
     }
 }
