@@ -1,8 +1,8 @@
 //! The worker: applies the journal to the ledger.
 //!
 //! Each partition of its share has a task, which reads from where the ledger stands and applies
-//! what comes, in one transaction for as much as has come. Nothing but the ledger knows how far that is:
-//! a worker may end at any moment, and two may work on one partition.
+//! what comes, in one transaction for as much as has come. Nothing but the ledger knows how far
+//! that is: a worker may end at any moment, and two may work on one partition.
 //!
 //! Invariants:
 //! - every record is applied once and in order, or the partition stands: nothing is passed over but

@@ -87,7 +87,7 @@ impl TestTopic {
         client
     }
 
-    fn admin(&self) -> AdminClient<DefaultClientContext> {
+    pub(crate) fn admin(&self) -> AdminClient<DefaultClientContext> {
         self.client().create().expect("a client")
     }
 
@@ -125,7 +125,7 @@ impl Drop for TestTopic {
     }
 }
 
-fn options() -> AdminOptions {
+pub(crate) fn options() -> AdminOptions {
     let limit = Some(Duration::from_secs(20));
     AdminOptions::new().request_timeout(limit).operation_timeout(limit)
 }

@@ -5,9 +5,11 @@ use firstcome_issuance::journal::{JournalRecord, encode};
 use firstcome_ledger::{EventRecord, SkippedRecord};
 use firstcome_testkit::Engine;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{Offset, TopicPartitionList};
 use uuid::Uuid;
 
 use super::{Stage, WAIT_MAX, pinned, win, wins};
+use crate::journal::options;
 use crate::redis::on_every_server;
 
 on_every_server!(poison_stops_its_partition_until_it_is_skipped);
@@ -26,6 +28,21 @@ fn poison(event: &EventRecord) -> Vec<(&'static str, Vec<u8>)> {
         ("of an unknown event", encode(&unknown)),
         ("a second place", encode(&JournalRecord::Win(second_place))),
     ]
+}
+
+impl Stage {
+    /// As an operator does.
+    async fn skip(&self, partition: i32, offset: i64, reason: &str, record: Vec<u8>) {
+        let skip = SkippedRecord {
+            journal: self.journal.topic().to_owned(),
+            partition,
+            offset,
+            reason: reason.to_owned(),
+            record,
+            skipped_at: Timestamp::from_micros(0),
+        };
+        assert!(self.ledger.skip_record(skip).await.expect("an answer"));
+    }
 }
 
 async fn poison_stops_its_partition_until_it_is_skipped(engine: Engine) {
@@ -53,15 +70,7 @@ async fn poison_stops_its_partition_until_it_is_skipped(engine: Engine) {
         assert_eq!(stage.position(pinned(&one)).await, Some(offset), "{kind}");
         stage.has_exactly(&one, next).await;
 
-        let skip = SkippedRecord {
-            journal: stage.journal.topic().to_owned(),
-            partition: pinned(&one),
-            offset,
-            reason: kind.to_owned(),
-            record: raw,
-            skipped_at: Timestamp::from_micros(0),
-        };
-        assert!(stage.ledger.skip_record(skip).await.expect("an answer"));
+        stage.skip(pinned(&one), offset, kind, raw).await;
         offset += 3;
         next += 2;
         stage.applied_to(pinned(&one), offset).await;
@@ -69,4 +78,23 @@ async fn poison_stops_its_partition_until_it_is_skipped(engine: Engine) {
     }
     stage.drained().await;
     stage.has_exactly(&other, next - 3).await;
+}
+
+/// As when they were older than the topic keeps them: nobody applied them, and somebody was told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_are_gone_stop_their_partition_too() {
+    let (stage, database) = Stage::new(Engine::Postgres, 1).await;
+    let event = stage.event(10).await;
+    stage.append(&event, &wins(&event, 1..=5)).await;
+    let mut gone = TopicPartitionList::new();
+    gone.add_partition_offset(&stage.topic.name, 0, Offset::Offset(3)).expect("an offset");
+    stage.topic.admin().delete_records(&gone, &options()).await.expect("an answer");
+    let _worker = stage.worker().await;
+    stage.applied_to(0, 0).await;
+    for offset in 0..3 {
+        assert_eq!(stage.position(0).await, Some(offset), "it stands");
+        stage.skip(0, offset, "gone", Vec::new()).await;
+    }
+    stage.drained().await;
+    assert_eq!(database.number("SELECT COUNT(*) FROM issued_coupons").await, 2);
 }
