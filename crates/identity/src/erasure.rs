@@ -24,7 +24,7 @@ pub async fn erase_me(
     State(identity): State<Identity>,
     token: UserToken,
 ) -> Result<StatusCode, IdentityError> {
-    erase(&identity.ledger, token.subject).await
+    erase(&identity, &identity.ledger, token.subject).await
 }
 
 /// Erases a user: account, address, password and sessions; a pseudonym takes the place of the user
@@ -45,10 +45,16 @@ pub async fn erase_user(
     PathId(id): PathId<UserId>,
 ) -> Result<StatusCode, IdentityError> {
     let by = By::new(admin.subject, "erase", request_id.as_str());
-    erase(&identity.ledger.by(by), id).await
+    erase(&identity, &identity.ledger.by(by), id).await
 }
 
-async fn erase(ledger: &Ledger, user: UserId) -> Result<StatusCode, IdentityError> {
+async fn erase(
+    identity: &Identity,
+    ledger: &Ledger,
+    user: UserId,
+) -> Result<StatusCode, IdentityError> {
+    // What is written later would be written under the user's own id.
+    identity.promised.is_kept().await?;
     if ledger.erase_user(user).await? {
         return Ok(StatusCode::NO_CONTENT);
     }

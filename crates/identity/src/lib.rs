@@ -37,7 +37,7 @@ mod turns;
 use std::sync::Arc;
 
 use firstcome_core::Clock;
-use firstcome_ledger::Ledger;
+use firstcome_ledger::{Ledger, Promised};
 use firstcome_web::{CursorKey, HasVerifier, Verifier};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -60,6 +60,7 @@ const REFRESHES_AT_ONCE: usize = 4;
 #[derive(Clone)]
 pub struct Identity {
     ledger: Ledger,
+    promised: Promised,
     clock: Arc<dyn Clock>,
     verifier: Arc<Verifier>,
     keys: KeyRing,
@@ -84,6 +85,7 @@ impl Identity {
         let keys = keys.into();
         Self {
             ledger,
+            promised: Promised::default(),
             verifier: Arc::new(config.verifier(&keys, Vec::new(), Arc::clone(&clock))),
             clock,
             mint: Arc::new(Mint::new(keys.clone(), config)),
@@ -101,6 +103,13 @@ impl Identity {
     #[must_use]
     pub fn accepting(self, verifier: Arc<Verifier>) -> Self {
         Self { verifier, ..self }
+    }
+
+    /// Beside what was promised and may not be in the ledger yet: who is erased is erased from that
+    /// too.
+    #[must_use]
+    pub fn beside(self, promised: Promised) -> Self {
+        Self { promised, ..self }
     }
 
     /// With cursors that are good at other processes too; otherwise they are this one's own.

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use firstcome_core::{EventId, Timestamp};
+use firstcome_core::{Commit, EventId, Timestamp};
 use firstcome_ledger::{Claim, Decision, IssuedCouponRecord};
 use firstcome_web::{
     ClaimBody, Code, EmptyBody, IssuedView, PathId, Problem, Refused, UserToken, codes,
@@ -72,7 +72,13 @@ pub async fn read_mine(
     if let Some(coupon) = ledger.issued_coupon_claimed(event_id, &subject).await? {
         return Ok(Json(issued_view(coupon, now)));
     }
-    ledger.event(event_id).await?.ok_or_else(PathId::<EventId>::not_found)?;
+    let event = ledger.event(event_id).await?.ok_or_else(PathId::<EventId>::not_found)?;
+    if event.commit != Commit::Ledger {
+        state.issuance().catch_up(&event).await?;
+        if let Some(coupon) = ledger.issued_coupon_claimed(event_id, &subject).await? {
+            return Ok(Json(issued_view(coupon, now)));
+        }
+    }
     Err(Problem::new(Code::NotClaimed, "You hold no coupon of this event.").into())
 }
 

@@ -46,6 +46,7 @@ pub async fn list(
 ) -> Result<Response, IssuanceError> {
     let found = state.ledger().event(id).await?;
     let event = found.ok_or_else(PathId::<EventId>::not_found)?;
+    state.issuance().catch_up(&event).await?;
     match wanted {
         Wanted::Page => Ok(page(&state, &event, &listing).await?.into_response()),
         Wanted::Csv => {

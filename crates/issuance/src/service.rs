@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use firstcome_cache::Cache;
 use firstcome_core::{Clock, Commit, EventId, Strategy as Decider};
-use firstcome_ledger::{By, Claim, Decision, EventRecord, Ledger, LedgerError};
+use firstcome_ledger::{By, Claim, Decision, EventRecord, Ledger, LedgerError, Promised};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -223,6 +223,23 @@ impl IssuanceHandle {
     #[must_use]
     pub fn carry(&self) -> Option<JoinHandle<()>> {
         self.inner.ways.as_ref().map(|ways| tokio::spawn(ways.strategy().clone().carry()))
+    }
+
+    /// What was promised and may not be in the ledger yet.
+    #[must_use]
+    pub fn promised(&self) -> Promised {
+        self.inner.ways.as_ref().map_or_else(Promised::default, |ways| ways.strategy().promised())
+    }
+
+    /// Brings the ledger up to every win of an event that was told before the call.
+    ///
+    /// # Errors
+    /// When that takes too long, or what it needs does not answer.
+    pub(crate) async fn catch_up(&self, event: &EventRecord) -> Result<(), IssuanceError> {
+        match &self.inner.ways {
+            None => Ok(()),
+            Some(ways) => Box::pin(ways.strategy().catch_up_event(event)).await,
+        }
     }
 
     /// Brings the ledger up to all that was promised of an event, and how many wins it still lacks.

@@ -182,6 +182,9 @@ pub enum LedgerError {
          on PostgreSQL, MySQL or MariaDB (--ledger-url)"
     )]
     NotShared,
+    /// Wins were promised that are not in the ledger yet.
+    #[error("the ledger is behind what was promised: {0}")]
+    Behind(String),
     /// A thread of the ledger ended early: the process is stopping.
     #[error("the ledger is closing")]
     Closing,

@@ -38,6 +38,7 @@ mod metrics;
 mod migration;
 mod open;
 mod pools;
+mod promised;
 mod records;
 mod redemptions;
 mod secrets;
@@ -72,6 +73,7 @@ pub use journal::{
 };
 pub use metrics::describe_metrics;
 pub use open::{LedgerOptions, Limits, Purpose, ServerClock};
+pub use promised::{CatchUp, Promised};
 pub use records::{CouponRecord, EventRecord, IssuedCouponRecord};
 pub use sessions::{NewSession, Rotation, SessionRecord, ShownToken};
 

@@ -145,7 +145,9 @@ impl Services {
         let (cursors, verifier) = (self.cursors.clone(), Arc::clone(&self.verifier));
         let calls = match role {
             Role::Identity => match self.identity.clone() {
-                Some(identity) => firstcome_identity::router(identity),
+                Some(identity) => {
+                    firstcome_identity::router(identity.beside(self.issuance.promised()))
+                }
                 None => return Router::new(),
             },
             Role::Catalog => {
@@ -164,7 +166,10 @@ impl Services {
                 let state = IssuanceState::new(self.issuance.clone(), verifier, cursors);
                 firstcome_issuance::router(state)
             }
-            Role::Wallet => firstcome_wallet::router(Wallet { ledger, clock, cursors, verifier }),
+            Role::Wallet => {
+                let promised = self.issuance.promised();
+                firstcome_wallet::router(Wallet { ledger, promised, clock, cursors, verifier })
+            }
             Role::Worker | Role::Notify | Role::Console | Role::Gateway => return Router::new(),
         };
         calls.into()

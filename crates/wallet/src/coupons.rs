@@ -42,6 +42,7 @@ pub async fn list(
     let after = listing.position(&wallet.cursors, LIST, &filters)?.map(place);
     let (now, limit) = (wallet.clock.now(), u64::from(listing.limit) + 1);
     let query = IssuedQuery { user_id, state, now, after, limit };
+    wallet.promised.is_kept().await?;
     let rows = wallet.ledger.issued_coupons_of(&query).await?;
     let cursor = |last: &_| wallet.cursors.encode(LIST, &filters, &position(last));
     Ok(Json(Page::of(rows, listing.limit, cursor, |coupon| issued_view(coupon, now))))
@@ -61,7 +62,7 @@ pub async fn read(
     token: UserToken,
     PathId(id): PathId<IssuedCouponId>,
 ) -> Result<Json<IssuedView>, WalletError> {
-    let found = wallet.ledger.issued_coupon_of(&token.subject, id).await?;
+    let found = wallet.found(|| wallet.ledger.issued_coupon_of(&token.subject, id)).await?;
     let coupon = found.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
     Ok(Json(issued_view(coupon, wallet.clock.now())))
 }
@@ -96,7 +97,8 @@ pub async fn revoke(
     Body(body): Body<Revocation>,
 ) -> Result<Json<IssuedView>, WalletError> {
     let ledger = wallet.ledger.by(By::new(admin.subject, "revoke", request_id.as_str()));
-    let outcome = ledger.revoke(id, body.parse()?).await?;
+    let reason = body.parse()?;
+    let outcome = wallet.found(|| ledger.revoke(id, reason.clone())).await?;
     let outcome = outcome.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
     let revoked = outcome.map_err(|redemption| {
         let detail = "It is used for an order; cancel the redemption first.";

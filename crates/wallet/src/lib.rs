@@ -18,7 +18,7 @@ mod view;
 use std::sync::Arc;
 
 use firstcome_core::Clock;
-use firstcome_ledger::Ledger;
+use firstcome_ledger::{Ledger, LedgerError, Promised};
 use firstcome_web::{CursorKey, HasVerifier, Verifier};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,12 +30,28 @@ pub use error::WalletError;
 pub struct Wallet {
     /// Where issued coupons and redemptions are.
     pub ledger: Ledger,
+    /// What may not be in it yet.
+    pub promised: Promised,
     /// What tells the state of an issued coupon.
     pub clock: Arc<dyn Clock>,
     /// What signs the cursors of lists.
     pub cursors: CursorKey,
     /// What checks tokens.
     pub verifier: Arc<Verifier>,
+}
+
+impl Wallet {
+    /// What is looked for; where it is not found, once more with all that was promised.
+    async fn found<T, F>(&self, look: impl Fn() -> F) -> Result<Option<T>, LedgerError>
+    where
+        F: Future<Output = Result<Option<T>, LedgerError>>,
+    {
+        if let Some(found) = look().await? {
+            return Ok(Some(found));
+        }
+        self.promised.is_kept().await?;
+        look().await
+    }
 }
 
 impl HasVerifier for Wallet {

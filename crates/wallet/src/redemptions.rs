@@ -50,7 +50,7 @@ pub async fn redeem(
     Body(body): Body<OrderBody>,
 ) -> Outcome {
     let order = body.parse()?;
-    let theirs = wallet.ledger.issued_coupon_of(&token.subject, id).await?;
+    let theirs = wallet.found(|| wallet.ledger.issued_coupon_of(&token.subject, id)).await?;
     let theirs = theirs.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
     use_for(&wallet, theirs, order).await
 }
@@ -76,7 +76,7 @@ pub async fn redeem_by_code(
 ) -> Outcome {
     let (code, order) = body.parse()?;
     let code = code.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
-    let found = wallet.ledger.issued_coupon_by_code(code).await?;
+    let found = wallet.found(|| wallet.ledger.issued_coupon_by_code(code)).await?;
     let found = found.ok_or_else(PathId::<IssuedCouponId>::not_found)?;
     use_for(&wallet, found, order).await
 }

@@ -23,9 +23,6 @@ const SECONDS_MAX: u64 = 3_600;
 /// Most connections of a pool of the ledger.
 const POOL_MAX: u32 = 64;
 
-/// Connections with which a worker writes to the ledger, however many partitions it has.
-const WORKER_CONNECTIONS: u32 = 2;
-
 /// The whole configuration.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -301,12 +298,10 @@ impl Settings {
     }
 
     /// Connections that decide claims: a lane decides one batch at a time, and each decider that
-    /// needs Redis has lanes of its own. A worker has some more.
+    /// needs Redis has lanes of its own.
     fn claimers(&self) -> u32 {
         let deciders = if self.redis.is_set() { 3 } else { 1 };
-        let lanes = u32::try_from(self.issuance.lanes * deciders).unwrap_or(u32::MAX);
-        let works = self.kafka.is_set() && self.server.roles.contains(&Role::Worker);
-        lanes.saturating_add(if works { WORKER_CONNECTIONS } else { 0 })
+        u32::try_from(self.issuance.lanes * deciders).unwrap_or(u32::MAX)
     }
 
     /// Whether this process needs the journal: to apply it, or to make new wins durable.

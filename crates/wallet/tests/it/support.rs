@@ -6,7 +6,7 @@ use firstcome_core::{
     Clock, Commit, CouponDraft, CouponId, EventId, Name, Strategy, Timestamp, UserId,
 };
 use firstcome_ledger::{
-    Claim, Decision, IssuedCouponRecord, Ledger, LedgerOptions, NewEvent, Purpose,
+    Claim, Decision, IssuedCouponRecord, Ledger, LedgerOptions, NewEvent, Promised, Purpose,
 };
 use firstcome_testkit::api::{Api, Call};
 use firstcome_testkit::draft::{self, OPENS_AT};
@@ -53,6 +53,7 @@ impl TestWallet {
         let verifier = Verifier::new(&key, "test", "firstcome", Arc::clone(&time));
         let wallet = Wallet {
             ledger: ledger.clone(),
+            promised: Promised::default(),
             clock: time,
             cursors: CursorKey::new(&SECRET),
             verifier: Arc::new(verifier),

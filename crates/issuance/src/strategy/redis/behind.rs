@@ -1,10 +1,12 @@
 //! The ledger behind what was promised: where wins are kept by another commit than the ledger, who
 //! reads the ledger may have to wait for them, or write them.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_core::{Commit, EventId};
-use firstcome_ledger::EventRecord;
+use firstcome_ledger::{CatchUp, EventRecord, Promised};
 use tokio::time::{Instant, sleep};
 
 use super::{Failed, RedisStrategy};
@@ -16,12 +18,18 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(2);
 /// How often it looks whether it is there.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+impl CatchUp for RedisStrategy {
+    fn catch_up(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async { self.catch_up_all().await.map_err(|error| error.to_string()) })
+    }
+}
+
 impl RedisStrategy {
     /// Brings the ledger up to every win of this event that was told before the call.
     ///
     /// # Errors
     /// When that is not done within two seconds, or cannot be.
-    pub async fn catch_up(&self, event: &EventRecord) -> Result<(), IssuanceError> {
+    pub(crate) async fn catch_up_event(&self, event: &EventRecord) -> Result<(), IssuanceError> {
         Ok(self.try_catch_up(event).await?)
     }
 
@@ -51,6 +59,12 @@ impl RedisStrategy {
             *last = Some(began);
         }
         Ok(())
+    }
+
+    /// The same, for who knows the ledger alone.
+    #[must_use]
+    pub fn promised(&self) -> Promised {
+        Promised::by(Arc::new(self.clone()))
     }
 
     async fn try_catch_up_all(&self) -> Result<(), Failed> {
