@@ -43,6 +43,9 @@ impl Ledger {
     /// recorded; what comes later by the word of an older epoch is refused. None when there is no
     /// such event, or it goes by another epoch already.
     ///
+    /// The new epoch is above every one that its decider `knew`: a ledger that was restored from a
+    /// backup may have forgotten some.
+    ///
     /// With the number of the journal's partitions it pins the event to one, if it is in none: its
     /// number by that, which never changes again.
     ///
@@ -52,6 +55,7 @@ impl Ledger {
         &self,
         id: EventId,
         after: u64,
+        knew: u64,
         partitions: Option<u32>,
     ) -> Result<Option<EventRecord>, LedgerError> {
         let ledger = self.clone();
@@ -68,7 +72,7 @@ impl Ledger {
             if record.epoch != after {
                 return Ok(None);
             }
-            record.epoch += 1;
+            record.epoch = Ord::max(record.epoch, knew) + 1;
             if let (None, Some(partitions)) = (record.partition, partitions) {
                 record.partition = Some(pinned(record.no, partitions));
             }

@@ -56,7 +56,7 @@ impl Stage {
             commit: Commit::Kafka,
         };
         ledger.create_event(new).await.unwrap().unwrap();
-        let event = ledger.begin_epoch(id, 1, Some(1)).await.unwrap().unwrap();
+        let event = ledger.begin_epoch(id, 1, 0, Some(1)).await.unwrap().unwrap();
         Self { database, config, journal, event }
     }
 

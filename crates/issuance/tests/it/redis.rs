@@ -161,7 +161,7 @@ impl Deployment {
     async fn begin_epoch(&self, event: &EventRecord) {
         let epoch = self.one.ledger.epoch(event.id).await.expect("an answer").expect("the event");
         let partitions = self.topic.as_ref().map(|_| 2);
-        let begun = self.one.ledger.begin_epoch(event.id, epoch, partitions).await;
+        let begun = self.one.ledger.begin_epoch(event.id, epoch, 0, partitions).await;
         let begun = begun.expect("an answer");
         begun.expect("nobody else begins one");
     }

@@ -70,7 +70,8 @@ impl Stage {
     }
 
     async fn begin_epoch(&self, id: EventId) -> EventRecord {
-        let begun = self.ledger.begin_epoch(id, 1, Some(self.partitions)).await;
+        let epoch = self.ledger.epoch(id).await.expect("an answer").expect("the event");
+        let begun = self.ledger.begin_epoch(id, epoch, 0, Some(self.partitions)).await;
         begun.expect("an answer").expect("the event")
     }
 

@@ -27,6 +27,7 @@ on_every_server! {
     a_win_that_stands_in_the_journal_twice_is_written_once,
     a_fence_makes_void_what_follows_and_is_older,
     a_fence_holds_for_later_stretches,
+    a_ledger_that_was_restored_learns_of_epochs,
     an_event_that_was_stopped_keeps_its_promises,
     many_events_are_applied_at_once,
     a_whole_stretch_is_applied,
@@ -115,7 +116,7 @@ async fn event(test: &TestLedger, quantity: u32, commit: Commit) -> EventRecord 
 
 async fn begin_epoch(test: &TestLedger, event: &EventRecord) -> EventRecord {
     let epoch = read(test, event).await.epoch;
-    let begun = test.ledger.begin_epoch(event.id, epoch, Some(PARTITIONS)).await;
+    let begun = test.ledger.begin_epoch(event.id, epoch, 0, Some(PARTITIONS)).await;
     begun.expect("an answer").expect("the event")
 }
 
@@ -255,6 +256,21 @@ async fn a_fence_holds_for_later_stretches(store: Store) {
     assert_eq!((read(&test, &event).await.fence, read(&test, &other).await.fence), (3, 0));
 }
 
+/// The journal has more than the backup had.
+async fn a_ledger_that_was_restored_learns_of_epochs(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = journalled(&test, 9).await;
+    let lost = [win(&event, 2, "a", 1), fence(&event, 5), win(&event, 5, "b", 2)];
+    assert_eq!(next(&test, &lost).await, done(2, 0, 0));
+    let restored = read(&test, &event).await;
+    assert_eq!((restored.epoch, restored.fence), (5, 5));
+    let unknown = win(&event, 6, "c", 3);
+    check_stop(&test, &event, unknown, Unappliable::Epoch { current: 5 }).await;
+    // What a decider knew, and the ledger has forgotten, is no new epoch.
+    let begun = test.ledger.begin_epoch(event.id, 5, 8, None).await.expect("an answer");
+    assert_eq!(begun.map(|begun| begun.epoch), Some(9));
+}
+
 async fn change(test: &TestLedger, event: &EventRecord, change: fn(&mut EventRule)) {
     let change = move |mut event: EventRecord| {
         change(&mut event.rule);
@@ -345,7 +361,6 @@ async fn what_cannot_be_applied_stops_the_partition(store: Store) {
     check_stop(&test, &event, fence(&nobody, 2), Unappliable::EventNotFound).await;
     let epoch = Unappliable::Epoch { current: 2 };
     check_stop(&test, &event, win(&event, 3, "c", 9), epoch).await;
-    check_stop(&test, &event, fence(&event, 3), epoch).await;
     check_stop(&test, &event, win(&event, 2, "c", 1), Unappliable::Sequence).await;
     check_stop(&test, &event, win(&event, 2, "a", 2), Unappliable::User).await;
     check_stop(&test, &event, win(&event, 2, "a", 19), Unappliable::User).await;

@@ -37,7 +37,7 @@ async fn an_embedded_ledger_records_nothing() {
     let event = test.event(9).await;
     let refused = test.ledger.record_wins(event.id, 0, &wins(&[("a", 1)]), Told::NotYet).await;
     assert!(matches!(refused, Err(ClaimError::Unavailable(LedgerError::NotShared))), "{refused:?}");
-    let refused = test.ledger.begin_epoch(event.id, 0, None).await;
+    let refused = test.ledger.begin_epoch(event.id, 0, 0, None).await;
     assert!(matches!(refused, Err(LedgerError::NotShared)), "{refused:?}");
 }
 
@@ -56,7 +56,7 @@ fn wins(wins: &[(&str, u32)]) -> Vec<Won> {
 
 /// The event in the epoch that follows.
 async fn next_epoch(test: &TestLedger, event: &EventRecord) -> EventRecord {
-    let begun = test.ledger.begin_epoch(event.id, event.epoch, None).await;
+    let begun = test.ledger.begin_epoch(event.id, event.epoch, 0, None).await;
     begun.expect("an answer").expect("nobody else begins one")
 }
 
@@ -181,7 +181,7 @@ async fn the_word_of_another_epoch_is_refused(store: Store) {
     let old = begun(&test, 9).await;
     recorded(&test.ledger, &old, &[("a", 1)]).await;
     let new = next_epoch(&test, &next_epoch(&test, &old).await).await;
-    let late = test.ledger.begin_epoch(old.id, old.epoch, None).await.expect("an answer");
+    let late = test.ledger.begin_epoch(old.id, old.epoch, 0, None).await.expect("an answer");
     assert_eq!(late, None, "two epochs have begun since");
     let refusal = refused(&test, &old, &[("b", 2)]).await;
     assert_eq!(refusal, NotRecorded::Epoch { current: 3 });
@@ -194,7 +194,7 @@ async fn the_word_of_another_epoch_is_refused(store: Store) {
     assert_eq!(rows(&test, &new).await.len(), 2);
     let nobody =
         EventRecord { id: firstcome_core::EventId::from_uuid(uuid::Uuid::now_v7()), ..new };
-    assert_eq!(test.ledger.begin_epoch(nobody.id, 3, None).await.expect("an answer"), None);
+    assert_eq!(test.ledger.begin_epoch(nobody.id, 3, 0, None).await.expect("an answer"), None);
     let missing = record(&test.ledger, &nobody, &[("a", 1)]).await;
     assert_eq!(missing, Recorded::Refused(NotRecorded::EventNotFound));
 }

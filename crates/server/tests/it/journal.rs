@@ -73,7 +73,7 @@ async fn begin_event(database: &TestDatabase) -> i32 {
         commit: Commit::Kafka,
     };
     ledger.create_event(new).await.expect("an answer").expect("the coupon");
-    let begun = ledger.begin_epoch(id, 1, Some(2)).await.expect("an answer").expect("the event");
+    let begun = ledger.begin_epoch(id, 1, 0, Some(2)).await.expect("an answer").expect("the event");
     begun.partition.expect("it is pinned")
 }
 

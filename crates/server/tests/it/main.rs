@@ -23,6 +23,7 @@ mod lifecycle;
 mod limits;
 mod live_changes;
 mod oauth;
+mod promised;
 mod providers;
 mod redemption;
 mod scenario;

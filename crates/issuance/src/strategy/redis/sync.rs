@@ -176,7 +176,7 @@ impl RedisStrategy {
             (Commit::Kafka, None) => Some(self.journal()?.partitions().await?),
             _ => None,
         };
-        let begun = ledger.begin_epoch(id, event.epoch, partitions).await?;
+        let begun = ledger.begin_epoch(id, event.epoch, known.unwrap_or(0), partitions).await?;
         let Some(event) = begun else { return Ok(None) };
         let has_begun: i64 = redis.run(&keys.begin(hand, event.epoch)).await?;
         Ok((has_begun == 1).then_some(Begun { event, winners: 0, last: 0 }))

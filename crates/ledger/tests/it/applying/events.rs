@@ -55,7 +55,7 @@ async fn an_event_is_pinned_once(store: Store) {
     let event = event(&test, 9, Commit::Kafka).await;
     let begun = async |partitions| {
         let epoch = read(&test, &event).await.epoch;
-        let begun = test.ledger.begin_epoch(event.id, epoch, partitions).await;
+        let begun = test.ledger.begin_epoch(event.id, epoch, 0, partitions).await;
         let begun = begun.expect("an answer").expect("the event");
         assert_eq!(read(&test, &event).await, begun);
         (begun.epoch, begun.partition)

@@ -44,17 +44,19 @@ enum Fate {
 impl Model {
     /// Takes the record in, unless it stops the partition.
     fn take(&mut self, record: &JournalRecord) -> Fate {
-        let epoch = match record {
-            JournalRecord::Win(win) => win.epoch,
-            JournalRecord::Fence { epoch, .. } => *epoch,
+        let (user_id, sequence, epoch) = match record {
+            JournalRecord::Win(JournalWin { user_id, sequence, epoch, .. }) => {
+                (user_id, sequence, *epoch)
+            }
+            JournalRecord::Fence { epoch, .. } => {
+                self.fence = self.fence.max(*epoch);
+                self.epoch = self.epoch.max(*epoch);
+                return Fate::Fence;
+            }
         };
         if epoch > self.epoch {
             return Fate::Stops(Unappliable::Epoch { current: self.epoch });
         }
-        let JournalRecord::Win(JournalWin { user_id, sequence, .. }) = record else {
-            self.fence = self.fence.max(epoch);
-            return Fate::Fence;
-        };
         let (name, sequence) = (user_id.as_str(), sequence.get());
         match self.places.get(name) {
             Some(place) if *place == sequence => Fate::Known,

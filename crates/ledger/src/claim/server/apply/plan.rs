@@ -72,6 +72,7 @@ struct Walk<'a> {
 struct Event<'a> {
     was: &'a JournalledEvent,
     issued: u32,
+    epoch: u64,
     fence: u64,
     lowest: Option<Sequence>,
 }
@@ -79,7 +80,8 @@ struct Event<'a> {
 impl<'a> Walk<'a> {
     fn new(partition: i32, events: &'a [JournalledEvent], places: &[Place]) -> Self {
         let event = |was: &'a JournalledEvent| {
-            (was.id, Event { was, issued: was.issued, fence: was.fence, lowest: None })
+            let JournalledEvent { issued, epoch, fence, .. } = *was;
+            (was.id, Event { was, issued, epoch, fence, lowest: None })
         };
         Self {
             partition,
@@ -90,27 +92,30 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The event, if the word of this epoch may come from this partition.
-    fn event(&mut self, id: EventId, epoch: u64) -> Result<&mut Event<'a>, Unappliable> {
+    /// The event, if its records may come from this partition.
+    fn event(&mut self, id: EventId) -> Result<&mut Event<'a>, Unappliable> {
         let event = self.events.get_mut(&id).ok_or(Unappliable::EventNotFound)?;
-        let &JournalledEvent { partition: pinned, epoch: current, .. } = event.was;
+        let pinned = event.was.partition;
         if pinned != Some(self.partition) {
             return Err(Unappliable::Partition { pinned });
-        }
-        if epoch > current {
-            return Err(Unappliable::Epoch { current });
         }
         Ok(event)
     }
 
+    /// The epoch has begun, though a ledger that was restored from a backup may not know it any
+    /// more.
     fn fence(&mut self, id: EventId, epoch: u64) -> Result<(), Unappliable> {
-        let event = self.event(id, epoch)?;
+        let event = self.event(id)?;
         event.fence = event.fence.max(epoch);
+        event.epoch = event.epoch.max(epoch);
         Ok(())
     }
 
     fn win(&mut self, win: &JournalWin) -> Result<(), Unappliable> {
-        let event = self.event(win.event_id, win.epoch)?;
+        let event = self.event(win.event_id)?;
+        if win.epoch > event.epoch {
+            return Err(Unappliable::Epoch { current: event.epoch });
+        }
         let (no, is_void) = (event.was.no, win.epoch < event.fence);
         let id = IssuedCouponId::derive(win.event_id, &win.user_id);
         let held = self.sequences.get(&id);
@@ -128,7 +133,7 @@ impl<'a> Walk<'a> {
         if self.ids.contains_key(&(no, win.sequence)) {
             return Err(Unappliable::Sequence);
         }
-        let event = self.event(win.event_id, win.epoch)?;
+        let event = self.event(win.event_id)?;
         if event.issued >= event.was.quantity {
             return Err(Unappliable::Quantity);
         }
@@ -151,7 +156,9 @@ impl<'a> Walk<'a> {
     /// The events in the order of their locks.
     fn into_plan(self, events: &[JournalledEvent]) -> Plan {
         let Self { events: walked, mut plan, .. } = self;
-        for Event { was, issued, fence, lowest } in events.iter().map(|event| &walked[&event.id]) {
+        for Event { was, issued, fence, lowest, .. } in
+            events.iter().map(|event| &walked[&event.id])
+        {
             if let Some(lowest) = lowest {
                 let sequence_before = lowest.get() - 1;
                 plan.counts.push(Count { no: was.no, issued: *issued, sequence_before });

@@ -56,7 +56,7 @@ const COUNT: &str = "
 const FENCE: &str = "
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (no BIGINT PATH '$[0]', fence BIGINT PATH '$[1]')) AS it
            STRAIGHT_JOIN events AS e ON e.no = it.no
-    SET e.fence = it.fence";
+    SET e.fence = it.fence, e.epoch = GREATEST(e.epoch, it.fence)";
 
 impl JournalConnection for MySqlClaims {
     async fn advance(&mut self, stretch: &Stretch<'_>) -> Result<Advance, LedgerError> {

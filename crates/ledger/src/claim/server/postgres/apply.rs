@@ -58,7 +58,7 @@ const COUNT: &str = "
     WHERE events.no = it.no";
 
 const FENCE: &str = "
-    UPDATE events SET fence = it.fence
+    UPDATE events SET fence = it.fence, epoch = GREATEST(epoch, it.fence)
     FROM unnest($1, $2) AS it (no, fence) WHERE events.no = it.no";
 
 impl JournalConnection for PostgresClaims {
