@@ -5,9 +5,10 @@
 //! changes. A freeze ends by itself.
 //!
 //! Where the ledger is the commit none of this is needed for safety: it refuses what it no longer
-//! allows, and Redis is rebuilt then. Where it is not, wins are promised before the ledger has them,
-//! so the quantity is lowered in Redis first, under an epoch, and in the ledger only if it still goes
-//! by that epoch: before it every win is in the ledger, within it Redis gives no more than that.
+//! allows, and Redis is rebuilt then. Where it is not, wins are promised before the ledger has
+//! them, so the quantity is lowered in Redis first, under an epoch, and in the ledger only if it
+//! still goes by that epoch: before it every win is in the ledger, within it Redis gives no more
+//! than that.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const FREEZE_MAX: Duration = Duration::from_secs(2);
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Longest that lowering the quantity waits until the event is loaded.
 const LOWER_MAX: Duration = Duration::from_secs(2);
-/// How long Redis remembers an event that is over, in seconds; after that it is asked of the ledger.
+/// How long Redis remembers an event that is over, in seconds; after that the ledger is asked.
 const REMEMBERED_SECONDS: u32 = 3_600;
 
 /// What a change takes away.

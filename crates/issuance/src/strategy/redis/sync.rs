@@ -2,18 +2,18 @@
 //!
 //! 1. Redis is *taken*: nobody is decided any more, and nobody who took it before goes on.
 //! 2. Where Redis is the commit, what is pending was promised: it is written to the ledger.
-//! 3. The next epoch begins. From then on neither the ledger nor a journal's readers take anything by
-//!    the word of an older one. It begins only after the very epoch that was there at step 1: who
-//!    slept since then begins nothing.
+//! 3. The next epoch begins. From then on neither the ledger nor a journal's readers take anything
+//!    by the word of an older one. It begins only after the very epoch that was there at step 1:
+//!    who slept since then begins nothing.
 //! 4. Where Kafka is the commit, the epoch's *fence* is appended to the event's partition, and a
 //!    worker applies the partition up to it: what was promised lies before it, and of what comes
 //!    after it by an older word nothing counts.
-//! 5. The ledger's rows are now all that there is to know. They are copied in pages, and the event is
-//!    decided again when the last is there.
+//! 5. The ledger's rows are now all that there is to know. They are copied in pages, and the event
+//!    is decided again when the last is there.
 //!
-//! Nothing here is timed for safety, a lock only spares work, and it can end after any step: the next
-//! to rebuild goes on with the same epoch where Redis still has what was copied, and else begins
-//! another.
+//! Nothing here is timed for safety, a lock only spares work, and it can end after any step: the
+//! next to rebuild goes on with the same epoch where Redis still has what was copied, and else
+//! begins another.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -182,7 +182,7 @@ impl RedisStrategy {
         Ok((has_begun == 1).then_some(Begun { event, winners: 0, last: 0 }))
     }
 
-    /// Step 2: writes to the ledger what was promised on Redis's word alone, which was this epoch's.
+    /// Step 2: writes to the ledger what was promised on Redis's word alone, in this epoch.
     async fn carry_all(&self, event: &EventRecord, epoch: u64) -> Result<(), Failed> {
         if epoch < event.epoch {
             // A copy from before a later epoch, which began after all of this was written.

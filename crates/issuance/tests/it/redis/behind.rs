@@ -161,21 +161,25 @@ async fn workers_share_a_drop_and_end_at_any_moment(mut test: Deployment) {
             (number, user.clone(), decided(process, event, &user).await)
         }
     });
-    let drop = join_all(claims);
-    tokio::pin!(drop);
+    let claims = join_all(claims);
+    tokio::pin!(claims);
     let mut restarts = 0;
     let told = loop {
         tokio::select! {
-            told = &mut drop => break told,
+            told = &mut claims => break told,
             () = sleep(Duration::from_millis(200)) => {
                 restarts += 1;
-                if restarts % 2 == 0 { more = None } else { more = Some(test.another_worker().await) }
+                more = None;
+                if restarts % 2 == 1 {
+                    more = Some(test.another_worker().await);
+                }
             }
         }
     };
     test.worker = None;
     test.worker = Some(test.another_worker().await);
-    drop_late(more);
+    assert!(restarts > 0, "none has ended in the middle");
+    drop(more);
     for (index, event) in events.iter().enumerate() {
         let winners = test.winners(event).await;
         let sequences: Vec<u32> = winners.iter().map(|row| row.sequence.get()).collect();
@@ -193,8 +197,6 @@ async fn workers_share_a_drop_and_end_at_any_moment(mut test: Deployment) {
         }
     }
 }
-
-fn drop_late<T>(_: T) {}
 
 async fn what_only_redis_has_outlives_its_restart(mut test: Deployment) {
     let event = lagging(&mut test, 40).await;
