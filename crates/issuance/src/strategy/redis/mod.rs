@@ -15,7 +15,7 @@
 //! In reading order: `claim.lua` (the decision), [`calls`] (what is said to Redis), [`batch`] (its
 //! way), [`commits`] (what makes it durable), [`sync`] (rebuilding), [`changes`] (live changes),
 //! [`behind`] (waiting for what is not in the ledger yet), [`keeper`] (what is done in the
-//! background).
+//! background), `metrics`.
 
 mod batch;
 mod behind;
@@ -23,6 +23,7 @@ mod calls;
 mod changes;
 mod commits;
 mod keeper;
+mod metrics;
 mod sync;
 
 use std::collections::{HashMap, HashSet};
@@ -39,6 +40,7 @@ use crate::journal::{AppendError, Journal, TopicError, Unreachable};
 use crate::{IssuanceError, Undecided};
 pub(crate) use changes::Restriction;
 use commits::KnownValidity;
+use metrics::Metrics;
 pub use sync::Synced;
 use sync::Syncs;
 
@@ -63,6 +65,7 @@ struct Shared {
     /// When the last catching up began that has ended.
     caught_up: tokio::sync::Mutex<Option<Instant>>,
     syncs: Syncs,
+    metrics: Metrics,
     failing: AtomicBool,
 }
 
@@ -80,6 +83,7 @@ impl RedisStrategy {
             claimed: Mutex::default(),
             caught_up: tokio::sync::Mutex::default(),
             syncs: Syncs::default(),
+            metrics: Metrics::declare(),
             failing: AtomicBool::new(false),
         }))
     }

@@ -128,7 +128,15 @@ impl RedisStrategy {
         let Some(lock) = Lock::acquire(redis, event, "sync", Instant::now()).await? else {
             return Ok(None);
         };
+        let metrics = &self.0.metrics;
+        metrics.running.increment(1);
         let synced = Box::pin(self.rebuild(event)).await;
+        metrics.running.decrement(1);
+        match &synced {
+            Ok(Some(synced)) => metrics.rebuilt(synced.took),
+            Ok(None) => {}
+            Err(_) => metrics.failed(),
+        }
         lock.release().await;
         synced
     }
@@ -218,6 +226,7 @@ impl RedisStrategy {
             if redis.run::<u32>(&keys.add(hand, event.epoch, &page)).await? != winners {
                 return Ok(None);
             }
+            self.0.metrics.winners.increment(page.len() as u64);
         }
         // As it is now: it may have changed since the epoch began.
         let Some(event) = self.0.ledger.event(event.id).await? else { return Ok(None) };

@@ -167,7 +167,7 @@ async fn workers_share_a_drop_and_end_at_any_moment(mut test: Deployment) {
     let told = loop {
         tokio::select! {
             told = &mut claims => break told,
-            () = sleep(Duration::from_millis(200)) => {
+            () = sleep(Duration::from_millis(50)) => {
                 restarts += 1;
                 more = None;
                 if restarts % 2 == 1 {
