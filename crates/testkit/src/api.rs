@@ -18,6 +18,8 @@ pub struct Api {
     client: Client,
     base: String,
     document: Option<Arc<Document>>,
+    /// Servers with other calls.
+    beside: Vec<(String, Arc<Document>)>,
 }
 
 /// A call that is sent when it is awaited.
@@ -38,7 +40,7 @@ impl Api {
     pub fn new(base: &str) -> Self {
         let client = Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().build();
         let client = client.expect("an HTTP client");
-        Self { client, base: base.to_owned(), document: None }
+        Self { client, base: base.to_owned(), document: None, beside: Vec::new() }
     }
 
     /// The same, with every answer held against this document.
@@ -48,14 +50,30 @@ impl Api {
         self
     }
 
+    /// The same, with the calls that only the other server says it has sent there: for roles that
+    /// run apart.
+    #[must_use]
+    pub fn beside(mut self, other: &Self) -> Self {
+        let document = other.document.clone();
+        self.beside.extend(document.map(|document| (other.base.clone(), document)));
+        self
+    }
+
     /// A call with any method.
     ///
     /// # Panics
     /// When the method is not one.
     pub fn call(&self, method: &str, path: &str) -> Call {
         let parsed = Method::from_bytes(method.as_bytes()).expect("a method");
-        let request = self.client.request(parsed, format!("{}{path}", self.base));
-        Call { what: format!("{method} {path}"), request, document: self.document.clone() }
+        let has = |document: &Arc<Document>| document.has(method, path);
+        let elsewhere = self.beside.iter().find(|(_, document)| has(document));
+        let elsewhere = elsewhere.filter(|_| !self.document.as_ref().is_some_and(has));
+        let (base, document) = match elsewhere {
+            Some((base, document)) => (base, Some(Arc::clone(document))),
+            None => (&self.base, self.document.clone()),
+        };
+        let request = self.client.request(parsed, format!("{base}{path}"));
+        Call { what: format!("{method} {path}"), request, document }
     }
 
     /// A `GET`.

@@ -68,6 +68,11 @@ impl Document {
         }
     }
 
+    /// Whether there is such a call.
+    pub(crate) fn has(&self, method: &str, path: &str) -> bool {
+        self.call(method, path).is_some()
+    }
+
     /// The call that a request is for.
     fn call(&self, method: &str, path: &str) -> Option<&Value> {
         let path = path.split('?').next().unwrap_or_default();

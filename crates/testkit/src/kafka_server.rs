@@ -22,6 +22,8 @@ const JARS: &str = "FIRSTCOME_TEST_KAFKA_JARS";
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest that one question for that may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest that the removal of a topic may take.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of a cluster with one node any identifier will do: 16 bytes in base64.
 const CLUSTER_ID: &str = "Zmlyc3Rjb21lLXRlc3RzMQ";
 /// Java, set to start fast and to stay small, and to say only what is wrong.
@@ -53,6 +55,27 @@ pub async fn kafka_configs(arguments: &[&str]) -> String {
     ended.stdout
 }
 
+/// Removes a topic of the brokers that tests share.
+///
+/// # Panics
+/// When they do not do so.
+pub async fn remove_kafka_topic(name: &str) {
+    let brokers = kafka_brokers();
+    let stream = TcpStream::connect(brokers.first().expect("a broker")).await;
+    let mut stream = stream.expect("a broker listens");
+    // The call DeleteTopics, version 1, with 7 to know the answer by, and no client's name; then a
+    // list of one topic, and for how many milliseconds the broker may wait.
+    let length = u16::try_from(name.len()).expect("a short name");
+    let body = [b"\0\x14\0\x01\0\0\0\x07\xff\xff\0\0\0\x01", &length.to_be_bytes()[..]].concat();
+    let body = [&body, name.as_bytes(), &10_000_u32.to_be_bytes()].concat();
+    let size = u32::try_from(body.len()).expect("a short request").to_be_bytes();
+    stream.write_all(&[&size[..], &body].concat()).await.expect("a broker reads");
+    // Its length, our number, how long it held us back, one topic, its name, an error code.
+    let mut answer = vec![0; 4 + 4 + 4 + 4 + 2 + name.len() + 2];
+    timeout(REMOVE_TIMEOUT, stream.read_exact(&mut answer)).await.expect("in time").expect("all");
+    assert_eq!(answer[answer.len() - 2..], [0, 0], "the topic {name} is not removed");
+}
+
 /// A broker on loopback that is its own controller (KRaft). Dropping it kills it and removes its
 /// data.
 #[derive(Debug)]
@@ -72,6 +95,16 @@ impl KafkaServer {
     /// When Java or the jars are missing, or it does not let clients in.
     pub async fn start() -> Self {
         Self::launch(String::new(), &[], false).await
+    }
+
+    /// Starts a broker that is let back soon after it was killed: its controller gives up the one
+    /// that is dead after two seconds, which a busy machine may reach.
+    ///
+    /// # Panics
+    /// When Java or the jars are missing, or it does not let clients in.
+    pub async fn start_soon_back() -> Self {
+        let hurry = "broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=500\n";
+        Self::launch(hurry.to_owned(), &[], false).await
     }
 
     /// Starts a broker that tells its clients to connect there, as a proxy's authority.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use firstcome_testkit::Wire;
+use firstcome_testkit::{Server, Wire};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -56,10 +56,12 @@ async fn client(
     }
 }
 
-/// Lets clients claim, dealt over the processes of a shop, and kills each process when so many
-/// acknowledgements were heard. Whatever was heard until the clients noticed counts too.
+/// Lets clients claim, dealt over the processes of a shop, and kills each process, and each that
+/// works behind them, when so many acknowledgements were heard. Whatever was heard until the clients
+/// noticed counts too.
 async fn drop_until_killed(
     shops: &mut [Shop],
+    behind: &mut [(&mut Server, usize)],
     event: &str,
     tokens: &Arc<Vec<String>>,
     acknowledgements: &[usize],
@@ -83,6 +85,9 @@ async fn drop_until_killed(
         if let Some(process) = acknowledgements.iter().position(|moment| *moment == count) {
             shops[process].server.kill9();
         }
+        for (server, _) in behind.iter_mut().filter(|(_, moment)| *moment == count) {
+            server.kill9();
+        }
     }
     let last = acknowledgements.last();
     assert!(Some(&count) >= last, "killed in the midst of the drop, after {count}, not {last:?}");
@@ -91,9 +96,14 @@ async fn drop_until_killed(
 }
 
 /// Every acknowledged claim is there as it was told, within the quantity, without a hole.
-async fn check(shop: &Shop, event: &str, quantity: usize, told: &BTreeMap<String, Value>) {
-    // What was won and not told may lie beside the ledger: the audit has it recorded.
-    shop.audit(event).await;
+pub(crate) async fn check(
+    shop: &Shop,
+    event: &str,
+    quantity: usize,
+    told: &BTreeMap<String, Value>,
+) {
+    // What was won, told or not, may lie beside the ledger.
+    shop.recorded(event).await;
     let issued = shop.issued(event).await;
     assert!(issued.len() <= quantity, "{} issued of {quantity}", issued.len());
     for (user, told) in told {
@@ -113,6 +123,15 @@ async fn no_acknowledged_claim_is_lost() {
 /// Drops in each of which every process of a shop is killed, one after another; what the audit
 /// says in the end.
 pub(crate) async fn kill_again_and_again(shops: &mut [Shop], drops: usize) -> String {
+    kill_all_again_and_again(shops, &mut [], drops).await
+}
+
+/// The same, where in each drop one of those is killed, too, that work behind the shop.
+pub(crate) async fn kill_all_again_and_again(
+    shops: &mut [Shop],
+    behind: &mut [Server],
+    drops: usize,
+) -> String {
     let mut chance = Chance::new(20);
     let tokens = Arc::new(shops[0].server.tokens("shopper", USERS).await);
     let mut rounds = Vec::new();
@@ -120,13 +139,21 @@ pub(crate) async fn kill_again_and_again(shops: &mut [Shop], drops: usize) -> St
         shops.rotate_left(1);
         let quantity = QUANTITY_MIN + chance.below(QUANTITY_MAX - QUANTITY_MIN);
         let event = shops[0].event(quantity.try_into().expect("a small number")).await;
+        shops[0].ready(&event).await;
         let mut moment = 0;
         let moments = shops.iter().map(|_| {
             moment += 1 + chance.below(quantity / shops.len());
             moment
         });
         let moments: Vec<usize> = moments.collect();
-        let told = drop_until_killed(shops, &event, &tokens, &moments).await;
+        let last = moments.last().copied().expect("a process");
+        behind.rotate_left(1.min(behind.len()));
+        let worker = behind.first_mut().map(|server| (server, 1 + chance.below(last)));
+        let mut workers: Vec<(&mut Server, usize)> = worker.into_iter().collect();
+        let told = drop_until_killed(shops, &mut workers, &event, &tokens, &moments).await;
+        for (server, _) in workers {
+            server.restart().await;
+        }
         for shop in &mut *shops {
             shop.reopen().await;
         }
@@ -145,8 +172,8 @@ pub(crate) async fn kill_again_and_again(shops: &mut [Shop], drops: usize) -> St
         check(&shops[0], event, *quantity, told).await;
     }
     // From outside, with no process up: every event, and the database itself.
-    for shop in &mut *shops {
-        assert_eq!(shop.server.terminate().await, Some(0));
+    for server in shops.iter_mut().map(|shop| &mut shop.server).chain(behind) {
+        assert_eq!(server.terminate().await, Some(0));
     }
     let audit = shops[0].server.command(&["audit", "--all"]).await;
     assert_eq!(audit.code, Some(0), "{audit:?}");

@@ -86,9 +86,11 @@ async fn twenty_thousand_claims() {
 /// The whole drop on the processes of one shop; each of them tells the same of it.
 pub(crate) async fn twenty_thousand_claims_on(shops: &[&Shop]) {
     let event = shops[0].event(QUANTITY.try_into().expect("a small number")).await;
+    shops[0].ready(&event).await;
     let outcomes = drop_on(shops, &event).await;
     assert_eq!(outcomes.len(), CLAIMS);
 
+    shops[0].recorded(&event).await;
     let issued = shops[0].issued(&event).await;
     check_line(&issued);
     let heard = check_answers(&outcomes, &issued);

@@ -14,12 +14,17 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_firstcome");
 const POLL: Duration = Duration::from_millis(20);
 /// Longest that a test waits for something that comes by itself.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
+/// Longest that a test waits for a worker: the share of one that was killed is another's only when
+/// its group has given it up.
+pub(crate) const BEHIND_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) struct Shop {
     pub(crate) server: Server,
     pub(crate) api: Api,
     /// A token of an admin.
     pub(crate) admin: String,
+    /// The processes with the roles that this one lacks.
+    apart: Vec<Api>,
 }
 
 impl Shop {
@@ -28,9 +33,13 @@ impl Shop {
     }
 
     pub(crate) async fn open_as(change: impl FnOnce(Launch) -> Launch) -> Self {
-        let server = Server::start_as(BINARY, change).await;
+        Self::of(Server::start_as(BINARY, change).await, Vec::new()).await
+    }
+
+    /// A shop of this process, and of those with the roles that it lacks.
+    pub(crate) async fn of(server: Server, apart: Vec<Api>) -> Self {
         let admin = server.token("admin-1", "user admin").await;
-        Self { api: server.api(), server, admin }
+        Self { api: whole(&server, &apart), server, admin, apart }
     }
 
     /// A shop whose ledger is in this database.
@@ -56,19 +65,20 @@ impl Shop {
     /// The same shop by another process; this one's data directory is both's.
     pub(crate) async fn beside(&self) -> Self {
         let server = self.server.start_beside().await;
-        Self { api: server.api(), server, admin: self.admin.clone() }
+        let (admin, apart) = (self.admin.clone(), self.apart.clone());
+        Self { api: whole(&server, &apart), server, admin, apart }
     }
 
     /// After the server has ended: starts it again on the same data.
     pub(crate) async fn reopen(&mut self) {
         self.server.restart().await;
-        self.api = self.server.api();
+        self.api = whole(&self.server, &self.apart);
     }
 
     /// After the server has ended: starts it on the same data as `change` wants it from now on.
     pub(crate) async fn reopen_as(&mut self, change: impl FnOnce(Launch) -> Launch) {
         self.server.restart_as(change).await;
-        self.api = self.server.api();
+        self.api = whole(&self.server, &self.apart);
     }
 
     /// A token of a shopper.
@@ -157,6 +167,21 @@ impl Shop {
         }
     }
 
+    /// Waits until what decides an event is ready for its claims.
+    pub(crate) async fn ready(&self, event: &str) {
+        let path = format!("/v1/events/{event}/sync");
+        let ask = || async { self.api.post(&path).token(&self.admin).await };
+        eventually_within(BEHIND_MAX, "ready", ask, |answer| answer.status == 200).await;
+    }
+
+    /// Waits until the ledger has all that was told of an event: by some commits it has that later.
+    pub(crate) async fn recorded(&self, event: &str) {
+        let path = format!("/v1/events/{event}/audit");
+        let ask = || async { self.api.get(&path).token(&self.admin).await };
+        let is_all = |audit: &Answer| audit.status == 200 && audit.member("/pending") == 0;
+        eventually_within(BEHIND_MAX, "all recorded", ask, is_all).await;
+    }
+
     /// Every issued coupon of an event by its user, as the admin's list tells.
     pub(crate) async fn issued(&self, event: &str) -> BTreeMap<String, Value> {
         let path = format!("/v1/events/{event}/issued-coupons");
@@ -200,6 +225,11 @@ impl Shop {
     }
 }
 
+/// All calls of a shop.
+fn whole(server: &Server, apart: &[Api]) -> Api {
+    apart.iter().fold(server.api(), Api::beside)
+}
+
 /// With time-outs of the ledger that a busy machine does not reach.
 pub(crate) fn patient(launch: Launch) -> Launch {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/databases/patient.toml");
@@ -219,10 +249,20 @@ pub(crate) fn lasting(issued: &Value) -> Value {
 /// Asks again until the answer is as it should be; the deadline is generous.
 pub(crate) async fn eventually<F: Future<Output = Answer>>(
     what: &str,
+    ask: impl FnMut() -> F,
+    holds: impl Fn(&Answer) -> bool,
+) -> Answer {
+    eventually_within(WAIT_MAX, what, ask, holds).await
+}
+
+/// The same, within this time.
+pub(crate) async fn eventually_within<F: Future<Output = Answer>>(
+    limit: Duration,
+    what: &str,
     mut ask: impl FnMut() -> F,
     holds: impl Fn(&Answer) -> bool,
 ) -> Answer {
-    let deadline = Instant::now() + WAIT_MAX;
+    let deadline = Instant::now() + limit;
     loop {
         let answer = ask().await;
         if holds(&answer) {

@@ -1,7 +1,9 @@
-//! Two processes that serve from one database and one Redis, by each strategy that needs it.
+//! Two processes that serve from one database and one Redis, by each strategy that needs it; and a
+//! deployment whose roles run apart, by each commit beside the ledger.
 
-use firstcome_testkit::{Engine, RedisServer, TestDatabase};
+use firstcome_testkit::{Engine, RedisServer, TestDatabase, remove_kafka_topic};
 
+use crate::cluster::{Behind, Cluster};
 use crate::databases::on_each_engine;
 use crate::shop::{Shop, patient};
 use crate::{durability, scenario};
@@ -10,6 +12,9 @@ on_each_engine!(
     twenty_thousand_claims_ordered_by_a_lock,
     twenty_thousand_claims_decided_in_redis,
     no_acknowledged_claim_is_lost_that_redis_decided,
+    twenty_thousand_claims_committed_to_kafka,
+    twenty_thousand_claims_committed_to_redis,
+    no_acknowledged_claim_is_lost_that_kafka_holds,
 );
 
 /// Drops in which both processes are killed.
@@ -47,4 +52,40 @@ async fn no_acknowledged_claim_is_lost_that_redis_decided(engine: Engine) {
     let shop = shop("redis", &redis, &database).await;
     let beside = shop.beside().await;
     durability::kill_again_and_again(&mut [shop, beside], DROPS).await;
+}
+
+/// A deployment whose roles run apart, and its Redis, which loses nothing of what it has answered.
+async fn apart(commit: &str, database: &TestDatabase) -> (Cluster, RedisServer) {
+    let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let redis_url = redis.url();
+    let behind = Behind::new(database.url(), &redis_url, database.name());
+    (Cluster::start(&behind, "ES256", commit).await, redis)
+}
+
+async fn twenty_thousand_claims_committed(commit: &str, engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    let (cluster, _redis) = apart(commit, &database).await;
+    let _ = cluster.shops()[0].event(1).await;
+    assert_eq!(database.text("SELECT commit_to FROM events").await, commit);
+    scenario::twenty_thousand_claims_on(&cluster.shops()).await;
+    drop(cluster);
+    remove_kafka_topic(database.name()).await;
+}
+
+async fn twenty_thousand_claims_committed_to_kafka(engine: Engine) {
+    twenty_thousand_claims_committed("kafka", engine).await;
+}
+
+async fn twenty_thousand_claims_committed_to_redis(engine: Engine) {
+    twenty_thousand_claims_committed("redis_stream", engine).await;
+}
+
+/// In each drop both processes that claims go to are killed, and a worker.
+async fn no_acknowledged_claim_is_lost_that_kafka_holds(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    let (mut cluster, _redis) = apart("kafka", &database).await;
+    let Cluster { shops, workers, .. } = &mut cluster;
+    durability::kill_all_again_and_again(shops, workers, DROPS).await;
+    drop(cluster);
+    remove_kafka_topic(database.name()).await;
 }

@@ -75,8 +75,7 @@ async fn talkative(
         change(launch.environment("FIRSTCOME_OTLP_ENDPOINT", collector.url()))
     })
     .await;
-    let admin = server.token("admin-1", "user admin").await;
-    Shop { api: server.api(), server, admin }
+    Shop::of(server, Vec::new()).await
 }
 
 async fn nothing_gets_out(format: &str, algorithm: &str) {

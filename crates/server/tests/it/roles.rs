@@ -1,0 +1,185 @@
+//! Roles apart, each alone in its process: what each serves and what not, and a whole drop over them.
+
+use firstcome_testkit::{
+    Answer, Engine, Launch, RedisServer, Server, TestDatabase, remove_kafka_topic,
+};
+use serde_json::{Value, json};
+
+use crate::cluster::{Behind, Cluster};
+use crate::shop::{BINARY, eventually};
+
+/// In place of any id; and of any code.
+const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+const QUANTITY: u32 = 5;
+
+/// The calls of a document, as `GET` and `/v1/events/{id}`.
+fn calls(document: &Value) -> Vec<(String, String)> {
+    let paths = document["paths"].as_object().expect("paths").iter();
+    let of_path = |(path, item): (&String, &Value)| {
+        let methods = item.as_object().expect("methods").keys();
+        let methods =
+            methods.filter(|method| ["get", "post", "patch", "delete"].contains(&&***method));
+        methods.map(|method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
+    };
+    paths.flat_map(of_path).collect()
+}
+
+/// The path of a template, with some id.
+fn path_of(template: &str) -> String {
+    let segments = template.split('/');
+    let segments = segments.map(|segment| match segment {
+        "{code}" => "sold_out",
+        _ if segment.starts_with('{') => ID,
+        _ => segment,
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// That a process serves the calls of these paths, and of all others none.
+async fn check_served(server: &Server, all: &Value, name: &str) {
+    let api = server.api();
+    for (path, word) in [("/livez", "alive"), ("/readyz", "ready")] {
+        assert_eq!(api.get(path).await.expect(200).member("/status"), word);
+    }
+    let metrics = api.get("/metrics").await.expect(200).text();
+    assert!(metrics.contains("\nprocess_resident_memory_bytes "), "{name}: {metrics}");
+    let own = calls(&api.get("/openapi.json").await.expect(200).json());
+    for (method, template) in calls(all) {
+        let answer = api.call(&method, &path_of(&template)).await;
+        let code = if answer.status < 400 { String::new() } else { said(&answer) };
+        if own.contains(&(method.clone(), template.clone())) {
+            let is_served = !["not_found", "method_not_allowed"].contains(&&*code);
+            assert!(is_served, "{name} lacks its own call: {answer}");
+        } else if own.iter().any(|(_, path)| *path == template) {
+            // It serves the path by another method.
+            assert_eq!((answer.status, &*code), (405, "method_not_allowed"), "{name}: {answer}");
+        } else {
+            assert_eq!((answer.status, &*code), (404, "not_found"), "{name}: {answer}");
+        }
+    }
+}
+
+/// The code of a refusal; none of one by the words of OAuth.
+fn said(answer: &Answer) -> String {
+    if answer.header("content-type") == "application/problem+json" {
+        answer.code()
+    } else {
+        String::new()
+    }
+}
+
+/// What a document has that only this role serves.
+fn own_paths(role: &str) -> &'static [&'static str] {
+    match role {
+        "identity" => &["/v1/users", "/v1/sessions", "/oauth/token", "/.well-known/jwks.json"],
+        "catalog" => &["/v1/coupons", "/v1/coupons/{id}"],
+        "issuance" => &["/v1/events/{id}/claims", "/v1/events/{id}/audit"],
+        "wallet" => &["/v1/me/coupons", "/v1/redemptions"],
+        _ => &[],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_serves_its_own_calls_alone() {
+    let (redis, database) = (RedisServer::start().await, TestDatabase::new(Engine::Postgres).await);
+    let redis_url = redis.url();
+    let behind = Behind::new(database.url(), &redis_url, database.name());
+    let cluster = Cluster::start(&behind, "RS256", "kafka").await;
+    let all = Launch::new(BINARY, &["openapi"]).run().await.stdout;
+    let all: Value = serde_json::from_str(&all).expect("JSON");
+    let Cluster { shops: [shop, _], workers: [worker, _], identity, catalog, wallet, .. } =
+        &cluster;
+    let processes = [
+        ("identity", identity),
+        ("catalog", catalog),
+        ("issuance", &shop.server),
+        ("wallet", wallet),
+        ("worker", worker),
+    ];
+    for (role, server) in processes {
+        let own = server.api().get("/openapi.json").await.expect(200).json();
+        for other in processes.map(|(other, _)| other) {
+            for path in own_paths(other) {
+                let is_there = own["paths"][path].is_object();
+                assert_eq!(is_there, role == other, "{path} in the document of {role}");
+            }
+        }
+        check_served(server, &all, role).await;
+    }
+    drop(cluster);
+    remove_kafka_topic(database.name()).await;
+}
+
+/// A user who has signed up; the access token.
+async fn shopper(identity: &Server, name: &str) -> String {
+    let credentials =
+        json!({"email": format!("{name}@example.com"), "password": "a long password"});
+    let api = identity.api();
+    let _ = api.post("/v1/users").json(credentials.clone()).await.expect(201);
+    api.post("/v1/sessions").json(credentials).await.expect(200).member_text("/access_token")
+}
+
+/// The token of a new checkout service.
+async fn checkout(identity: &Server, admin: &str) -> String {
+    let api = identity.api();
+    let client = json!({"name": "checkout", "scope": "redeem"});
+    let client = api.post("/v1/clients").token(admin).json(client).await.expect(201);
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", &*client.member_text("/client_id")),
+        ("client_secret", &*client.member_text("/client_secret")),
+    ];
+    api.post("/oauth/token").form(&form).await.expect(200).member_text("/access_token")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_drop_over_roles_apart() {
+    let (redis, database) = (RedisServer::start().await, TestDatabase::new(Engine::Postgres).await);
+    let redis_url = redis.url();
+    let behind = Behind::new(database.url(), &redis_url, database.name());
+    let cluster = Cluster::start(&behind, "RS256", "kafka").await;
+    let Cluster { shops, workers, identity, catalog, wallet, .. } = cluster;
+    let event = shops[0].event(QUANTITY).await;
+    shops[0].ready(&event).await;
+    let mut winners = Vec::new();
+    for number in 0..=QUANTITY {
+        let token = shopper(&identity, &format!("shopper-{number}")).await;
+        let shop = &shops[usize::from(number % 2 == 1)];
+        let answer = shop.claim(&event, &token).await;
+        if number == QUANTITY {
+            let _ = answer.expect_problem(409, "sold_out");
+            break;
+        }
+        let issued = answer.expect(201);
+        assert_eq!(issued.member("/sequence"), number + 1);
+        winners.push((token, issued));
+    }
+    // The other process tells the same.
+    let (token, issued) = &winners[0];
+    let again = shops[1].claim(&event, token).await.expect_problem(409, "already_claimed");
+    assert_eq!(again.member("/issued_coupon"), issued.json());
+
+    shops[1].recorded(&event).await;
+    let ask = || async { catalog.api().get(&format!("/v1/events/{event}")).await.expect(200) };
+    eventually("sold out", ask, |read| read.member("/state") == "sold_out").await;
+    let mine = wallet.api().get("/v1/me/coupons").token(token).await.expect(200);
+    assert_eq!(mine.member("/items/0/id"), issued.member("/id"));
+    let order = json!({
+        "code": issued.member("/code"), "order_id": "order-1", "order_amount": 20_000,
+        "currency": "KRW",
+    });
+    let checkout = checkout(&identity, &shops[0].admin).await;
+    let redeem = || wallet.api().post("/v1/redemptions").token(&checkout).json(order.clone());
+    let redemption = redeem().await.expect(201).json();
+    assert_eq!(redeem().await.expect(200).json(), redemption);
+    for shop in &shops {
+        shop.expect_audit(&event, winners.len()).await;
+    }
+
+    let [first, second] = shops.map(|shop| shop.server);
+    let [worker, other] = workers;
+    for mut server in [first, second, worker, other, catalog, wallet, identity] {
+        assert_eq!(server.terminate().await, Some(0), "{}", server.said());
+    }
+    remove_kafka_topic(database.name()).await;
+}
