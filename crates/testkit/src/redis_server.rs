@@ -129,6 +129,14 @@ impl RedisServer {
         self.process.kill9();
     }
 
+    /// Whether it has ended, and was not started again.
+    ///
+    /// # Panics
+    /// When the system does not tell.
+    pub fn is_dead(&mut self) -> bool {
+        self.process.child.try_wait().expect("the child's status").is_some()
+    }
+
     /// Starts it again on the same port, with what it has saved.
     ///
     /// # Panics

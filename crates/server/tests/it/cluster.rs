@@ -1,5 +1,5 @@
-//! A deployment whose roles run apart, each in processes of its own, on one ledger and one Redis, and
-//! on one topic of Kafka.
+//! A deployment whose roles run apart, each in processes of its own, on one ledger, one Redis and
+//! one topic of Kafka.
 
 use firstcome_testkit::{KafkaServer, Launch, Server, kafka_brokers};
 use tempfile::NamedTempFile;
@@ -60,8 +60,8 @@ impl<'a> Behind<'a> {
 }
 
 impl Cluster {
-    /// Starts all of it; new events are decided in Redis and committed so. Who has the role identity
-    /// signs with this algorithm, and the others get its public keys from there.
+    /// Starts all of it; new events are decided in Redis and committed so. Who has the role
+    /// identity signs with this algorithm, and the others get its public keys from there.
     pub(crate) async fn start(behind: &Behind<'_>, algorithm: &str, commit: &str) -> Self {
         let file = NamedTempFile::new().expect("a file");
         let mut text = behind.configuration(algorithm, commit);

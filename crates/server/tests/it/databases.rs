@@ -11,6 +11,7 @@ mod processes;
 mod refusals;
 mod rotation;
 mod starts;
+mod storms;
 
 /// A test for each engine of each of these functions, so that a failure names both.
 macro_rules! on_each_engine {

@@ -57,8 +57,8 @@ async fn client(
 }
 
 /// Lets clients claim, dealt over the processes of a shop, and kills each process, and each that
-/// works behind them, when so many acknowledgements were heard. Whatever was heard until the clients
-/// noticed counts too.
+/// works behind them, when so many acknowledgements were heard. Whatever was heard until the
+/// clients noticed counts too.
 async fn drop_until_killed(
     shops: &mut [Shop],
     behind: &mut [(&mut Server, usize)],

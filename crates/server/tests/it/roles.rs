@@ -1,4 +1,5 @@
-//! Roles apart, each alone in its process: what each serves and what not, and a whole drop over them.
+//! Roles apart, each alone in its process: what each serves and what not, and a whole drop over
+//! them.
 
 use firstcome_testkit::{
     Answer, Engine, Launch, RedisServer, Server, TestDatabase, remove_kafka_topic,
