@@ -32,6 +32,8 @@ pub struct Beside {
     pub default: Decider,
     /// What must hold the wins of new events that Redis decides.
     pub commit: Commit,
+    /// Whether this process looks after events whose batches have died.
+    pub keeps: bool,
 }
 
 /// The deciders beside the ledger, each with lanes of its own: what one waits for holds no other
@@ -39,7 +41,7 @@ pub struct Beside {
 pub(crate) struct Deciders {
     locked: Lanes,
     redis: Lanes,
-    keeper: JoinHandle<()>,
+    keeper: Option<JoinHandle<()>>,
 }
 
 /// Where the claims on an event go; cheap to clone.
@@ -61,7 +63,7 @@ impl Deciders {
     /// # Errors
     /// When the system gives no more threads.
     pub(crate) fn start(
-        Beside { redis, journal, default, commit }: Beside,
+        Beside { redis, journal, default, commit, keeps }: Beside,
         ledger: Ledger,
         config: &IssuanceConfig,
         metrics: &Metrics,
@@ -70,7 +72,7 @@ impl Deciders {
         let locked = Lanes::start("lock", &Arc::new(by_lock), config, metrics)?;
         let strategy = RedisStrategy::new(redis, ledger.clone(), journal);
         let redis = Lanes::start("redis", &Arc::new(strategy.clone()), config, metrics)?;
-        let keeper = tokio::spawn(strategy.clone().keep());
+        let keeper = keeps.then(|| tokio::spawn(strategy.clone().keep()));
         let ways = Ways {
             ledger,
             strategy,
@@ -85,7 +87,9 @@ impl Deciders {
 
     /// As [`Lanes::drain`].
     pub(crate) async fn drain(self, deadline: Duration) -> Result<(), NotDrained> {
-        self.keeper.abort();
+        if let Some(keeper) = &self.keeper {
+            keeper.abort();
+        }
         let deadline = Instant::now() + deadline;
         let left = || deadline.saturating_duration_since(Instant::now());
         let locked = self.locked.drain(left()).await;

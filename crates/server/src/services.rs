@@ -88,12 +88,15 @@ impl Services {
             identity.accepting(Arc::clone(&verifier)).with_cursors(cursors.clone())
         });
         let clock = ledger.clock();
+        let roles = settings.server.roles();
         let beside = redis::decider(settings).await?;
         let beside = beside.map(|redis| Beside {
             redis,
             journal: journal.cloned(),
             default: settings.claims.strategy,
             commit: settings.claims.commit,
+            // The others may lack what that takes.
+            keeps: [Role::Issuance, Role::Worker].iter().any(|role| roles.contains(role)),
         });
         let (running, issuance) =
             Issuance::start(ledger.clone(), beside, &settings.issuance, Arc::clone(&clock))
@@ -104,7 +107,7 @@ impl Services {
         let issuance = issuance.telling(events.clone());
         let reads = Reads { coupons, events };
         let _keys = trust.keep_up();
-        let works = settings.server.roles().contains(&Role::Worker);
+        let works = roles.contains(&Role::Worker);
         let journal = journal.filter(|_| works).cloned();
         let worker = journal.map(|journal| Worker::start(ledger.clone(), journal));
         let carrier = if works { issuance.carry() } else { None };

@@ -72,7 +72,7 @@ impl TestIssuance {
         let time: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let config = IssuanceConfig::default();
         let (default, commit) = (Decider::Ledger, Commit::Ledger);
-        let beside = Beside { redis, journal, default, commit };
+        let beside = Beside { redis, journal, default, commit, keeps: true };
         let started = Issuance::start(ledger.clone(), Some(beside), &config, time);
         Self::of(started.expect("a thread is left"), ledger, clock, None)
     }
