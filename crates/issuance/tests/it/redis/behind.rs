@@ -152,6 +152,10 @@ async fn workers_share_a_drop_and_end_at_any_moment(mut test: Deployment) {
     let events =
         [test.event(Strategy::Redis, QUANTITY).await, test.event(Strategy::Redis, QUANTITY).await];
     let other = test.another().await;
+    // Before workers come and go: an event is loaded with the help of one.
+    for event in &events {
+        issued(decided(&other, event, "first").await);
+    }
     let mut more = Some(test.another_worker().await);
     let claims = (0..QUANTITY * 2 + 100).map(|number| {
         let event = &events[(number % 2) as usize];
