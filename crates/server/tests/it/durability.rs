@@ -23,15 +23,13 @@ const USERS: usize = QUANTITY_MAX + 40;
 /// What a user was told: the issued coupon.
 type Acknowledged = (String, Value);
 
-/// Claims for one user after another until the server is gone; tells of each acknowledgement. A
-/// claim that is in doubt is sent again, so many times in all.
+/// Claims for one user after another until the server is gone; tells of each acknowledgement.
 async fn client(
     authority: String,
     event: String,
     tokens: Arc<Vec<String>>,
     next: Arc<AtomicUsize>,
     told: mpsc::UnboundedSender<Acknowledged>,
-    mut doubts: u32,
 ) {
     let what = format!("POST /v1/events/{event}/claims");
     let Ok(mut wire) = Wire::connect(&authority).await else { return };
@@ -39,16 +37,10 @@ async fn client(
         // Some users claim a second time: then they are told again, of the same coupon.
         let number = next.fetch_add(1, Ordering::Relaxed) * 7 / 8;
         let Some(token) = tokens.get(number) else { return };
-        let answer = loop {
-            if wire.request(&what, token, "").await.is_err() {
-                return;
-            }
-            let Ok(answer) = wire.answer().await else { return };
-            if answer.status != 503 || answer.json()["retryable"] != true || doubts == 0 {
-                break answer;
-            }
-            doubts -= 1;
-        };
+        if wire.request(&what, token, "").await.is_err() {
+            return;
+        }
+        let Ok(answer) = wire.answer().await else { return };
         let issued = match (answer.status, answer.json()) {
             (201, issued) => issued,
             (409, problem) if problem["code"] == "already_claimed" => {
@@ -73,7 +65,6 @@ async fn drop_until_killed(
     event: &str,
     tokens: &Arc<Vec<String>>,
     acknowledgements: &[usize],
-    doubts: u32,
 ) -> BTreeMap<String, Value> {
     let (told, mut heard) = mpsc::unbounded_channel();
     let next = Arc::new(AtomicUsize::new(0));
@@ -81,7 +72,7 @@ async fn drop_until_killed(
     for shop in shops.iter().cycle().take(CONNECTIONS) {
         let authority = shop.server.authority().to_owned();
         let (tokens, next) = (Arc::clone(tokens), Arc::clone(&next));
-        clients.spawn(client(authority, event.to_owned(), tokens, next, told.clone(), doubts));
+        clients.spawn(client(authority, event.to_owned(), tokens, next, told.clone()));
     }
     drop(told);
 
@@ -132,16 +123,14 @@ async fn no_acknowledged_claim_is_lost() {
 /// Drops in each of which every process of a shop is killed, one after another; what the audit
 /// says in the end.
 pub(crate) async fn kill_again_and_again(shops: &mut [Shop], drops: usize) -> String {
-    kill_all_again_and_again(shops, &mut [], drops, 0).await
+    kill_all_again_and_again(shops, &mut [], drops).await
 }
 
-/// The same, where in each drop one of those is killed, too, that work behind the shop, and each
-/// client may hear so many times that its claim is in doubt.
+/// The same, where in each drop one of those is killed, too, that work behind the shop.
 pub(crate) async fn kill_all_again_and_again(
     shops: &mut [Shop],
     behind: &mut [Server],
     drops: usize,
-    doubts: u32,
 ) -> String {
     let mut chance = Chance::new(20);
     let tokens = Arc::new(shops[0].server.tokens("shopper", USERS).await);
@@ -161,7 +150,7 @@ pub(crate) async fn kill_all_again_and_again(
         behind.rotate_left(1.min(behind.len()));
         let worker = behind.first_mut().map(|server| (server, 1 + chance.below(last)));
         let mut workers: Vec<(&mut Server, usize)> = worker.into_iter().collect();
-        let told = drop_until_killed(shops, &mut workers, &event, &tokens, &moments, doubts).await;
+        let told = drop_until_killed(shops, &mut workers, &event, &tokens, &moments).await;
         for (server, _) in workers {
             server.restart().await;
         }
