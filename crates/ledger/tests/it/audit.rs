@@ -101,6 +101,8 @@ async fn every_winner_is_told_to_who_asks_for_the_winners_settled_or_not(store: 
 
 /// Each way in which rows can be wrong is found by its check.
 async fn what_was_tampered_with_is_named(store: Store) {
+    /// What an issued coupon is found by in the list of holders.
+    const MOVES: [&str; 3] = ["SET sequence", "SET user_id", "SET id"];
     let cases: &[(&str, &[&str])] = &[
         ("UPDATE events SET quantity = 2", &["issued_within_quantity"]),
         ("UPDATE events SET issued = 2", &["rows_equal_issued"]),
@@ -130,15 +132,18 @@ async fn what_was_tampered_with_is_named(store: Store) {
         let test = TestLedger::new(store).await;
         let event = test.event(3).await;
         test.claim(&event, &["kim", "lee", "park"]).await;
+        let mut expected = expected.to_vec();
+        // On a server the list of holders has what was there before the tampering.
+        if store != Store::Sqlite {
+            test.listed().await;
+            if MOVES.iter().any(|moves| tampering.contains(moves)) {
+                expected.push("coupons_found_by_holder");
+            }
+        }
         assert!(audit(&test, &event).await.pass());
         test.tamper(tampering).await;
         let found = audit(&test, &event).await;
-        let mut failed = failed(&found);
-        if tampering.contains("SET user_id") {
-            // Found too, where the lister has come by before the tampering.
-            failed.retain(|check| *check != "coupons_found_by_holder");
-        }
-        assert_eq!(failed, *expected, "{tampering}");
+        assert_eq!(failed(&found), expected, "{tampering}");
         assert!(!found.pass());
     }
 }
