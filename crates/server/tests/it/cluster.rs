@@ -47,7 +47,7 @@ impl<'a> Behind<'a> {
     fn configuration(&self, algorithm: &str, commit: &str) -> String {
         let Self { ledger_url, redis_url, brokers, topic, is_patient } = self;
         let patience = "ledger.acquire_timeout_ms = 10000\nledger.statement_timeout_ms = 10000\n\
-                        issuance.claim_timeout_ms = 30000\n";
+                        redis.answer_timeout_ms = 10000\nissuance.claim_timeout_ms = 30000\n";
         let patience = if *is_patient { patience } else { "" };
         format!(
             "claims.strategy = \"redis\"\nclaims.commit = \"{commit}\"\n\
