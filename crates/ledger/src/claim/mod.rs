@@ -8,7 +8,7 @@ use firstcome_core::{EventId, EventNo, IssuedCouponId, Timestamp, UserId};
 use futures_util::TryStreamExt as _;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
-pub use server::{NotRecorded, Recorded, Told, Won};
+pub use server::{NotRecorded, Recorded, Told, Tried, Won};
 
 use crate::entity::issued_coupon;
 use crate::records::signed_no;
@@ -76,11 +76,12 @@ impl Ledger {
         epoch: u64,
         wins: &[Won],
         told: Told,
+        tried: Tried,
     ) -> Result<Recorded, ClaimError> {
         assert!(wins.len() <= firstcome_core::limits::CLAIM_BATCH_MAX, "a batch is bounded");
         match &self.inner.engine {
             Engine::Embedded(_) => Err(ClaimError::Unavailable(LedgerError::NotShared)),
-            Engine::Server(server) => server.claims.record(event, epoch, wins, told).await,
+            Engine::Server(server) => server.claims.record(event, epoch, wins, told, tried).await,
         }
     }
 

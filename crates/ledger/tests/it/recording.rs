@@ -7,16 +7,35 @@ use std::time::Duration;
 use firstcome_core::{Clock, EventRule, IssuedCouponId, Sequence, Timestamp, UserId};
 use firstcome_ledger::{
     ClaimError, EventRecord, IssuedCouponRecord, IssuedQuery, Ledger, LedgerError, LedgerOptions,
-    NotRecorded, Purpose, Recorded, ServerClock, Told, Won,
+    NotRecorded, Purpose, Recorded, ServerClock, Told, Tried, Won,
 };
 use firstcome_testkit::proxy::{CommitFault, Proxy};
 use tokio::task::JoinSet;
 
-use crate::support::{OPENS_AT, Store, TestLedger, on_every_server};
+use crate::support::{OPENS_AT, Store, TestLedger};
 
-on_every_server! {
+/// Makes tests of each function: looking first, and in one message where a server can do that.
+macro_rules! however_recorded {
+    ($($test:ident),+ $(,)?) => {
+        mod looking_first {
+            $(async fn $test(store: crate::support::Store) {
+                super::$test(store, firstcome_ledger::Tried::Perhaps).await;
+            })+
+            crate::support::on_every_server! { $($test),+ }
+        }
+        mod in_one_message {
+            $(async fn $test(store: crate::support::Store) {
+                super::$test(store, firstcome_ledger::Tried::Never).await;
+            })+
+            mod postgres { crate::support::on_store! { Postgres: $($test),+ } }
+        }
+    };
+}
+
+however_recorded! {
     wins_are_recorded_in_any_order,
     to_record_again_changes_nothing,
+    of_many_batches_at_once_all_are_counted,
     of_two_processes_that_record_the_same_both_are_told,
     who_holds_a_coupon_already_keeps_it,
     an_erased_user_gets_no_second_coupon,
@@ -35,7 +54,8 @@ on_every_server! {
 async fn an_embedded_ledger_records_nothing() {
     let test = TestLedger::new(Store::Sqlite).await;
     let event = test.event(9).await;
-    let refused = test.ledger.record_wins(event.id, 0, &wins(&[("a", 1)]), Told::NotYet).await;
+    let wins = wins(&[("a", 1)]);
+    let refused = test.ledger.record_wins(event.id, 0, &wins, Told::NotYet, Tried::Never).await;
     assert!(matches!(refused, Err(ClaimError::Unavailable(LedgerError::NotShared))), "{refused:?}");
     let refused = test.ledger.begin_epoch(event.id, 0, 0, None).await;
     assert!(matches!(refused, Err(LedgerError::NotShared)), "{refused:?}");
@@ -68,16 +88,25 @@ async fn begun(test: &TestLedger, quantity: u32) -> EventRecord {
     begun
 }
 
-async fn record(ledger: &Ledger, event: &EventRecord, of: &[(&str, u32)]) -> Recorded {
-    ledger.record_wins(event.id, event.epoch, &wins(of), Told::NotYet).await.expect("an answer")
+async fn record(
+    tried: Tried,
+    ledger: &Ledger,
+    event: &EventRecord,
+    of: &[(&str, u32)],
+) -> Recorded {
+    ledger
+        .record_wins(event.id, event.epoch, &wins(of), Told::NotYet, tried)
+        .await
+        .expect("an answer")
 }
 
 async fn recorded(
+    tried: Tried,
     ledger: &Ledger,
     event: &EventRecord,
     of: &[(&str, u32)],
 ) -> Vec<IssuedCouponRecord> {
-    match record(ledger, event, of).await {
+    match record(tried, ledger, event, of).await {
         Recorded::Held(held) => held,
         Recorded::Refused(refused) => panic!("{refused:?}"),
     }
@@ -90,9 +119,14 @@ async fn rows(test: &TestLedger, event: &EventRecord) -> Vec<IssuedCouponRecord>
     test.ledger.issued_coupons_of_event(event.no, None, 200).await.expect("a page")
 }
 
-async fn refused(test: &TestLedger, event: &EventRecord, of: &[(&str, u32)]) -> NotRecorded {
+async fn refused(
+    tried: Tried,
+    test: &TestLedger,
+    event: &EventRecord,
+    of: &[(&str, u32)],
+) -> NotRecorded {
     let before = rows(test, event).await;
-    match record(&test.ledger, event, of).await {
+    match record(tried, &test.ledger, event, of).await {
         Recorded::Held(held) => panic!("recorded: {held:?}"),
         Recorded::Refused(refused) => {
             assert_eq!(rows(test, event).await, before, "nothing was written");
@@ -101,11 +135,11 @@ async fn refused(test: &TestLedger, event: &EventRecord, of: &[(&str, u32)]) -> 
     }
 }
 
-async fn wins_are_recorded_in_any_order(store: Store) {
+async fn wins_are_recorded_in_any_order(store: Store, tried: Tried) {
     let test = TestLedger::new(store).await;
     let event = begun(&test, 5).await;
-    let mut all = recorded(&test.ledger, &event, &[("d'\"\\", 4), ("c", 3)]).await;
-    all.extend(recorded(&test.ledger, &event, &[("b", 2), ("a", 1), ("e", 5)]).await);
+    let mut all = recorded(tried, &test.ledger, &event, &[("d'\"\\", 4), ("c", 3)]).await;
+    all.extend(recorded(tried, &test.ledger, &event, &[("b", 2), ("a", 1), ("e", 5)]).await);
     for (coupon, (user_id, sequence)) in all.iter().zip([("d'\"\\", 4), ("c", 3), ("b", 2)]) {
         assert_eq!(coupon.id, IssuedCouponId::derive(event.id, &user(user_id)));
         assert_eq!((coupon.user_id.as_str(), coupon.sequence.get()), (user_id, sequence));
@@ -122,21 +156,45 @@ async fn wins_are_recorded_in_any_order(store: Store) {
     assert_eq!(winners, [("c", 3), ("d'\"\\", 4)]);
 }
 
-async fn to_record_again_changes_nothing(store: Store) {
+async fn to_record_again_changes_nothing(store: Store, tried: Tried) {
     let test = TestLedger::new(store).await;
     let event = begun(&test, 9).await;
-    let first = recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await;
-    assert_eq!(recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await, first);
-    let more = recorded(&test.ledger, &event, &[("b", 2), ("c", 3)]).await;
+    let first = recorded(tried, &test.ledger, &event, &[("a", 1), ("b", 2)]).await;
+    assert_eq!(recorded(tried, &test.ledger, &event, &[("a", 1), ("b", 2)]).await, first);
+    let more = recorded(tried, &test.ledger, &event, &[("b", 2), ("c", 3)]).await;
     assert_eq!(more[0], first[1]);
     // Also when the word counts no more: what is there is there.
     next_epoch(&test, &event).await;
-    assert_eq!(recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await, first);
-    assert_eq!(recorded(&test.ledger, &event, &[]).await, []);
+    assert_eq!(recorded(tried, &test.ledger, &event, &[("a", 1), ("b", 2)]).await, first);
+    assert_eq!(recorded(tried, &test.ledger, &event, &[]).await, []);
     assert_eq!(rows(&test, &event).await, [&first[..], &more[1..]].concat());
 }
 
-async fn of_two_processes_that_record_the_same_both_are_told(store: Store) {
+async fn of_many_batches_at_once_all_are_counted(store: Store, tried: Tried) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 160).await;
+    let ledgers = [test.ledger.clone(), test.another().await];
+    let users: Vec<String> = (1..=160).map(|number| format!("user-{number}")).collect();
+    let mut recording = JoinSet::new();
+    for (turn, ledger) in ledgers.into_iter().cycle().take(8).enumerate() {
+        let (event, users) = (event.clone(), users.clone());
+        recording.spawn(async move {
+            let of = users.iter().zip(1..).skip(turn * 20).take(20);
+            let of: Vec<(&str, u32)> = of.map(|(user, number)| (user.as_str(), number)).collect();
+            let mut told = Vec::new();
+            for batch in of.chunks(2).rev() {
+                told.extend(recorded(tried, &ledger, &event, batch).await);
+            }
+            told
+        });
+    }
+    let mut told: Vec<_> = recording.join_all().await.into_iter().flatten().collect();
+    told.sort_by_key(|coupon| coupon.sequence);
+    assert_eq!(rows(&test, &event).await, told);
+    assert_eq!(refused(tried, &test, &event, &[("one-more", 161)]).await, NotRecorded::Quantity);
+}
+
+async fn of_two_processes_that_record_the_same_both_are_told(store: Store, tried: Tried) {
     let test = TestLedger::new(store).await;
     let event = begun(&test, 100).await;
     let ledgers = [test.ledger.clone(), test.another().await];
@@ -148,7 +206,7 @@ async fn of_two_processes_that_record_the_same_both_are_told(store: Store) {
             let from = turn / 2 * 10;
             let of = users.iter().zip(1..).skip(from).take(30);
             let of: Vec<(&str, u32)> = of.map(|(user, number)| (user.as_str(), number)).collect();
-            recorded(&ledger, &event, &of).await
+            recorded(tried, &ledger, &event, &of).await
         });
     }
     let told = recording.join_all().await;
@@ -157,52 +215,55 @@ async fn of_two_processes_that_record_the_same_both_are_told(store: Store) {
     assert!(told.iter().flatten().all(|coupon| rows.contains(coupon)));
 }
 
-async fn who_holds_a_coupon_already_keeps_it(store: Store) {
+async fn who_holds_a_coupon_already_keeps_it(store: Store, tried: Tried) {
     let test = TestLedger::new(store).await;
     let event = begun(&test, 9).await;
-    let first = recorded(&test.ledger, &event, &[("a", 1)]).await;
-    let again = recorded(&test.ledger, &event, &[("b", 2), ("a", 3)]).await;
+    let first = recorded(tried, &test.ledger, &event, &[("a", 1)]).await;
+    let again = recorded(tried, &test.ledger, &event, &[("b", 2), ("a", 3)]).await;
     assert_eq!(again[1], first[0], "another place in line is not given");
     assert_eq!(rows(&test, &event).await, [first[0].clone(), again[0].clone()]);
 }
 
-async fn an_erased_user_gets_no_second_coupon(store: Store) {
+async fn an_erased_user_gets_no_second_coupon(store: Store, tried: Tried) {
     let test = TestLedger::new(store).await;
     let event = begun(&test, 9).await;
-    let first = recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await;
+    let first = recorded(tried, &test.ledger, &event, &[("a", 1), ("b", 2)]).await;
     assert!(test.ledger.erase_user(user("a")).await.expect("an answer"));
-    let again = recorded(&test.ledger, &event, &[("a", 3), ("c", 3)]).await;
+    let again = recorded(tried, &test.ledger, &event, &[("a", 3), ("c", 3)]).await;
     assert_eq!((again[0].id, again[0].sequence), (first[0].id, first[0].sequence));
     assert_eq!(rows(&test, &event).await.len(), 3);
 }
 
-async fn the_word_of_another_epoch_is_refused(store: Store) {
+async fn the_word_of_another_epoch_is_refused(store: Store, tried: Tried) {
     let test = TestLedger::new(store).await;
     let old = begun(&test, 9).await;
-    recorded(&test.ledger, &old, &[("a", 1)]).await;
+    recorded(tried, &test.ledger, &old, &[("a", 1)]).await;
     let new = next_epoch(&test, &next_epoch(&test, &old).await).await;
     let late = test.ledger.begin_epoch(old.id, old.epoch, 0, None).await.expect("an answer");
     assert_eq!(late, None, "two epochs have begun since");
-    let refusal = refused(&test, &old, &[("b", 2)]).await;
+    let refusal = refused(tried, &test, &old, &[("b", 2)]).await;
     assert_eq!(refusal, NotRecorded::Epoch { current: 3 });
     let future = EventRecord { epoch: 4, ..new.clone() };
-    assert_eq!(refused(&test, &future, &[("b", 2)]).await, NotRecorded::Epoch { current: 3 });
+    assert_eq!(
+        refused(tried, &test, &future, &[("b", 2)]).await,
+        NotRecorded::Epoch { current: 3 }
+    );
     // Half of it is new: none of it is recorded.
-    assert_eq!(refused(&test, &old, &[("a", 1), ("b", 2)]).await, refusal);
+    assert_eq!(refused(tried, &test, &old, &[("a", 1), ("b", 2)]).await, refusal);
     // A new decider may leave out what the old one had given and never recorded.
-    recorded(&test.ledger, &new, &[("c", 5)]).await;
+    recorded(tried, &test.ledger, &new, &[("c", 5)]).await;
     assert_eq!(rows(&test, &new).await.len(), 2);
     let nobody =
         EventRecord { id: firstcome_core::EventId::from_uuid(uuid::Uuid::now_v7()), ..new };
     assert_eq!(test.ledger.begin_epoch(nobody.id, 3, 0, None).await.expect("an answer"), None);
-    let missing = record(&test.ledger, &nobody, &[("a", 1)]).await;
+    let missing = record(tried, &test.ledger, &nobody, &[("a", 1)]).await;
     assert_eq!(missing, Recorded::Refused(NotRecorded::EventNotFound));
 }
 
-async fn a_stopped_event_takes_no_more(store: Store) {
+async fn a_stopped_event_takes_no_more(store: Store, tried: Tried) {
     let test = TestLedger::new(store).await;
     let event = begun(&test, 9).await;
-    let first = recorded(&test.ledger, &event, &[("a", 1)]).await;
+    let first = recorded(tried, &test.ledger, &event, &[("a", 1)]).await;
     let stop = async |change: fn(&mut EventRule)| {
         let change = move |mut event: EventRecord| {
             change(&mut event.rule);
@@ -211,39 +272,42 @@ async fn a_stopped_event_takes_no_more(store: Store) {
         let _ = test.ledger.change_event(event.id, change).await.expect("an answer");
     };
     stop(|rule| rule.paused = true).await;
-    assert_eq!(refused(&test, &event, &[("b", 2)]).await, NotRecorded::Stopped);
-    assert_eq!(recorded(&test.ledger, &event, &[("a", 1)]).await, first);
+    assert_eq!(refused(tried, &test, &event, &[("b", 2)]).await, NotRecorded::Stopped);
+    assert_eq!(recorded(tried, &test.ledger, &event, &[("a", 1)]).await, first);
     stop(|rule| rule.paused = false).await;
-    recorded(&test.ledger, &event, &[("b", 2)]).await;
+    recorded(tried, &test.ledger, &event, &[("b", 2)]).await;
     stop(|rule| rule.closed = true).await;
-    assert_eq!(refused(&test, &event, &[("c", 3)]).await, NotRecorded::Stopped);
+    assert_eq!(refused(tried, &test, &event, &[("c", 3)]).await, NotRecorded::Stopped);
 }
 
-async fn more_than_the_quantity_is_refused(store: Store) {
+async fn more_than_the_quantity_is_refused(store: Store, tried: Tried) {
     let test = TestLedger::new(store).await;
     let event = begun(&test, 2).await;
     assert_eq!(
-        refused(&test, &event, &[("a", 1), ("b", 2), ("c", 3)]).await,
+        refused(tried, &test, &event, &[("a", 1), ("b", 2), ("c", 3)]).await,
         NotRecorded::Quantity
     );
-    recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await;
-    assert_eq!(refused(&test, &event, &[("c", 3)]).await, NotRecorded::Quantity);
-    assert_eq!(recorded(&test.ledger, &event, &[("b", 2)]).await.len(), 1);
+    recorded(tried, &test.ledger, &event, &[("a", 1), ("b", 2)]).await;
+    assert_eq!(refused(tried, &test, &event, &[("c", 3)]).await, NotRecorded::Quantity);
+    assert_eq!(recorded(tried, &test.ledger, &event, &[("b", 2)]).await.len(), 1);
 }
 
-async fn a_sequence_of_somebody_else_is_refused(store: Store) {
+async fn a_sequence_of_somebody_else_is_refused(store: Store, tried: Tried) {
     let test = TestLedger::new(store).await;
     let event = begun(&test, 9).await;
-    recorded(&test.ledger, &event, &[("a", 1)]).await;
-    assert_eq!(refused(&test, &event, &[("b", 2), ("c", 1)]).await, NotRecorded::Sequence);
-    recorded(&test.ledger, &event, &[("b", 2)]).await;
+    recorded(tried, &test.ledger, &event, &[("a", 1)]).await;
+    assert_eq!(refused(tried, &test, &event, &[("b", 2), ("c", 1)]).await, NotRecorded::Sequence);
+    recorded(tried, &test.ledger, &event, &[("b", 2)]).await;
 }
 
-async fn what_was_listed_before_lower_sequences_came_is_listed_with_them(store: Store) {
+async fn what_was_listed_before_lower_sequences_came_is_listed_with_them(
+    store: Store,
+    tried: Tried,
+) {
     let test = TestLedger::new(store).await;
     let event = begun(&test, 9).await;
     for of in [[("e", 5), ("d", 4)], [("b", 2), ("c", 3)], [("f", 6), ("a", 1)]] {
-        recorded(&test.ledger, &event, &of).await;
+        recorded(tried, &test.ledger, &event, &of).await;
         test.listed().await;
     }
     assert_eq!(rows(&test, &event).await.len(), 6);
@@ -256,14 +320,14 @@ async fn what_was_listed_before_lower_sequences_came_is_listed_with_them(store: 
 }
 
 /// A list that was moved back has some of the winners that it is about to list again.
-async fn what_is_listed_already_is_found_once_and_counted_once(store: Store) {
+async fn what_is_listed_already_is_found_once_and_counted_once(store: Store, tried: Tried) {
     let test = TestLedger::new(store).await;
     let event = begun(&test, 9).await;
-    recorded(&test.ledger, &event, &[("c", 3), ("d", 4)]).await;
+    recorded(tried, &test.ledger, &event, &[("c", 3), ("d", 4)]).await;
     test.listed().await;
     // A visitor lists nothing.
     let test = test.reopen(Purpose::Visit).await;
-    recorded(&test.ledger, &event, &[("a", 1), ("b", 2)]).await;
+    recorded(tried, &test.ledger, &event, &[("a", 1), ("b", 2)]).await;
     let all = rows(&test, &event).await;
     assert_eq!(all.len(), 4);
     let now = Timestamp::from_micros(OPENS_AT);
@@ -291,26 +355,27 @@ pub(crate) async fn proxied(test: &TestLedger) -> (Proxy, Ledger) {
     (proxy, Ledger::open(options, clock).await.expect("the proxy leads there"))
 }
 
-async fn a_commit_whose_reply_is_lost_is_found(store: Store) {
+async fn a_commit_whose_reply_is_lost_is_found(store: Store, tried: Tried) {
     let test = TestLedger::new(store).await;
     let event = begun(&test, 9).await;
     let (proxy, ledger) = proxied(&test).await;
     proxy.on_commit(CommitFault::LoseReply, 0, 1);
-    let told = recorded(&ledger, &event, &[("a", 1), ("b", 2)]).await;
+    let told = recorded(tried, &ledger, &event, &[("a", 1), ("b", 2)]).await;
     assert_eq!(proxy.hits(), 1);
     assert_eq!(rows(&test, &event).await, told);
 }
 
-async fn a_commit_that_was_never_heard_of_is_done_again(store: Store) {
+async fn a_commit_that_was_never_heard_of_is_done_again(store: Store, tried: Tried) {
     let test = TestLedger::new(store).await;
     let event = begun(&test, 9).await;
     let (proxy, ledger) = proxied(&test).await;
     proxy.on_commit(CommitFault::LoseRequest, 0, 1);
-    let told = recorded(&ledger, &event, &[("a", 1), ("b", 2)]).await;
+    let told = recorded(tried, &ledger, &event, &[("a", 1), ("b", 2)]).await;
     assert_eq!(proxy.hits(), 1);
     assert_eq!(rows(&test, &event).await, told);
     proxy.on_commit(CommitFault::LoseRequest, 0, 2);
-    let lost = ledger.record_wins(event.id, event.epoch, &wins(&[("c", 3)]), Told::NotYet).await;
+    let lost =
+        ledger.record_wins(event.id, event.epoch, &wins(&[("c", 3)]), Told::NotYet, tried).await;
     assert!(matches!(lost, Err(ClaimError::InDoubt(_))), "{lost:?}");
     assert_eq!(rows(&test, &event).await.len(), 2);
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use firstcome_core::{Commit, EventId, UserId};
-use firstcome_ledger::{Claim, Decision, EventRecord, IssuedCouponRecord, Won};
+use firstcome_ledger::{Claim, Decision, EventRecord, IssuedCouponRecord, Tried, Won};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -74,7 +74,9 @@ impl RedisStrategy {
         }
         let wins: Vec<Won> = users.iter().zip(&decided.claims).filter_map(won).collect();
         let is_new = decided.claims.iter().any(|said| matches!(said, Said::Won { .. }));
-        let held = match self.commit(&event, decided.epoch, &wins).await {
+        let is_again = decided.claims.iter().any(|said| matches!(said, Said::Pending { .. }));
+        let tried = if is_again { Tried::Perhaps } else { Tried::Never };
+        let held = match self.commit(&event, decided.epoch, &wins, tried).await {
             Ok(held) => held,
             Err(why) => return Err(Untold { why, decided: Some(decided) }),
         };

@@ -192,25 +192,14 @@ impl Answer {
         match words {
             [word] if word == "not_loaded" => Some(Self::NotLoaded),
             [word] if word == "both" => Some(Self::NeedsPseudonyms),
-            [word, epoch, version, opens_at, moment, first, claims @ ..]
-                if word == "decided" && claims.len() == users =>
-            {
+            [word, epoch, version, opens_at, moment, first, said @ ..] if word == "decided" => {
                 let moment = moment_of(moment)?;
-                let mut next: u32 = first.parse().ok()?;
-                let claims = claims.iter().map(|claim| {
-                    if claim != "W" {
-                        return Said::read(claim);
-                    }
-                    let sequence = Sequence::parse(next.into()).ok()?;
-                    next += 1;
-                    Some(Said::Won { sequence, issued_at: moment })
-                });
                 Some(Self::Decided(Decided {
                     epoch: epoch.parse().ok()?,
                     version: version.parse().ok()?,
                     opens_at: moment_of(opens_at)?,
                     moment,
-                    claims: claims.collect::<Option<_>>()?,
+                    claims: read_claims(said, moment, first.parse().ok()?, users)?,
                 }))
             }
             _ => None,
@@ -218,30 +207,56 @@ impl Answer {
     }
 }
 
+/// Reads what is said of so many claims; the first of them that has won has this sequence.
+fn read_claims(said: &[String], moment: Timestamp, first: u32, users: usize) -> Option<Vec<Said>> {
+    let mut claims = Vec::with_capacity(users);
+    let mut next = first;
+    for word in said {
+        let (verdict, rest) = word.split_at_checked(1)?;
+        let of_all = match verdict {
+            "P" | "C" => {
+                claims.push(Said::held(verdict, rest)?);
+                continue;
+            }
+            "W" => None,
+            "S" => Some(Said::SoldOut),
+            "N" => Some(Said::NotOpen),
+            "U" => Some(Said::Paused),
+            "X" => Some(Said::Closed),
+            "F" => Some(Said::Frozen),
+            _ => return None,
+        };
+        let (alike, left) = (rest.parse().ok()?, users.checked_sub(claims.len())?);
+        if !(1..=left).contains(&alike) {
+            return None;
+        }
+        for _ in 0..alike {
+            claims.push(match of_all {
+                Some(said) => said,
+                None => {
+                    let sequence = Sequence::parse(next.into()).ok()?;
+                    next += 1;
+                    Said::Won { sequence, issued_at: moment }
+                }
+            });
+        }
+    }
+    (claims.len() == users).then_some(claims)
+}
+
 impl Said {
-    /// Reads what is said of a claim that has not won just now.
-    fn read(word: &str) -> Option<Self> {
-        let (kind, place) = word.split_at_checked(1)?;
+    /// Reads what is said of a claim of somebody who has won before.
+    fn held(verdict: &str, place: &str) -> Option<Self> {
         let (sequence, moment) = match place.split_once(':') {
-            Some((sequence, moment)) => (sequence, Some(moment)),
+            Some((sequence, moment)) => (sequence, Some(moment_of(moment)?)),
             None => (place, None),
         };
-        Some(match (kind, moment) {
-            ("P", Some(moment)) => {
-                Self::Pending { sequence: sequence_of(sequence)?, issued_at: moment_of(moment)? }
-            }
-            ("C", Some(moment)) => Self::Confirmed {
-                sequence: sequence_of(sequence)?,
-                issued_at: Some(moment_of(moment)?),
-            },
-            ("C", None) => Self::Confirmed { sequence: sequence_of(sequence)?, issued_at: None },
-            ("S", _) => Self::SoldOut,
-            ("N", _) => Self::NotOpen,
-            ("U", _) => Self::Paused,
-            ("X", _) => Self::Closed,
-            ("F", _) => Self::Frozen,
-            _ => return None,
-        })
+        let sequence = sequence_of(sequence)?;
+        match (verdict, moment) {
+            ("P", Some(issued_at)) => Some(Self::Pending { sequence, issued_at }),
+            ("C", issued_at) => Some(Self::Confirmed { sequence, issued_at }),
+            _ => None,
+        }
     }
 }
 
@@ -307,35 +322,40 @@ mod tests {
             _ => None,
         };
         for (word, expected) in [
-            ("W", Said::Won { sequence, issued_at: moment }),
+            ("W1", Said::Won { sequence, issued_at: moment }),
             ("P7:5", Said::Pending { sequence, issued_at: moment }),
             ("C7:5", Said::Confirmed { sequence, issued_at: Some(moment) }),
             ("C7", Said::Confirmed { sequence, issued_at: None }),
-            ("S", Said::SoldOut),
-            ("N", Said::NotOpen),
-            ("U", Said::Paused),
-            ("X", Said::Closed),
-            ("F", Said::Frozen),
+            ("S1", Said::SoldOut),
+            ("N1", Said::NotOpen),
+            ("U1", Said::Paused),
+            ("X1", Said::Closed),
+            ("F1", Said::Frozen),
         ] {
             assert_eq!(said(word), Some(expected));
         }
-        for word in ["", "P7", "P0:5", "P:", "C", "C-1", "C7:", "Z", "쿠폰"] {
+        for word in
+            ["", "P7", "P0:5", "P:", "C", "C-1", "C7:", "W", "S", "S0", "S2", "W-1", "Z1", "쿠폰"]
+        {
             assert_eq!(said(word), None, "{word:?}");
         }
         assert_eq!(read(&["not_loaded"], 1), Some(Answer::NotLoaded));
         assert_eq!(read(&["both"], 1), Some(Answer::NeedsPseudonyms));
-        for words in [&["decided", "3", "4", "9", "5", "7", "S"][..], &["decided"], &[], &["x"]] {
+        let few = ["decided", "3", "4", "9", "5", "7", "S1"];
+        let many = ["decided", "3", "4", "9", "5", "7", "S2", "W18446744073709551615"];
+        for words in [&few[..], &many[..], &["decided"], &[], &["x"]] {
             assert_eq!(read(words, 2), None, "{words:?}");
         }
     }
 
     #[test]
     fn winners_of_a_batch_follow_one_another() {
-        let words = ["decided", "3", "4", "9", "5", "7", "W", "S", "W"];
-        let Some(Answer::Decided(decided)) = read(&words, 3) else { panic!("not decided") };
+        let words = ["decided", "3", "4", "9", "5", "7", "W2", "S1", "C5", "W1"];
+        let Some(Answer::Decided(decided)) = read(&words, 5) else { panic!("not decided") };
         let won =
             |number| Said::Won { sequence: sequence(number), issued_at: Timestamp::from_micros(5) };
-        assert_eq!(decided.claims, [won(7), Said::SoldOut, won(8)]);
+        let before = Said::Confirmed { sequence: sequence(5), issued_at: None };
+        assert_eq!(decided.claims, [won(7), won(8), Said::SoldOut, before, won(9)]);
     }
 
     #[test]

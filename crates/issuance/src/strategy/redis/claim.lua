@@ -9,12 +9,13 @@
 -- batches have the same moment. While the wins of a batch are not known to be durable, it is pending
 -- under its moment: '<first sequence> <user> <user> ...'.
 --
--- Answers {'decided', epoch, version, opens_at, moment, first sequence, claim, ...}, a claim for each
--- user, in their order:
---   W          has won just now, with the next sequence; nobody may be told before it is durable
---   P<place>   has won before, and it is not known to be durable
---   C<place>   has won before, and that is durable
---   S sold out, N not open, U paused, X closed, F frozen for a change
+-- Answers {'decided', epoch, version, opens_at, moment, first sequence, said, ...}, what is said of the
+-- users in their order:
+--   P<place>   of one user, who has won before, and it is not known to be durable
+--   C<place>   of one user, who has won before, and that is durable
+--   W<n>       of n users one after the other, who have won just now, with the next sequences; nobody
+--              may be told before it is durable
+--   S<n> sold out, N<n> not open, U<n> paused, X<n> closed, F<n> frozen for a change: of n users too
 -- or {'not_loaded'}, or {'both'} where pseudonyms are needed; nothing is written then.
 --
 -- Every read and every check comes before the first write: Redis does not roll back.
@@ -31,8 +32,12 @@ end
 
 -- What this server's memory has been through: another run, or another history after a failover, is
 -- another incarnation.
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local function info(section, name)
+  local text = redis.call('INFO', section)
+  local _, before = string.find(text, name, 1, true)
+  return before and string.sub(text, before + 1, before + 40)
+end
+local run, history = info('server', 'run_id:'), info('replication', 'master_replid:')
 if not event.epoch or event.loading or event.script ~= '2' or not run or not history
   or event.incarnation ~= run .. '-' .. history
   or redis.call('HLEN', winners) ~= tonumber(event.count)
@@ -63,34 +68,48 @@ local moment = string.format('%.0f', now)
 local quantity, count = tonumber(event.quantity), tonumber(event.count)
 local first = tonumber(event.next)
 local following = first
+local since = ':' .. moment
 local step = both and 2 or 1
-local fields = { unpack(ARGV, 2) }
-local held = redis.call('HMGET', winners, unpack(fields))
-local answer = { 'decided', event.epoch, event.version, event.opens_at, moment, event.next }
+local held = redis.call('HMGET', winners, unpack(ARGV, 2))
 local is_pending = {}
-local told, places, batch = #answer, {}, { event.next }
-for i = 1, #fields, step do
+local places, placed, batch, won = {}, 0, { event.next }, 1
+local answer = { 'decided', event.epoch, event.version, event.opens_at, moment, event.next }
+local told = #answer
+local verdict, alike = nil, 0
+local function tell_alike()
+  if alike > 0 then
+    told = told + 1
+    answer[told] = verdict .. alike
+    alike = 0
+  end
+end
+for i = 1, #ARGV - 1, step do
   local place = held[i] or (both and held[i + 1])
-  told = told + 1
   if place then
+    tell_alike()
     local at = string.match(place, ':(%d+)')
     if at and is_pending[at] == nil then
       is_pending[at] = redis.call('HEXISTS', pending, at)
     end
+    told = told + 1
     answer[told] = (at and is_pending[at] == 1 and 'P' or 'C') .. place
-  elseif refusal then
-    answer[told] = refusal
-  elseif count >= quantity then
-    answer[told] = 'S'
   else
-    answer[told] = 'W'
-    places[#places + 1] = fields[i]
-    places[#places + 1] = following .. ':' .. moment
-    batch[#batch + 1] = fields[i]
-    following = following + 1
-    count = count + 1
+    local now_verdict = refusal or (count >= quantity and 'S') or 'W'
+    if now_verdict ~= verdict then
+      tell_alike()
+      verdict = now_verdict
+    end
+    alike = alike + 1
+    if verdict == 'W' then
+      local user = ARGV[i + 1]
+      places[placed + 1], places[placed + 2] = user, following .. since
+      batch[won + 1] = user
+      placed, won = placed + 2, won + 1
+      following, count = following + 1, count + 1
+    end
   end
 end
+tell_alike()
 
 if following > first then
   redis.call('HSET', pending, moment, table.concat(batch, ' '))

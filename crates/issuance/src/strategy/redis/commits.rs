@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use firstcome_core::{Commit, EventId, Timestamp, Validity};
 use firstcome_ledger::{
-    EventRecord, IssuedCouponRecord, JournalRecord, JournalWin, Recorded, Standing, Told, Won,
+    EventRecord, IssuedCouponRecord, JournalRecord, JournalWin, Recorded, Standing, Told, Tried,
+    Won,
 };
 use tokio::time::Instant;
 
@@ -37,6 +38,7 @@ impl RedisStrategy {
         event: &EventRecord,
         epoch: u64,
         wins: &[Won],
+        tried: Tried,
     ) -> Result<Vec<IssuedCouponRecord>, Failed> {
         if wins.is_empty() {
             return Ok(Vec::new());
@@ -44,7 +46,7 @@ impl RedisStrategy {
         match event.commit {
             // A worker does the rest.
             Commit::RedisStream => self.coupons(event, epoch, wins).await,
-            Commit::Ledger => self.settle(event, epoch, wins).await,
+            Commit::Ledger => self.record(event.id, epoch, wins, Told::NotYet, tried).await,
             Commit::Kafka => {
                 let (held, standing) = self.append(event, epoch, wins).await?;
                 if standing.stopped {
@@ -66,8 +68,12 @@ impl RedisStrategy {
         wins: &[Won],
     ) -> Result<Vec<IssuedCouponRecord>, Failed> {
         match event.commit {
-            Commit::Ledger => self.record(event.id, epoch, wins, Told::NotYet).await,
-            Commit::RedisStream => self.record(event.id, epoch, wins, Told::Already).await,
+            Commit::Ledger => {
+                self.record(event.id, epoch, wins, Told::NotYet, Tried::Perhaps).await
+            }
+            Commit::RedisStream => {
+                self.record(event.id, epoch, wins, Told::Already, Tried::Never).await
+            }
             Commit::Kafka => Ok(self.append(event, epoch, wins).await?.0),
         }
     }
@@ -78,8 +84,9 @@ impl RedisStrategy {
         epoch: u64,
         wins: &[Won],
         told: Told,
+        tried: Tried,
     ) -> Result<Vec<IssuedCouponRecord>, Failed> {
-        match self.0.ledger.record_wins(event, epoch, wins, told).await? {
+        match self.0.ledger.record_wins(event, epoch, wins, told, tried).await? {
             Recorded::Held(held) => {
                 // Another place in line than Redis gave: what it knows is not what the ledger has.
                 if wins.iter().zip(&held).any(|(won, held)| won.sequence != held.sequence) {

@@ -8,7 +8,7 @@ use firstcome_core::limits::CLAIM_BATCH_MAX;
 
 use super::mysql::MySqlClaims;
 use super::postgres::PostgresClaims;
-use super::record::{Recorded, Told, Won};
+use super::record::{Recorded, Told, Tried, Won};
 use super::{Claim, Claimer, Decision};
 use crate::secrets::Keys;
 use crate::server::{Address, DatabaseClock, Driver};
@@ -93,10 +93,11 @@ impl Claims {
         epoch: u64,
         wins: &[Won],
         told: Told,
+        tried: Tried,
     ) -> Result<Recorded, ClaimError> {
         let recorded = match &self.claimer {
-            ByProtocol::Postgres(claimer) => claimer.record(event, epoch, wins, told).await,
-            ByProtocol::MySql(claimer) => claimer.record(event, epoch, wins, told).await,
+            ByProtocol::Postgres(claimer) => claimer.record(event, epoch, wins, told, tried).await,
+            ByProtocol::MySql(claimer) => claimer.record(event, epoch, wins, told, tried).await,
         }?;
         self.decided.fetch_add(wins.len() as u64, Ordering::Relaxed);
         Ok(recorded)

@@ -41,7 +41,8 @@ use crate::{ClaimError, LedgerError, Limits, records};
 
 pub(crate) use claims::Claims;
 use known::KnownEvents;
-pub use record::{NotRecorded, Recorded, Told, Won};
+use record::Recording;
+pub use record::{NotRecorded, Recorded, Told, Tried, Won};
 use take::{Asking, TakeOutcome, Taken, told_as_won};
 
 /// How long batches fail at once after a connection could not be made.
@@ -52,7 +53,7 @@ pub(crate) trait ClaimConnection: Sized + Send {
     /// How to connect.
     type Options: Send + Sync;
 
-    /// Whether [`take`](Self::take) does anything.
+    /// Whether [`take`](Self::take) and [`record_new`](Self::record_new) do anything.
     const TAKES: bool = false;
 
     async fn connect(options: &Self::Options, limits: &Limits) -> Result<Self, Error>;
@@ -80,6 +81,16 @@ pub(crate) trait ClaimConnection: Sized + Send {
     ) -> Result<(), NotCommitted>;
 
     async fn rollback(&mut self) -> Result<(), Error>;
+
+    /// Records wins of users who hold nothing and commits, if the event takes them and has no
+    /// winner under a pseudonym, and answers with the event; none otherwise, and nothing was
+    /// written.
+    fn record_new(
+        &mut self,
+        _recording: &Recording<'_>,
+    ) -> impl Future<Output = Result<Option<LiveEvent>, NotCommitted>> + Send {
+        async { Ok(None) }
+    }
 
     /// Decides claims on one event and commits, if the event is open and as it was known; none
     /// otherwise, and nothing was written.

@@ -15,6 +15,7 @@ use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Either, Error, Executor, PgConnection, Row};
 
 use super::super::batch::{LiveEvent, Win};
+use super::record::{Recording, Told};
 use super::take::{Asking, Taken};
 use super::{Asked, ClaimConnection, Move, NotCommitted, Seen, sequence_before};
 use crate::entity::issued_coupon;
@@ -23,13 +24,16 @@ use crate::server::{POSTGRES_NOW, Session, postgres_session, refuse_postgres_rep
 use crate::{LedgerError, Limits};
 use literal::array;
 
+/// What a claim must know of an event, in the order of [`live_event`].
+const COLUMNS: &str = "
+    e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at, e.opened_early,
+    e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days, e.version, e.erased, e.epoch";
+
 /// The lock that an update of other columns than keys needs: rows that refer to the event may be
 /// written meanwhile.
 const LOCK: &str = "
     PREPARE claim_lock (uuid[]) AS
-    SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at, e.opened_early,
-           e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days, e.version, e.erased,
-           e.epoch
+    SELECT {columns}
     FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
     WHERE e.id = ANY($1) ORDER BY e.id FOR NO KEY UPDATE OF e";
 
@@ -75,14 +79,37 @@ const RECORD: &str = "
     SET issued = $2, unlisted_after = LEAST(unlisted_after, $3)
     WHERE no = $1";
 
+/// The same for winners who hold nothing, where the event goes by this epoch, takes as many, and
+/// has no winner under a pseudonym; no row where it does not. Where one of them does hold
+/// something, the insert fails.
+const RECORD_NEW: &str = "
+    PREPARE claim_record_new
+        (uuid, bigint, boolean, bigint, bigint[], uuid[], text[], bigint[]) AS
+    WITH event AS MATERIALIZED (
+        SELECT {columns}
+        FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
+        WHERE e.id = $1 AND e.epoch = $2 AND ($3 OR NOT (e.paused OR e.closed)) AND e.erased = 0
+              AND cardinality($5) <= e.quantity - e.issued
+        FOR NO KEY UPDATE OF e),
+    won AS (
+        INSERT INTO issued_coupons
+               (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
+        SELECT event.no, new.*, COALESCE(event.valid_from, new.issued_at),
+               COALESCE(event.valid_until, new.issued_at + event.valid_days * 86400000000)
+        FROM event CROSS JOIN unnest($5, $6, $7, $8) AS new (sequence, id, user_id, issued_at)),
+    moved AS (
+        UPDATE events
+        SET issued = events.issued + cardinality($5),
+            unlisted_after = LEAST(events.unlisted_after, $4)
+        FROM event WHERE events.no = event.no)
+    SELECT event.* FROM event";
+
 /// An event that is open and as it was known, with its lock, and the moment after that was had. One
 /// with winners under pseudonyms takes more looking.
 const OPEN_EVENT: &str = "
     SELECT event.* FROM (
         SELECT locked.*, COALESCE($4, {now}) AS now
-        FROM (SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at,
-                     e.opened_early, e.paused, e.closed, c.valid_from, c.valid_until, c.valid_days,
-                     e.version, e.erased, e.epoch
+        FROM (SELECT {columns}
               FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
               WHERE e.id = $1 AND e.version = $2 AND e.issued = $3 AND NOT e.paused
                     AND NOT e.closed AND e.erased = 0 AND e.epoch = 0
@@ -174,6 +201,27 @@ impl PostgresClaims {
             }
         }
     }
+
+    /// Begins, executes a statement that decides by itself, and commits; tells of each row.
+    async fn decide_script(
+        &mut self,
+        script: String,
+        mut tell: impl FnMut(&PgRow) -> Result<(), LedgerError> + Send,
+    ) -> Result<(), NotCommitted> {
+        let mut answers = self.0.fetch_many(sqlx::raw_sql(AssertSqlSafe(script)));
+        let mut statement = 0;
+        loop {
+            match answers.try_next().await {
+                Ok(Some(Either::Left(_))) => statement += 1,
+                Ok(Some(Either::Right(row))) => tell(&row).map_err(NotCommitted::Unknown)?,
+                Ok(None) => return Ok(()),
+                Err(error @ Error::Database(_)) if statement < 2 => {
+                    return Err(NotCommitted::Refused(error.into()));
+                }
+                Err(error) => return Err(NotCommitted::Unknown(error.into())),
+            }
+        }
+    }
 }
 
 impl ClaimConnection for PostgresClaims {
@@ -184,9 +232,10 @@ impl ClaimConnection for PostgresClaims {
     async fn connect(options: &PgConnectOptions, _: &Limits) -> Result<Self, Error> {
         let mut db = PgConnection::connect_with(options).await?;
         refuse_postgres_replica(&mut db).await?;
-        for prepare in [LOCK, HELD, WRITE, RECORD, TAKE_NEW, TAKE] {
+        for prepare in [LOCK, HELD, WRITE, RECORD, RECORD_NEW, TAKE_NEW, TAKE] {
             let prepare = prepare
                 .replace("{open_event}", OPEN_EVENT)
+                .replace("{columns}", COLUMNS)
                 .replace("{issue_to}", ISSUE_TO)
                 .replace("{now}", POSTGRES_NOW);
             db.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await?;
@@ -262,22 +311,9 @@ impl ClaimConnection for PostgresClaims {
             known.version,
             known.issued
         );
-        let mut answers = self.0.fetch_many(sqlx::raw_sql(AssertSqlSafe(script)));
         let mut taken: Option<Taken> = None;
-        let mut statement = 0;
-        loop {
-            match answers.try_next().await {
-                Ok(Some(Either::Left(_))) => statement += 1,
-                Ok(Some(Either::Right(row))) => {
-                    add_taken(&mut taken, &row).map_err(NotCommitted::Unknown)?;
-                }
-                Ok(None) => return Ok(taken),
-                Err(error @ Error::Database(_)) if statement < 2 => {
-                    return Err(NotCommitted::Refused(error.into()));
-                }
-                Err(error) => return Err(NotCommitted::Unknown(error.into())),
-            }
-        }
+        self.decide_script(script, |row| add_taken(&mut taken, row)).await?;
+        Ok(taken)
     }
 
     async fn record(
@@ -300,6 +336,31 @@ impl ClaimConnection for PostgresClaims {
             times(|win| win.expires_at),
         );
         self.write_script(script, 1).await
+    }
+
+    async fn record_new(
+        &mut self,
+        recording: &Recording<'_>,
+    ) -> Result<Option<LiveEvent>, NotCommitted> {
+        let Recording { event_id, epoch, wins, told, ids } = recording;
+        let is_told = *told == Told::Already;
+        let before = wins.iter().map(|won| won.sequence.get()).min().map_or(0, |lowest| lowest - 1);
+        let sequences = array(wins.iter().map(|won| i64::from(won.sequence.get())));
+        let ids = array(ids.iter().map(|id| id.as_uuid()));
+        let users = array(wins.iter().map(|won| won.user_id.as_str()));
+        let times = array(wins.iter().map(|won| won.issued_at.as_micros()));
+        let script = format!(
+            "BEGIN; EXECUTE claim_record_new('{}', {epoch}, {is_told}, {before}, {sequences}, \
+             {ids}, {users}, {times}); COMMIT",
+            event_id.as_uuid()
+        );
+        let mut event = None;
+        let tell = |row: &PgRow| {
+            event = Some(live_event(row)?);
+            Ok(())
+        };
+        self.decide_script(script, tell).await?;
+        Ok(event)
     }
 
     async fn rollback(&mut self) -> Result<(), Error> {

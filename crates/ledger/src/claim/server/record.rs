@@ -4,6 +4,10 @@
 //! what the winners hold already; insert those who hold nothing, with the sequences that they were
 //! given, and move the counter; commit. To record the same again changes nothing, and tells the
 //! same: that is how the end of a transaction whose answer was lost is found out.
+//!
+//! Wins that nobody has tried to record before go in one message, where the database can: a
+//! statement looks at the event and inserts them. Where it does not take them, or one of the
+//! winners holds something after all, nothing was written, and they are recorded as above.
 
 use firstcome_core::{EventId, IssuedCouponId, Sequence, Timestamp, UserId};
 use tokio::time::{Instant, timeout};
@@ -31,6 +35,25 @@ pub enum Told {
     NotYet,
     /// They may: what was promised is kept, also when the event was stopped since.
     Already,
+}
+
+/// Whether somebody may have recorded wins before. It is a matter of speed alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tried {
+    /// Hardly: they are won just now.
+    Never,
+    /// Who has won them may have.
+    Perhaps,
+}
+
+/// Wins that are recorded in one message.
+pub(crate) struct Recording<'a> {
+    pub(super) event_id: EventId,
+    pub(super) epoch: u64,
+    pub(super) wins: &'a [Won],
+    pub(super) told: Told,
+    /// What each winner gets.
+    pub(super) ids: Vec<IssuedCouponId>,
 }
 
 /// What became of wins that were to be recorded.
@@ -70,10 +93,19 @@ impl<C: ClaimConnection> Claimer<C> {
         epoch: u64,
         wins: &[Won],
         told: Told,
+        tried: Tried,
     ) -> Result<Recorded, ClaimError> {
         let _permit = self.room.acquire().await.expect("it is never closed");
-        let mut lost = false;
-        let mut tries_left = 2;
+        let (mut lost, mut tries_left) = (false, 2);
+        if C::TAKES && tried == Tried::Never && !wins.is_empty() {
+            let ids = wins.iter().map(|won| IssuedCouponId::derive(event, &won.user_id)).collect();
+            match self.record_new(&Recording { event_id: event, epoch, wins, told, ids }).await {
+                Ok(Some(held)) => return Ok(Recorded::Held(held)),
+                Ok(None) => {}
+                Err(NotCommitted::Refused(error)) => return Err(ClaimError::Unavailable(error)),
+                Err(NotCommitted::Unknown(_)) => (lost, tries_left) = (true, 1),
+            }
+        }
         loop {
             let (error, may_retry) = match self.record_once(event, epoch, wins, told).await {
                 // Also what a commit whose answer was lost has done: its lock is gone by now.
@@ -90,6 +122,34 @@ impl<C: ClaimConnection> Claimer<C> {
                 return Err(failed(error));
             }
         }
+    }
+
+    /// One message; what the winners hold, or none where nothing was written and another way may do
+    /// better.
+    async fn record_new(
+        &self,
+        recording: &Recording<'_>,
+    ) -> Result<Option<Vec<IssuedCouponRecord>>, NotCommitted> {
+        // Whoever looks first tells better why there is no connection.
+        let Ok(mut connected) = self.connection().await else { return Ok(None) };
+        let begun = Instant::now();
+        let recorded = connected.connection.record_new(recording);
+        let recorded = timeout(self.limits.statement_timeout, recorded).await;
+        let live = match recorded.unwrap_or(Err(NotCommitted::Unknown(LedgerError::Late))) {
+            Ok(live) => live,
+            Err(NotCommitted::Refused(error))
+                if is_unique_violation(&error) || is_stale(&error, connected.is_new) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        self.give_back(connected);
+        let Some(live) = live else { return Ok(None) };
+        self.metrics.commit.record(begun.elapsed());
+        let wins = recording.wins.iter().zip(&recording.ids).map(|(won, id)| win(&live, *id, won));
+        let held = wins.map(|win| win.into_issued_coupon(&live, &self.keys.codes));
+        Ok(Some(held.collect()))
     }
 
     /// One transaction; a connection on which anything failed is dropped, and its locks with it.
@@ -114,7 +174,7 @@ impl<C: ClaimConnection> Claimer<C> {
         let fresh = live.and_then(|live| {
             let fresh: Vec<Win> = wins
                 .iter()
-                .map(|won| win(live, won))
+                .map(|won| win_of(live, won))
                 .filter(|win| !held.contains_key(&win.id))
                 .collect();
             takes(live, epoch, fresh.len(), told).map(|()| (live, fresh))
@@ -126,7 +186,7 @@ impl<C: ClaimConnection> Claimer<C> {
                 return Ok(Recorded::Refused(refused));
             }
         };
-        let all = wins.iter().map(|won| win(live, won)).map(|win| match held.get(&win.id) {
+        let all = wins.iter().map(|won| win_of(live, won)).map(|win| match held.get(&win.id) {
             Some(record) => record.clone(),
             None => win.into_issued_coupon(live, &self.keys.codes),
         });
@@ -191,10 +251,14 @@ fn takes(live: &LiveEvent, epoch: u64, more: usize, told: Told) -> Result<(), No
     }
 }
 
-fn win(live: &LiveEvent, won: &Won) -> Win {
+fn win_of(live: &LiveEvent, won: &Won) -> Win {
+    win(live, IssuedCouponId::derive(live.id, &won.user_id), won)
+}
+
+fn win(live: &LiveEvent, id: IssuedCouponId, won: &Won) -> Win {
     let (valid_from, expires_at) = live.validity.of_issue(won.issued_at);
     Win {
-        id: IssuedCouponId::derive(live.id, &won.user_id),
+        id,
         event_no: live.no,
         user_id: won.user_id.clone(),
         sequence: won.sequence,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use firstcome_core::{Commit, CouponDraft, EventId, Name, Quantity};
 use firstcome_ledger::{
     Applied, ClaimError, CouponRecord, EventRecord, JournalWin, LedgerError, NotRecorded, Recorded,
-    Standing, Told, Unappliable, Won,
+    Standing, Told, Tried, Unappliable, Won,
 };
 use firstcome_testkit::database::Engine;
 use tokio::sync::oneshot;
@@ -149,7 +149,7 @@ async fn what_was_told_is_recorded_after_a_stop(store: Store) {
     let record = async |user_id: &str, sequence: u32, told| {
         let JournalWin { user_id, sequence, issued_at, .. } = won(&event, 2, user_id, sequence);
         let wins = [Won { user_id, sequence, issued_at }];
-        test.ledger.record_wins(event.id, 2, &wins, told).await.expect("an answer")
+        test.ledger.record_wins(event.id, 2, &wins, told, Tried::Never).await.expect("an answer")
     };
     change(&test, &event, |rule| rule.paused = true).await;
     assert_eq!(record("a", 1, Told::NotYet).await, stopped);
