@@ -52,6 +52,26 @@ impl RedisCluster {
         &self.nodes
     }
 
+    /// Which of its nodes has a key: its place among [`nodes`](Self::nodes).
+    ///
+    /// # Panics
+    /// When none says so.
+    pub async fn node_of(&self, key: &str) -> usize {
+        let slot = self.nodes[0].cli(&["cluster", "keyslot", key]).await;
+        let slot: u16 = slot.parse().expect("a slot");
+        for (place, node) in self.nodes.iter().enumerate() {
+            let known = node.cli(&["cluster", "nodes"]).await;
+            let itself = known.lines().find(|line| line.contains("myself")).expect("itself");
+            let slots = itself.rsplit(' ').next().and_then(|slots| slots.split_once('-'));
+            let bounds = slots.map(|(first, last)| (first.parse::<u16>(), last.parse::<u16>()));
+            let Some((Ok(first), Ok(last))) = bounds else { panic!("its slots: {itself}") };
+            if (first..=last).contains(&slot) {
+                return place;
+            }
+        }
+        panic!("no node has slot {slot}");
+    }
+
     async fn agree(&self) {
         let deadline = Instant::now() + AGREE_TIMEOUT;
         for node in &self.nodes {
