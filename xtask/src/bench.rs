@@ -4,6 +4,7 @@
 //! turns within one run, and gives their ratio. Each writes its own section of
 //! `docs/benchmarks.md`.
 
+mod beside;
 mod flood;
 mod growth;
 mod http;
@@ -14,6 +15,7 @@ mod product;
 mod report;
 mod served;
 mod server;
+mod service;
 mod shares;
 mod slow_clients;
 mod spread;
@@ -38,6 +40,8 @@ pub(crate) enum Scenario {
     Postgres(shares::Options),
     /// The same with the ledger on MariaDB, beside the embedded one.
     Mariadb(shares::Options),
+    /// The same with claims decided in Redis, and kept by PostgreSQL, Kafka or Redis itself.
+    Redis(shares::Options),
     /// Claims spread over many open events, against claims of one event.
     Spread(spread::Options),
     /// What checking a token costs, by how it is signed.
@@ -65,6 +69,10 @@ impl Scenario {
             }
             Self::Mariadb(options) => {
                 shares("mariadb", &[Ledger::Sqlite, Ledger::Mariadb], &options)
+            }
+            Self::Redis(options) => {
+                let behind = [Ledger::Redis, Ledger::Kafka, Ledger::RedisStream];
+                shares("redis", &behind, &options)
             }
             Self::Spread(options) => spread::run(&workshop, &options),
             Self::Tokens(options) => tokens::run(&workshop, &options),

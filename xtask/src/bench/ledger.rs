@@ -1,4 +1,4 @@
-//! Where a measured product keeps its ledger.
+//! Where a measured product keeps its ledger, and who decides before it.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -6,6 +6,7 @@ use std::rc::Rc;
 use clap::ValueEnum;
 
 use super::Workshop;
+use super::beside::{Beside, Commit};
 use super::server::{Database, MARIADB, POSTGRES, Server};
 
 /// The product's file of the key that signs tokens.
@@ -20,6 +21,12 @@ pub(crate) enum Ledger {
     Postgres,
     /// On a server of MariaDB.
     Mariadb,
+    /// On a server of PostgreSQL that records what Redis decides before it is told.
+    Redis,
+    /// On a server of PostgreSQL behind Kafka, which keeps what Redis decides.
+    Kafka,
+    /// On a server of PostgreSQL behind Redis, which decides and keeps.
+    RedisStream,
 }
 
 impl Ledger {
@@ -29,6 +36,9 @@ impl Ledger {
             Self::Sqlite => "embedded",
             Self::Postgres => "PostgreSQL",
             Self::Mariadb => "MariaDB",
+            Self::Redis => "Redis, then PostgreSQL",
+            Self::Kafka => "Redis, then Kafka",
+            Self::RedisStream => "Redis alone",
         }
     }
 
@@ -38,19 +48,26 @@ impl Ledger {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
             Self::Mariadb => "mariadb",
+            Self::Redis => "redis",
+            Self::Kafka => "kafka",
+            Self::RedisStream => "redis-stream",
         }
     }
 
-    /// Brings up the server that it needs, if any.
+    /// Brings up the servers that it needs, if any.
     ///
     /// # Errors
-    /// When the server does not start.
+    /// When one does not start.
     pub(crate) fn server(self, root: &Path) -> anyhow::Result<Option<Rc<Server>>> {
-        match self {
-            Self::Sqlite => Ok(None),
-            Self::Postgres => Server::up(root, &POSTGRES).map(Some),
-            Self::Mariadb => Server::up(root, &MARIADB).map(Some),
-        }
+        let (engine, decides) = match self {
+            Self::Sqlite => return Ok(None),
+            Self::Postgres => (&POSTGRES, None),
+            Self::Mariadb => (&MARIADB, None),
+            Self::Redis => (&POSTGRES, Some(Commit::Ledger)),
+            Self::Kafka => (&POSTGRES, Some(Commit::Kafka)),
+            Self::RedisStream => (&POSTGRES, Some(Commit::RedisStream)),
+        };
+        Server::up(root, engine, decides).map(Some)
     }
 }
 
@@ -59,13 +76,13 @@ pub(crate) struct Home {
     pub(crate) data_dir: PathBuf,
     pub(crate) database: Option<Database>,
     /// Lines of its configuration beyond those that every product has.
-    pub(crate) more_config: &'static str,
+    pub(crate) more_config: String,
 }
 
 impl Home {
     /// A data directory of that name, new or not, with the ledger in it.
     pub(crate) fn embedded(workshop: &Workshop, name: &str) -> Self {
-        Self { data_dir: workshop.file(name), database: None, more_config: "" }
+        Self { data_dir: workshop.file(name), database: None, more_config: String::new() }
     }
 
     /// A data directory of that name, and a fresh database if there is a server for it.
@@ -78,7 +95,9 @@ impl Home {
         name: &str,
     ) -> anyhow::Result<Self> {
         let database = server.map(Server::create).transpose()?;
-        Ok(Self { database, ..Self::embedded(workshop, name) })
+        let beside = server.and_then(|server| server.beside.as_ref());
+        let more_config = beside.map(Beside::config).unwrap_or_default();
+        Ok(Self { database, more_config, ..Self::embedded(workshop, name) })
     }
 
     /// Takes the key that another one signs tokens with, before it has made one.

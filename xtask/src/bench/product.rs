@@ -55,6 +55,9 @@ impl Product {
         if let Some(database) = &home.database {
             // Not as an argument, which errors show: it may hold a password.
             command.env("FIRSTCOME_LEDGER_URL", &database.url);
+            if let Some(beside) = &database.server().beside {
+                beside.tell(&mut command);
+            }
         }
         let config = home.data_dir.with_extension("toml");
         let lines = format!("{CONFIG}{}", home.more_config);

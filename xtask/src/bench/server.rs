@@ -5,14 +5,16 @@
 mod mariadb;
 mod postgres;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context as _;
 
+use super::beside::{Beside, Commit};
 use super::processor;
+use super::service::Service;
 use crate::process::{capture, need};
 use crate::services;
 
@@ -50,12 +52,12 @@ struct Login {
     password: String,
 }
 
-/// A server that is up; it is ended with the value when it was not up before.
+/// A server that is up, and what decides before it.
 pub(crate) struct Server {
     engine: &'static Engine,
-    root: PathBuf,
-    running: services::Running,
+    service: Service,
     login: Login,
+    pub(crate) beside: Option<Beside>,
 }
 
 /// A database that nobody else uses; it is dropped with the value.
@@ -67,16 +69,23 @@ pub(crate) struct Database {
 }
 
 impl Server {
-    /// Brings the service up, and drops the databases that interrupted runs have left there.
+    /// Brings the service up, and Redis and Kafka where they decide and keep claims; drops the
+    /// databases that interrupted runs have left there.
     ///
     /// # Errors
-    /// When it does not start, or its client is missing.
-    pub(crate) fn up(root: &Path, engine: &'static Engine) -> anyhow::Result<Rc<Self>> {
+    /// When one does not start, or its client is missing.
+    pub(crate) fn up(
+        root: &Path,
+        engine: &'static Engine,
+        decides: Option<Commit>,
+    ) -> anyhow::Result<Rc<Self>> {
         need(engine.client.0, engine.client.1)?;
-        let running = services::up_one(root, engine.service)?;
-        let login = Login::of(&running).with_context(|| format!("the URL of {}", engine.service));
-        let server = Self { engine, root: root.to_path_buf(), login: login?, running };
-        if server.running.pid.is_some() {
+        let service = Service::up(root, engine.service)?;
+        let login = Login::of(&service.running);
+        let login = login.with_context(|| format!("the URL of {}", engine.service))?;
+        let beside = decides.map(|commit| Beside::up(root, commit)).transpose()?;
+        let server = Self { engine, service, login, beside };
+        if server.service.running.pid.is_some() {
             for name in server.ask("", engine.databases)?.lines().filter(|name| is_left(name)) {
                 server.drop_database(name)?;
             }
@@ -93,17 +102,20 @@ impl Server {
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}_{count}", std::process::id());
         self.ask("", &format!("CREATE DATABASE {name} {}", self.engine.create_options))?;
-        let url = with_database(&self.running.url, &name)?;
+        let url = with_database(&self.service.running.url, &name)?;
         Ok(Database { server: Rc::clone(self), name, url })
     }
 
-    /// Processor time that all its processes have used so far, in the kernel's ticks; none where
-    /// it is no process of this machine that we have started.
+    /// Processor time that all its processes have used so far, and those of Redis and Kafka where
+    /// they decide, in the kernel's ticks; none where one is no process of this machine that we
+    /// have started.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When one has ended.
     pub(crate) fn processor_ticks(&self) -> anyhow::Result<Option<u64>> {
-        self.running.pid.map(processor::family_ticks).transpose()
+        let own = self.service.running.pid.map(processor::family_ticks).transpose()?;
+        let Some(beside) = &self.beside else { return Ok(own) };
+        Ok(own.zip(beside.processor_ticks()?).map(|(own, beside)| own + beside))
     }
 
     /// The settings that a rate depends on, as the server tells them.
@@ -125,16 +137,6 @@ impl Server {
     fn drop_database(&self, name: &str) -> anyhow::Result<()> {
         let options = self.engine.drop_options;
         self.ask("", &format!("DROP DATABASE IF EXISTS {name} {options}")).map(|_| ())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.running.is_new
-            && let Err(error) = services::down_one(&self.root, self.engine.service)
-        {
-            println!("{} goes on running: {error:#}", self.engine.service);
-        }
     }
 }
 
@@ -182,7 +184,7 @@ fn user_and_password(url: &str) -> anyhow::Result<(String, String)> {
 }
 
 /// The URL with another database in its path.
-fn with_database(url: &str, name: &str) -> anyhow::Result<String> {
+pub(crate) fn with_database(url: &str, name: &str) -> anyhow::Result<String> {
     let (scheme, rest) = url.split_once("://").context("no URL of a server")?;
     let (place, query) = rest.find('?').map_or((rest, ""), |index| rest.split_at(index));
     let authority = place.split('/').next().unwrap_or_default();

@@ -54,7 +54,7 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     need("wrk", "wrk")?;
     // Before the bar: it may have to install one.
-    let servers: Vec<_> =
+    let mut servers: Vec<_> =
         ledgers.iter().map(|ledger| ledger.server(&workshop.root)).collect::<Result<_, _>>()?;
     let turns = Kind::ALL.len() * (1 + ledgers.len());
     let bar = progress(u64::from(options.rounds) * u64::try_from(turns)? + 1);
@@ -76,6 +76,8 @@ pub(crate) fn run(
     bar.finish_and_clear();
     let finished = subjects.into_iter().map(|subject| subject.finish(&loads));
     let accounts = finished.collect::<anyhow::Result<Vec<_>>>()?;
+    // The first has started what all of them use, and ends it.
+    while servers.pop().is_some() {}
     let text = text::section(section, options, &workshop.root, &pairs, &accounts);
     report::write(&workshop.root, section, &text)
 }

@@ -90,7 +90,7 @@ pub(crate) fn run(workshop: &Workshop, options: &Options) -> anyhow::Result<()> 
 impl Subject {
     fn start(workshop: &Workshop, kind: &Kind) -> anyhow::Result<Self> {
         let home = Home::embedded(workshop, kind.directory);
-        let home = Home { more_config: kind.config, ..home };
+        let home = Home { more_config: kind.config.to_owned(), ..home };
         let product = Product::start(workshop, home, None)?;
         let claims = [product.open_event(1)?];
         product.claim_once(&claims[0], &product.token("first")?, 201)?;

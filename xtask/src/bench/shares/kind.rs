@@ -47,6 +47,8 @@ impl Kind {
         match (self, ledger) {
             (Self::Wins, Ledger::Sqlite) => bar(0.65, "≥ 0.65, aim 0.80"),
             (Self::Wins, Ledger::Postgres) => bar(0.40, "≥ 0.40, aim 0.60"),
+            (Self::Wins, Ledger::Redis) => bar(0.28, "≥ 0.28, aim 0.45"),
+            (Self::Wins, Ledger::Kafka) => bar(0.15, "≥ 0.15, aim 0.35"),
             (Self::SoldOut, Ledger::Sqlite) => bar(0.85, "≥ 0.85, aim 0.95"),
             _ => None,
         }

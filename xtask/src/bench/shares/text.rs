@@ -53,7 +53,7 @@ fn rates(pairs: &[Pair], accounts: &[Account]) -> String {
 }
 
 fn costs(pairs: &[Pair], accounts: &[Account]) -> String {
-    table(&["path", "ledger", "product", "database"], &rows(pairs, accounts, cost))
+    table(&["path", "ledger", "product", "servers behind it"], &rows(pairs, accounts, cost))
 }
 
 /// A row for each kind of request and each ledger.
@@ -125,7 +125,7 @@ fn notes(account: &Account) -> Vec<String> {
     let memory = against(account.peak_memory_bytes < MEMORY_BYTES_MAX, "bar 200 MiB");
     let start = match ledger {
         Ledger::Sqlite => against(*first_start_ms.max(second_start_ms) < START_MS_MAX, "bar 1 s"),
-        Ledger::Postgres | Ledger::Mariadb => "no bar".to_owned(),
+        _ => "no bar".to_owned(),
     };
     let settled = median(account.settled_seconds.clone());
     let mut notes = vec![
@@ -213,6 +213,10 @@ mod tests {
         assert_eq!(cells(Ledger::Postgres)[5], "≥ 0.40, aim 0.60 (reached)");
         assert_eq!(cells(Ledger::Postgres)[9], "no bar");
         assert_eq!(cells(Ledger::Mariadb)[5], "no bar");
+        assert_eq!(cells(Ledger::Redis)[1], "Redis, then PostgreSQL");
+        assert_eq!(cells(Ledger::Redis)[5], "≥ 0.28, aim 0.45 (reached)");
+        assert_eq!(cells(Ledger::Kafka)[5], "≥ 0.15, aim 0.35 (reached)");
+        assert_eq!(cells(Ledger::RedisStream)[5], "no bar");
     }
 
     #[test]
