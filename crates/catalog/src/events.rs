@@ -44,7 +44,7 @@ pub async fn list(
 
 /// One event.
 ///
-/// `issued`, `remaining` and `sold_out` may lag 10 s behind.
+/// `issued`, `remaining`, `sold_out` and `sync` may lag 10 s behind.
 #[utoipa::path(
     get, path = "/v1/events/{id}", operation_id = "read_event", tag = "events",
     params(("id" = Uuid, Path)),

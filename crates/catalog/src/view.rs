@@ -5,7 +5,7 @@ use firstcome_core::{
     Timestamp, Validity,
 };
 use firstcome_ledger::{CouponRecord, EventRecord};
-use firstcome_web::EventView;
+use firstcome_web::{EventView, SyncView};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -111,7 +111,9 @@ impl CouponView {
 
 /// The event, as it is at `now`.
 pub(crate) fn event_view(event: EventRecord, now: Timestamp) -> EventView {
+    let of = event.rule.issued;
     EventView {
+        sync: event.copied_by_sync(now).map(|copied| SyncView { copied, of }),
         id: event.id,
         coupon_id: event.coupon_id,
         name: event.name,

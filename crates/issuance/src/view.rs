@@ -2,7 +2,7 @@
 
 use firstcome_core::{EventId, Timestamp};
 use firstcome_ledger::{AuditCheck, AuditRecord, EventRecord, IssuedCouponRecord};
-use firstcome_web::{EventView, IssuedView};
+use firstcome_web::{EventView, IssuedView, SyncView};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -80,7 +80,9 @@ impl AuditView {
 
 /// The event, as it is at `now`.
 pub(crate) fn event_view(event: EventRecord, now: Timestamp) -> EventView {
+    let of = event.rule.issued;
     EventView {
+        sync: event.copied_by_sync(now).map(|copied| SyncView { copied, of }),
         id: event.id,
         coupon_id: event.coupon_id,
         name: event.name,

@@ -89,6 +89,23 @@ impl Ledger {
         .await
     }
 
+    /// Tells how many winners of an event its decider knows again, for whoever reads the event;
+    /// none when it is rebuilt. No version tells of it.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn tell_sync(&self, id: EventId, copied: Option<u32>) -> Result<(), LedgerError> {
+        let write = self.write().await?;
+        let told_at = copied.map(|_| self.clock().now().as_micros());
+        event::Entity::update_many()
+            .col_expr(event::Column::SyncCopied, copied.map(i64::from).into())
+            .col_expr(event::Column::SyncToldAt, told_at.into())
+            .filter(event::Column::Id.eq(id.as_uuid()))
+            .exec(write.connection())
+            .await?;
+        write.commit().await
+    }
+
     /// The epoch that an event goes by at present; none when there is no such event.
     ///
     /// # Errors

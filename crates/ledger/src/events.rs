@@ -244,6 +244,8 @@ fn row(new: &NewEvent, now: Timestamp) -> ActiveModel {
         // The ledger decides what has no epoch.
         epoch: Set(i64::from(new.strategy == Strategy::Redis)),
         fence: Set(0),
+        sync_copied: Set(None),
+        sync_told_at: Set(None),
         version: Set(1),
         erased: Set(0),
         created_at: Set(now.as_micros()),

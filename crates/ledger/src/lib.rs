@@ -74,7 +74,7 @@ pub use journal::{
 pub use metrics::describe_metrics;
 pub use open::{LedgerOptions, Limits, Purpose, ServerClock};
 pub use promised::{CatchUp, Promised};
-pub use records::{CouponRecord, EventRecord, IssuedCouponRecord};
+pub use records::{CouponRecord, EventRecord, IssuedCouponRecord, SyncProgress};
 pub use sessions::{NewSession, Rotation, SessionRecord, ShownToken};
 
 /// A handle of the ledger; cheap to clone.

@@ -16,6 +16,9 @@ use uuid::Uuid;
 use crate::LedgerError;
 use crate::entity::{coupon, event, issued_coupon};
 
+/// How long what was told of a rebuilding is worth showing; it is told anew each second or sooner.
+const SYNC_TOLD_FOR_SECONDS: u64 = 30;
+
 /// A coupon. Its JSON is its row, checked like one when it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "coupon::Model", into = "coupon::Model")]
@@ -57,6 +60,8 @@ pub struct EventRecord {
     /// The epoch before which wins that follow in the journal are void. It follows the journal, and
     /// no version tells of it.
     pub fence: u64,
+    /// How far the rebuilding of what its decider knows is, as last told.
+    pub sync: Option<SyncProgress>,
     /// Whether some of its winners stand there under a pseudonym.
     pub has_erased: bool,
     /// Grows by one with each change by an admin, not with claims; the `ETag`.
@@ -65,6 +70,25 @@ pub struct EventRecord {
     pub created_at: Timestamp,
     /// When an admin last changed it.
     pub updated_at: Timestamp,
+}
+
+/// How far the rebuilding of what a decider beside the ledger knows of an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncProgress {
+    /// Winners that were copied to the decider.
+    pub copied: u32,
+    /// When this was so.
+    pub told_at: Timestamp,
+}
+
+impl EventRecord {
+    /// Winners that its decider knows again, while it is being rebuilt. What was told last by who
+    /// went away in the middle is no progress after a while.
+    #[must_use]
+    pub fn copied_by_sync(&self, now: Timestamp) -> Option<u32> {
+        let SyncProgress { copied, told_at } = self.sync?;
+        (told_at.seconds_until(now) <= SYNC_TOLD_FOR_SECONDS).then_some(copied)
+    }
 }
 
 /// An issued coupon.
@@ -171,6 +195,13 @@ impl TryFrom<event::Model> for EventRecord {
             partition: row.journal_partition,
             epoch: sound(u64::try_from(row.epoch), "events.epoch")?,
             fence: sound(u64::try_from(row.fence), "events.fence")?,
+            sync: match (row.sync_copied, row.sync_told_at) {
+                (Some(copied), Some(told_at)) => Some(SyncProgress {
+                    copied: sound(u32::try_from(copied), "events.sync_copied")?,
+                    told_at: Timestamp::from_micros(told_at),
+                }),
+                _ => None,
+            },
             has_erased: row.erased > 0,
             version: sound(u64::try_from(row.version), "events.version")?,
             created_at: Timestamp::from_micros(row.created_at),

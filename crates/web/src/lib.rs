@@ -49,4 +49,4 @@ pub use problem::{Code, Problem, with_causes};
 pub use serve::{ConnectionThreads, Drained, ServeOptions, serve};
 pub use thread::RuntimeThread;
 pub use trace::Trace;
-pub use views::{EventView, IssuedView};
+pub use views::{EventView, IssuedView, SyncView};

@@ -53,6 +53,23 @@ pub struct EventView {
     /// When an admin last changed it.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
+    /// Only while Redis is being told again what it knew of the event, for longer than a moment:
+    /// its claims are answered 503 until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub sync: Option<SyncView>,
+}
+
+/// How far the rebuilding of what Redis knows of an event is.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = EventSync)]
+pub struct SyncView {
+    /// Winners that Redis knows again.
+    #[schema(maximum = 10_000_000)]
+    pub copied: u32,
+    /// Winners that the ledger has by now.
+    #[schema(maximum = 10_000_000)]
+    pub of: u32,
 }
 
 /// An issued coupon, as its holder and the staff see it.

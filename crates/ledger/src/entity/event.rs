@@ -29,6 +29,10 @@ pub struct Model {
     pub epoch: i64,
     /// Wins of an older epoch that follow in the journal are void.
     pub fence: i64,
+    /// Winners that its decider was told of, while that is rebuilt.
+    pub sync_copied: Option<i64>,
+    /// When that was written.
+    pub sync_told_at: Option<i64>,
     pub version: i64,
     /// How many of its winners stand there under a pseudonym.
     pub erased: i64,

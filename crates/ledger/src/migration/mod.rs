@@ -5,6 +5,7 @@ mod m0002_holders;
 mod m0003_clients;
 mod m0004_trail;
 mod m0005_journal;
+mod m0006_syncs;
 
 use sea_orm_migration::prelude::*;
 
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_clients::Migration),
             Box::new(m0004_trail::Migration),
             Box::new(m0005_journal::Migration),
+            Box::new(m0006_syncs::Migration),
         ]
     }
 }

@@ -36,6 +36,8 @@ impl From<EventRecord> for event::Model {
             journal_partition: event.partition,
             epoch: signed(event.epoch),
             fence: signed(event.fence),
+            sync_copied: event.sync.map(|sync| sync.copied.into()),
+            sync_told_at: event.sync.map(|sync| sync.told_at.as_micros()),
             version: signed(event.version),
             erased: event.has_erased.into(),
             created_at: event.created_at.as_micros(),
@@ -56,6 +58,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::SyncProgress;
 
     fn back<T: Serialize + DeserializeOwned>(value: &T) -> T {
         serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
@@ -84,6 +87,7 @@ mod tests {
             partition: Some(3),
             epoch: 8,
             fence: 7,
+            sync: Some(SyncProgress { copied: 30, told_at: at(8) }),
             has_erased: true,
             version: 5,
             created_at: at(-6),
@@ -94,6 +98,13 @@ mod tests {
     #[test]
     fn an_event_comes_back_from_its_json() {
         assert_eq!(back(&event()), event());
+    }
+
+    #[test]
+    fn what_was_told_of_a_rebuilding_is_shown_for_a_while() {
+        let shown = |now| event().copied_by_sync(at(now));
+        assert_eq!([shown(8), shown(30_000_008), shown(30_000_009)], [Some(30), Some(30), None]);
+        assert_eq!(EventRecord { sync: None, ..event() }.copied_by_sync(at(8)), None);
     }
 
     #[test]

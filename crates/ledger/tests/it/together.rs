@@ -190,7 +190,7 @@ async fn processes_that_start_at_once_migrate_once(store: Store) {
     let applied = place.database().number("SELECT count(*) FROM seaql_migrations").await;
     let options = place.options(Purpose::Visit);
     assert_eq!(Ledger::pending_migrations(&options).await.expect("an answer"), [""; 0]);
-    assert_eq!(applied, 5);
+    assert_eq!(applied, 6);
     let secret = ledgers[0].secret("cursor").await.expect("an answer");
     for ledger in ledgers {
         assert_eq!(ledger.secret("cursor").await.expect("an answer"), secret, "one for all");
@@ -214,6 +214,8 @@ const FIRST_SCHEMA: &str = "
     ALTER TABLE events DROP COLUMN fence;
     DROP TABLE journal_positions;
     DROP TABLE journal_skips;
+    ALTER TABLE events DROP COLUMN sync_copied;
+    ALTER TABLE events DROP COLUMN sync_told_at;
     DELETE FROM seaql_migrations WHERE version > 'm0002'";
 
 async fn the_previous_schema_is_brought_up_with_its_rows(store: Store) {
@@ -226,7 +228,8 @@ async fn the_previous_schema_is_brought_up_with_its_rows(store: Store) {
     }
     let options = test.place().options(Purpose::Visit);
     let pending = Ledger::pending_migrations(&options).await.expect("an answer");
-    assert_eq!(pending, ["m0002_holders", "m0003_clients", "m0004_trail", "m0005_journal"]);
+    let later = ["m0002_holders", "m0003_clients", "m0004_trail", "m0005_journal", "m0006_syncs"];
+    assert_eq!(pending, later);
     let test = test.reopen(Purpose::Serve).await;
     assert_eq!(test.place().database().number("SELECT count(*) FROM holders").await, 2);
     assert_eq!(Ledger::pending_migrations(&options).await.expect("an answer"), [""; 0]);

@@ -26,6 +26,7 @@ mod live_changes;
 mod oauth;
 mod promised;
 mod providers;
+mod rebuilds;
 mod redemption;
 mod roles;
 mod scenario;

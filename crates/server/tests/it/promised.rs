@@ -22,16 +22,16 @@ fn configuration(commit: &str, topic: &str) -> NamedTempFile {
 }
 
 /// A shop, and what its wins wait for while it is away: a table of the ledger.
-struct Promises {
-    shop: Shop,
-    database: TestDatabase,
+pub(crate) struct Promises {
+    pub(crate) shop: Shop,
+    pub(crate) database: TestDatabase,
+    pub(crate) redis: RedisServer,
     table: &'static str,
-    _redis: RedisServer,
     _file: NamedTempFile,
 }
 
 impl Promises {
-    async fn open(commit: &str, table: &'static str) -> Self {
+    pub(crate) async fn open(commit: &str, table: &'static str) -> Self {
         let redis = RedisServer::start_with(&["--appendonly", "yes"]).await;
         let database = TestDatabase::new(Engine::Postgres).await;
         let file = configuration(commit, database.name());
@@ -43,7 +43,7 @@ impl Promises {
                 .environment("FIRSTCOME_LEDGER_URL", &ledger_url)
                 .environment("FIRSTCOME_REDIS_URL", &redis_url)
         });
-        Self { shop: shop.await, database, table, _redis: redis, _file: file }
+        Self { shop: shop.await, database, redis, table, _file: file }
     }
 
     /// Nobody writes a win to the ledger from now on.

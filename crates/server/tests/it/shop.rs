@@ -1,6 +1,7 @@
 //! A shop: a server with an admin, and what tests do with it most.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
@@ -247,21 +248,21 @@ pub(crate) fn lasting(issued: &Value) -> Value {
 }
 
 /// Asks again until the answer is as it should be; the deadline is generous.
-pub(crate) async fn eventually<F: Future<Output = Answer>>(
+pub(crate) async fn eventually<A: Display, F: Future<Output = A>>(
     what: &str,
     ask: impl FnMut() -> F,
-    holds: impl Fn(&Answer) -> bool,
-) -> Answer {
+    holds: impl Fn(&A) -> bool,
+) -> A {
     eventually_within(WAIT_MAX, what, ask, holds).await
 }
 
 /// The same, within this time.
-pub(crate) async fn eventually_within<F: Future<Output = Answer>>(
+pub(crate) async fn eventually_within<A: Display, F: Future<Output = A>>(
     limit: Duration,
     what: &str,
     mut ask: impl FnMut() -> F,
-    holds: impl Fn(&Answer) -> bool,
-) -> Answer {
+    holds: impl Fn(&A) -> bool,
+) -> A {
     let deadline = Instant::now() + limit;
     loop {
         let answer = ask().await;

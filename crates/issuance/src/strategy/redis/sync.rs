@@ -16,12 +16,14 @@
 //! begins another.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firstcome_core::{Commit, EventId, EventState};
 use firstcome_ledger::{EventRecord, JournalRecord};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
@@ -44,9 +46,32 @@ const PREPARE_MAX: Duration = Duration::from_secs(1);
 /// How often who waits for another process looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// How often the ledger is told how far a rebuilding is, from this long after its beginning on.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+/// Rebuildings that tell the ledger at once: when Redis was lost with all events, the ledger has
+/// better to do.
+const TELLERS: usize = 8;
+
 /// The events that this process rebuilds, and who waits for them.
+pub(super) struct Syncs {
+    running: Arc<Mutex<HashMap<EventId, watch::Receiver<()>>>>,
+    tellers: Semaphore,
+}
+
+impl Default for Syncs {
+    fn default() -> Self {
+        Self { running: Arc::default(), tellers: Semaphore::new(TELLERS) }
+    }
+}
+
+/// How far a rebuilding is.
 #[derive(Default)]
-pub(super) struct Syncs(Arc<Mutex<HashMap<EventId, watch::Receiver<()>>>>);
+struct Progress {
+    /// Winners that Redis knows again.
+    copied: AtomicU32,
+    /// Whether the ledger was told.
+    is_told: AtomicBool,
+}
 
 /// An event is decided in Redis again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +105,7 @@ impl RedisStrategy {
     }
 
     fn begin_sync(&self, event: EventId) -> watch::Receiver<()> {
-        let running = Arc::clone(&self.0.syncs.0);
+        let running = Arc::clone(&self.0.syncs.running);
         let mut syncs = running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ended) = syncs.get(&event) {
             return ended.clone();
@@ -130,8 +155,16 @@ impl RedisStrategy {
         };
         let metrics = &self.0.metrics;
         metrics.running.increment(1);
-        let synced = Box::pin(self.rebuild(event)).await;
+        let progress = Progress::default();
+        let synced = tokio::select! {
+            synced = Box::pin(self.rebuild(event, &progress)) => synced,
+            never = self.tell(event, &progress) => match never {},
+        };
         metrics.running.decrement(1);
+        if matches!(synced, Ok(Some(_)) if progress.is_told.load(Ordering::Relaxed)) {
+            // Else it is shown for a while longer.
+            let _ = self.0.ledger.tell_sync(event, None).await;
+        }
         match &synced {
             Ok(Some(synced)) => metrics.rebuilt(synced.took),
             Ok(None) => {}
@@ -141,15 +174,30 @@ impl RedisStrategy {
         synced
     }
 
-    async fn rebuild(&self, id: EventId) -> Result<Option<Synced>, Failed> {
+    /// Tells the ledger from time to time how far a rebuilding is.
+    async fn tell(&self, event: EventId, progress: &Progress) -> Infallible {
+        sleep(TELL_EVERY).await;
+        let _permit = self.0.syncs.tellers.acquire().await.expect("it is never closed");
+        loop {
+            progress.is_told.store(true, Ordering::Relaxed);
+            let copied = progress.copied.load(Ordering::Relaxed);
+            // For people to see; a ledger that fails ends the rebuilding.
+            let _ = self.0.ledger.tell_sync(event, Some(copied)).await;
+            sleep(TELL_EVERY).await;
+        }
+    }
+
+    async fn rebuild(&self, id: EventId, progress: &Progress) -> Result<Option<Synced>, Failed> {
         let began = Instant::now();
         let hand = Uuid::new_v4().simple().to_string();
         let Some(begun) = self.begin_rebuild(id, &hand).await? else { return Ok(None) };
         let Begun { event, winners, last } = begun;
+        progress.copied.store(winners, Ordering::Relaxed);
+        progress.is_told.fetch_or(event.sync.is_some(), Ordering::Relaxed);
         if event.commit == Commit::Kafka {
             self.fence(&event).await?;
         }
-        let Some(winners) = self.copy_winners(&event, &hand, winners, last).await? else {
+        let Some(winners) = self.copy_winners(&event, &hand, winners, last, progress).await? else {
             return Ok(None);
         };
         let (epoch, took) = (event.epoch, began.elapsed());
@@ -216,6 +264,7 @@ impl RedisStrategy {
         hand: &str,
         mut winners: u32,
         mut last: u32,
+        progress: &Progress,
     ) -> Result<Option<u32>, Failed> {
         let (redis, keys) = (&self.0.redis, Keys::of(event.id));
         loop {
@@ -227,6 +276,7 @@ impl RedisStrategy {
                 return Ok(None);
             }
             self.0.metrics.winners.increment(page.len() as u64);
+            progress.copied.store(winners, Ordering::Relaxed);
         }
         // As it is now: it may have changed since the epoch began.
         let Some(event) = self.0.ledger.event(event.id).await? else { return Ok(None) };

@@ -1,0 +1,75 @@
+//! A rebuild that lasts is seen in its event, with how far it is, until it is over.
+
+use firstcome_testkit::Answer;
+use serde_json::{Value, json};
+
+use crate::promised::Promises;
+use crate::shop::{Shop, eventually, lasting};
+
+/// Rows that are copied in 200 steps, in about a second.
+const WINNERS: u32 = 200_000;
+
+/// The shop's one event as it is listed, which no cache delays.
+async fn event_until(shop: &Shop, is_as: impl Fn(&Value) -> bool) -> Value {
+    let ask = || async { shop.api.get("/v1/events").await.expect(200) };
+    let listed = |answer: &Answer| answer.member("/items/0").clone();
+    listed(&eventually("the event", ask, |answer: &Answer| is_as(&listed(answer))).await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_waits_for_a_worker_says_so() {
+    let Promises { shop, database, redis, .. } = &Promises::open("kafka", "").await;
+    let event = shop.event(5).await;
+    let kim = shop.user("kim").await;
+    let won = eventually("a win", || shop.claim(&event, &kim), |it| it.status == 201).await;
+    shop.expect_audit(&event, 1).await;
+    let before = event_until(shop, |_| true).await;
+    assert_eq!(before.get("sync"), None, "{before}");
+    // What workers have written is read, and none writes.
+    database.execute("BEGIN; LOCK TABLE journal_positions IN EXCLUSIVE MODE").await;
+    redis.cli(&["FLUSHALL"]).await;
+    let _ = shop.claim(&event, &kim).await.expect(503);
+    let told = event_until(shop, |event| event.get("sync").is_some()).await;
+    assert_eq!(told["sync"], json!({"copied": 0, "of": 1}));
+    assert_eq!(told["updated_at"], before["updated_at"], "nobody has changed it");
+    database.execute("ROLLBACK").await;
+    event_until(shop, |event| event.get("sync").is_none()).await;
+    let again = eventually("an answer", || shop.claim(&event, &kim), |it| it.status == 409).await;
+    let held = &again.json()["issued_coupon"];
+    assert_eq!(lasting(held), lasting(&won.json()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_rebuild_says_how_far_it_is() {
+    let Promises { shop, database, redis, .. } = &Promises::open("ledger", "").await;
+    let event = shop.event(WINNERS).await;
+    let filled = format!(
+        "INSERT INTO issued_coupons
+                (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
+         SELECT e.no, n, gen_random_uuid(), 'user-' || n, e.opens_at, e.opens_at, e.closes_at
+         FROM events AS e, generate_series(1, {WINNERS}) AS n WHERE e.id = '{event}';
+         UPDATE events SET issued = {WINNERS} WHERE id = '{event}'"
+    );
+    database.execute(&filled).await;
+    redis.cli(&["FLUSHALL"]).await;
+    let winners = format!("firstcome:ev:{{{event}}}:winners");
+    let count = || async { redis.cli(&["HLEN", &winners]).await };
+    let kim = shop.user("kim").await;
+    let stop_half_way = async {
+        eventually("some winners", count, |count: &String| count != "0").await;
+        // Copying goes no further until the lock is let go.
+        database.execute("BEGIN; LOCK TABLE issued_coupons IN ACCESS EXCLUSIVE MODE").await;
+    };
+    let (refused, ()) = tokio::join!(shop.claim(&event, &kim), stop_half_way);
+    let _ = refused.expect(503);
+    let is_told = |event: &Value| event["sync"]["copied"].as_u64().is_some_and(|it| it > 0);
+    let told = event_until(shop, is_told).await;
+    let copied: u64 = count().await.parse().expect("a number");
+    assert!((1..u64::from(WINNERS)).contains(&copied), "{copied}");
+    assert_eq!(told["sync"], json!({"copied": copied, "of": WINNERS}));
+    database.execute("ROLLBACK").await;
+    event_until(shop, |event| event.get("sync").is_none()).await;
+    assert_eq!(count().await, WINNERS.to_string());
+    let late = eventually("an answer", || shop.claim(&event, &kim), |it| it.status == 409).await;
+    assert_eq!(late.member("/code"), "sold_out");
+}
