@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::ledger::Home;
+use super::ledger::{Home, Ledger};
 use super::product::{Product, QUANTITY_MAX};
 use super::report::{against, median, table, thousands};
 use super::wrk::{self, Load, Requests};
@@ -17,6 +17,9 @@ const COST_RATIO_MAX: f64 = 1.3;
 /// How many, how long, and how often.
 #[derive(Args)]
 pub(crate) struct Options {
+    /// Where the ledger is, and who decides before it.
+    #[arg(long, value_enum, default_value_t = Ledger::Sqlite)]
+    ledger: Ledger,
     /// Events that are open at once.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..))]
     events: u32,
@@ -31,15 +34,16 @@ pub(crate) struct Options {
     tokens_per_second: u32,
 }
 
-/// Measures and writes the section `spread`.
+/// Measures and writes the section `spread`, or that of another ledger.
 ///
 /// # Errors
 /// When an answer is another than expected, or an audit fails.
 pub(crate) fn run(workshop: &Workshop, options: &Options) -> anyhow::Result<()> {
     need("wrk", "wrk")?;
-    let Options { events, rounds, seconds, tokens_per_second } = *options;
+    let Options { ledger, events, rounds, seconds, tokens_per_second } = *options;
+    let server = ledger.server(&workshop.root)?;
     let bar = progress(u64::from(rounds) * (u64::from(events) + 1));
-    let mut product = Product::start(workshop, Home::embedded(workshop, "data"), None)?;
+    let mut product = Product::start(workshop, Home::on(server.as_ref(), workshop, "data")?, None)?;
     let tokens = workshop.file("tokens");
     product.write_tokens("u", u64::from(seconds) * u64::from(tokens_per_second), &tokens)?;
     wrk::deal_tokens(&tokens)?;
@@ -60,7 +64,11 @@ pub(crate) fn run(workshop: &Workshop, options: &Options) -> anyhow::Result<()> 
     }
     bar.finish_and_clear();
     product.stop()?;
-    report::write(&workshop.root, "spread", &text(options, &alone, &spread, &workshop.root))
+    let section = match ledger {
+        Ledger::Sqlite => "spread".to_owned(),
+        _ => format!("spread-{}", ledger.word()),
+    };
+    report::write(&workshop.root, &section, &text(options, &alone, &spread, &workshop.root))
 }
 
 /// Claims of these events; the first of them is audited afterwards.
@@ -81,7 +89,11 @@ fn measure(
 }
 
 fn text(options: &Options, alone: &[Load], spread: &[Load], root: &Path) -> String {
-    let Options { events, rounds, seconds, .. } = options;
+    let Options { ledger, events, rounds, seconds, .. } = options;
+    let of_ledger = match ledger {
+        Ledger::Sqlite => String::new(),
+        _ => format!(" --ledger {}", ledger.word()),
+    };
     let rate = |loads: &[Load]| median(loads.iter().map(Load::requests_per_second).collect());
     let ratios = alone.iter().zip(spread);
     let ratios = ratios.map(|(one, many)| one.requests_per_second() / many.requests_per_second());
@@ -94,7 +106,7 @@ fn text(options: &Options, alone: &[Load], spread: &[Load], root: &Path) -> Stri
     ];
     let many = format!("{} events, req/s", thousands(f64::from(*events)));
     format!(
-        "Command: `cargo xtask bench spread --events {events} --rounds {rounds} \
+        "Command: `cargo xtask bench spread{of_ledger} --events {events} --rounds {rounds} \
          --seconds {seconds}`  \nMachine: {}\n\nEvery claim wins; with many events, each claim \
          is for the next event in turn. Medians of {rounds} rounds of {seconds} s.\n\n{}",
         machine::describe(root),
@@ -117,9 +129,20 @@ mod tests {
             p50_us: 1,
             p99_us: 1,
         };
-        let options = Options { events: 10_000, rounds: 1, seconds: 1, tokens_per_second: 1 };
-        let shown = |many| text(&options, &[load(1000)], &[load(many)], Path::new("/"));
+        let options = |ledger| Options {
+            ledger,
+            events: 10_000,
+            rounds: 1,
+            seconds: 1,
+            tokens_per_second: 1,
+        };
+        let text_of =
+            |ledger, many| text(&options(ledger), &[load(1000)], &[load(many)], Path::new("/"));
+        let shown = |many| text_of(Ledger::Sqlite, many);
         assert!(shown(800).contains("| 1,000 | 800 | **1.25** | ≤ 1.3 (reached) |"));
         assert!(shown(500).contains("**2.00** | ≤ 1.3 (**not reached**) |"));
+        assert!(shown(500).contains("`cargo xtask bench spread --events 10000"));
+        let redis = text_of(Ledger::Redis, 800);
+        assert!(redis.contains("`cargo xtask bench spread --ledger redis --events 10000"));
     }
 }

@@ -1,11 +1,16 @@
 //! `firstcome sync`: rebuilds what Redis knows from the ledger.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use firstcome_core::Strategy;
+use firstcome_core::{EventId, Strategy};
 use firstcome_issuance::{RedisStrategy, Synced};
+use firstcome_ledger::Ledger;
+use indicatif::ProgressBar;
+use tokio::time::sleep;
 
 use super::visit;
 use crate::cli::SyncFlags;
@@ -13,6 +18,8 @@ use crate::{kafka, redis};
 
 /// Events that are rebuilt by one call.
 const EVENTS_MAX: u64 = 10_000;
+/// How often the bar of an event moves.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Rebuilds what Redis knows of one event, or of all that it decides.
 pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -42,7 +49,12 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
     let journal = kafka::journal(&settings)?;
     let strategy = RedisStrategy::new(redis, ledger.clone(), journal);
     for event in &events {
-        let synced = strategy.sync_event(event.id).await;
+        let bar = ProgressBar::new(event.rule.issued.into());
+        let synced = tokio::select! {
+            synced = strategy.sync_event(event.id) => synced,
+            never = follow(&ledger, event.id, &bar) => match never {},
+        };
+        bar.finish_and_clear();
         let synced = synced.with_context(|| format!("the event {} is not rebuilt", event.id))?;
         let Synced { epoch, winners, took } = synced;
         let took = took.as_millis();
@@ -54,4 +66,17 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
     }
     ledger.close().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows how far an event is, whoever rebuilds it.
+async fn follow(ledger: &Ledger, event: EventId, bar: &ProgressBar) -> Infallible {
+    loop {
+        sleep(LOOK_EVERY).await;
+        // A ledger that fails ends the rebuilding, which says so.
+        let Ok(Some(event)) = ledger.event(event).await else { continue };
+        if let Some(copied) = event.copied_by_sync(ledger.clock().now()) {
+            bar.set_length(event.rule.issued.into());
+            bar.set_position(copied.into());
+        }
+    }
 }
