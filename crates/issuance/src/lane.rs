@@ -3,12 +3,15 @@
 //! A lane waits for one parcel of claims from a [`desk`], then takes all that have arrived, at
 //! most [`limits::CLAIM_BATCH_MAX`] claims, and decides the batch; what arrives meanwhile is the
 //! next batch. So an idle lane decides a lone claim at once, and a busy one batches by itself:
-//! nothing waits on a timer. Who claims holds only the receiving end of a one-shot channel: a
-//! client that goes away cancels nothing.
+//! nothing waits on a timer. Where a strategy decides in several places one after the other, the
+//! next batch begins while one is under way, as soon as it is as large: no place is idle, and
+//! batches do not become small by that. Who claims holds only the receiving end of a one-shot
+//! channel: a client that goes away cancels nothing.
 
 mod desk;
 mod spans;
 
+use std::collections::VecDeque;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,7 +20,8 @@ use std::time::Duration;
 use firstcome_core::{EventId, limits};
 use firstcome_ledger::{Claim, Decision};
 use firstcome_web::{RuntimeThread, Trace};
-use futures_util::FutureExt;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt as _};
 use metrics::Gauge;
 use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -77,7 +81,7 @@ impl Lanes {
             let lane = Lane {
                 strategy: Arc::clone(strategy),
                 parcels,
-                left: None,
+                arrived: VecDeque::new(),
                 room: Arc::clone(&room),
                 queue_max,
                 closing: closing.clone(),
@@ -147,8 +151,8 @@ fn lane_of(event: EventId, lanes: usize) -> usize {
 struct Lane<S> {
     strategy: Arc<S>,
     parcels: mpsc::UnboundedReceiver<Parcel>,
-    /// A parcel that had no room in the last batch.
-    left: Option<Parcel>,
+    /// Parcels that are in no batch yet.
+    arrived: VecDeque<Parcel>,
     /// A permit for each claim that may still enter; all `queue_max` when none waits.
     room: Arc<Semaphore>,
     queue_max: usize,
@@ -159,71 +163,102 @@ struct Lane<S> {
 
 impl<S: Strategy> Lane<S> {
     async fn run(mut self) {
-        while let Some(first) = self.next().await {
-            let batch = self.batch(first);
-            self.decide(batch).await;
+        let (strategy, metrics) = (Arc::clone(&self.strategy), self.metrics.clone());
+        let mut deciding = FuturesUnordered::new();
+        let mut claims_deciding = 0;
+        loop {
+            while let Ok(parcel) = self.parcels.try_recv() {
+                self.arrived.push_back(parcel);
+            }
+            while self.may_begin(deciding.len(), claims_deciding) {
+                let batch = self.batch();
+                claims_deciding += claims_of(&batch);
+                deciding.push(decide(&*strategy, &metrics, batch));
+            }
             self.depth.set(u32::try_from(self.waiting()).unwrap_or(u32::MAX));
-        }
-    }
-
-    /// The next parcel; none when the lane has closed and all that had entered is decided.
-    async fn next(&mut self) -> Option<Parcel> {
-        if self.left.is_some() {
-            return self.left.take();
-        }
-        if !self.room.is_closed() {
             tokio::select! {
                 biased;
-                // No claim enters from here on; what has entered may still lie on a desk.
-                () = self.closing.cancelled() => self.room.close(),
-                parcel = self.parcels.recv() => return parcel,
+                Some(claims) = deciding.next() => claims_deciding -= claims,
+                parcel = self.next(), if self.may_come() => self.arrived.extend(parcel),
+                else => return,
             }
         }
-        if self.waiting() > 0 { self.parcels.recv().await } else { None }
     }
 
-    /// The parcel and what else has arrived.
-    fn batch(&mut self, first: Parcel) -> Vec<Parcel> {
-        let mut claims = first.claims.len();
-        let mut batch = vec![first];
-        while let Ok(parcel) = self.parcels.try_recv() {
+    /// Whether what has arrived becomes a batch beside those that are decided.
+    fn may_begin(&self, batches: usize, claims: usize) -> bool {
+        let is_worth_it = || claims_of(&self.arrived) >= claims;
+        !self.arrived.is_empty() && (batches == 0 || (batches < S::AT_ONCE && is_worth_it()))
+    }
+
+    /// The parcels that have arrived first.
+    fn batch(&mut self) -> Vec<Parcel> {
+        let mut claims = 0;
+        let mut batch = Vec::new();
+        let has_room = |claims: usize, parcel: &Parcel| {
+            claims == 0 || claims + parcel.claims.len() <= limits::CLAIM_BATCH_MAX
+        };
+        while let Some(parcel) = self.arrived.pop_front_if(|parcel| has_room(claims, parcel)) {
             claims += parcel.claims.len();
-            if claims > limits::CLAIM_BATCH_MAX {
-                claims -= parcel.claims.len();
-                self.left = Some(parcel);
-                break;
-            }
             batch.push(parcel);
         }
         self.room.add_permits(claims);
         batch
     }
 
+    /// Whether a parcel may come yet.
+    fn may_come(&self) -> bool {
+        let is_alone = self.parcels.is_closed() && self.parcels.is_empty();
+        let may_enter = !self.room.is_closed() || self.waiting() > claims_of(&self.arrived);
+        !is_alone && may_enter
+    }
+
+    /// The next parcel; none when the lane closes.
+    async fn next(&mut self) -> Option<Parcel> {
+        if self.room.is_closed() {
+            return self.parcels.recv().await;
+        }
+        tokio::select! {
+            biased;
+            // No claim enters from here on; what has entered may still lie on a desk.
+            () = self.closing.cancelled() => {
+                self.room.close();
+                None
+            }
+            parcel = self.parcels.recv() => parcel,
+        }
+    }
+
     /// Claims that have entered and are in no batch yet.
     fn waiting(&self) -> usize {
         self.queue_max - self.room.available_permits()
     }
+}
 
-    /// Decides what has arrived, and tells everyone. A panic of the strategy is the batch's, not
-    /// the lane's.
-    async fn decide(&self, mut batch: Vec<Parcel>) {
-        let sizes: Vec<usize> = batch.iter().map(|parcel| parcel.claims.len()).collect();
-        let mut claims = std::mem::take(&mut batch[0].claims);
-        for parcel in &mut batch[1..] {
-            claims.append(&mut parcel.claims);
-        }
-        let count = claims.len();
-        let spans = BatchSpans::begin(&batch);
-        let began = Instant::now();
-        let decided = AssertUnwindSafe(self.strategy.decide(claims)).catch_unwind().await;
-        self.metrics.batch(count, began.elapsed());
-        // A strategy that does not answer each claim of a batch has answered none.
-        let decided = decided.ok().filter(|outcomes| outcomes.len() == count);
-        let mut outcomes = decided.unwrap_or_else(|| vec![Err(Undecided::InDoubt); count]);
-        spans.end(&outcomes);
-        self.metrics.verdicts(&outcomes);
-        for (parcel, size) in batch.into_iter().zip(sizes).rev() {
-            parcel.answer(outcomes.split_off(outcomes.len() - size));
-        }
+fn claims_of<'a>(parcels: impl IntoIterator<Item = &'a Parcel>) -> usize {
+    parcels.into_iter().map(|parcel| parcel.claims.len()).sum()
+}
+
+/// Decides a batch, and tells everyone; how many claims it had. A panic of the strategy is the
+/// batch's, not the lane's.
+async fn decide<S: Strategy>(strategy: &S, metrics: &Metrics, mut batch: Vec<Parcel>) -> usize {
+    let sizes: Vec<usize> = batch.iter().map(|parcel| parcel.claims.len()).collect();
+    let mut claims = std::mem::take(&mut batch[0].claims);
+    for parcel in &mut batch[1..] {
+        claims.append(&mut parcel.claims);
     }
+    let count = claims.len();
+    let spans = BatchSpans::begin(&batch);
+    let began = Instant::now();
+    let decided = AssertUnwindSafe(strategy.decide(claims)).catch_unwind().await;
+    metrics.batch(count, began.elapsed());
+    // A strategy that does not answer each claim of a batch has answered none.
+    let decided = decided.ok().filter(|outcomes| outcomes.len() == count);
+    let mut outcomes = decided.unwrap_or_else(|| vec![Err(Undecided::InDoubt); count]);
+    spans.end(&outcomes);
+    metrics.verdicts(&outcomes);
+    for (parcel, size) in batch.into_iter().zip(sizes).rev() {
+        parcel.answer(outcomes.split_off(outcomes.len() - size));
+    }
+    count
 }

@@ -22,6 +22,9 @@ pub type Outcome = Result<Decision, Undecided>;
 
 /// Decides batches of claims. Its winners are durable when it answers.
 pub trait Strategy: Send + Sync + 'static {
+    /// Batches of a lane that it decides at once.
+    const AT_ONCE: usize = 1;
+
     /// Decides a batch, on any number of events: an outcome for each claim, in the order of the
     /// batch.
     fn decide(&self, batch: Vec<Claim>) -> impl Future<Output = Vec<Outcome>> + Send;

@@ -67,6 +67,17 @@ impl Strategy for Gated {
     }
 }
 
+/// The same, of which two batches may be under way.
+struct Pair(Gated);
+
+impl Strategy for Pair {
+    const AT_ONCE: usize = 2;
+
+    async fn decide(&self, batch: Vec<Claim>) -> Vec<Outcome> {
+        self.0.decide(batch).await
+    }
+}
+
 fn sequence(decision: &Decision) -> u32 {
     match decision {
         Decision::Issued(coupon) | Decision::AlreadyClaimed(coupon) => coupon.sequence.get(),
@@ -132,6 +143,33 @@ async fn what_arrives_while_a_batch_is_decided_is_the_next_batch_in_its_order() 
     }
     let sizes: Vec<usize> = gate.batches().iter().map(Vec::len).collect();
     assert_eq!(sizes, [1, 1_000, 1_000, 500]);
+}
+
+#[tokio::test]
+async fn a_batch_begins_beside_another_that_is_no_larger() {
+    let gate = Gate::closed();
+    let pair = gate.over();
+    let config = IssuanceConfig::default();
+    let test = TestIssuance::with(config, |ledger| Pair(pair(ledger))).await;
+    let event = test.event(10).await;
+    let claim = async |user: &str| queued(test.handle.claim(claim_of(&event, user))).await;
+    let (first, second);
+    first = claim("u0").await;
+    gate.until_one_waits().await;
+    second = claim("u1").await;
+    gate.until_one_waits().await;
+    let mut waiting = vec![claim("u2").await, claim("u3").await, claim("u4").await];
+    gate.open.add_permits(1);
+    first.await.expect("a verdict");
+    gate.until_one_waits().await;
+    waiting.push(claim("u5").await);
+    gate.open.add_permits(1);
+    second.await.expect("a verdict");
+    waiting.push(claim("u6").await);
+    gate.open_for_all();
+    assert!(join_all(waiting).await.iter().all(Result::is_ok));
+    let expected = [&["u0"][..], &["u1"], &["u2", "u3", "u4"], &["u5", "u6"]];
+    assert_eq!(gate.batches(), expected);
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ use super::{Failed, LOAD_WAIT_MAX, RedisStrategy};
 use crate::Undecided;
 
 impl Strategy for RedisStrategy {
+    /// One is decided while one is committed.
+    const AT_ONCE: usize = 2;
+
     async fn decide(&self, batch: Vec<Claim>) -> Vec<Outcome> {
         let mut outcomes = vec![Err(Undecided::Unavailable); batch.len()];
         let groups = by_event(batch).into_iter().map(async |group| {
