@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::daemon;
@@ -30,6 +31,10 @@ pub(crate) fn engine_answers(log: &Path) -> bool {
 /// # Errors
 /// When it does not: the message has its last lines.
 pub(crate) fn up(place: &Place, name: &str) -> anyhow::Result<()> {
+    // Each call makes what is missing of the network that all share: two at once make two of one
+    // name, and no container starts in either.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     place.record_composed()?;
     let mut command = compose(place);
     command.args(["up", "--detach", "--quiet-pull", name]);
