@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::launch::{POLL, Process};
 use crate::port::free_port;
 use crate::sql::{Connection, Sql};
-use crate::{Engine, Launch};
+use crate::{Certificates, Engine, Launch};
 
 /// Longest from a start, also after a crash, to the first answer to a query.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -49,6 +49,35 @@ impl DatabaseServer {
         let directory = data::directory().await;
         let launch = data::create(engine, directory.path()).await;
         Self::launch(engine, launch.arguments(arguments), directory).await
+    }
+
+    /// Starts a server that speaks TLS with those who ask for it, and knows clients' certificates
+    /// of the same authority; with these arguments after the others.
+    ///
+    /// # Panics
+    /// When its programs are not installed, or it does not answer.
+    pub async fn start_with_tls(
+        engine: Engine,
+        certificates: &Certificates,
+        arguments: &[&str],
+    ) -> Self {
+        let (ca, certificate, key) = certificates.paths();
+        let files = match engine {
+            Engine::Postgres => [
+                "--ssl=on".to_owned(),
+                format!("--ssl_ca_file={ca}"),
+                format!("--ssl_cert_file={certificate}"),
+                format!("--ssl_key_file={key}"),
+            ],
+            Engine::MariaDb => [
+                "--ssl".to_owned(),
+                format!("--ssl-ca={ca}"),
+                format!("--ssl-cert={certificate}"),
+                format!("--ssl-key={key}"),
+            ],
+        };
+        let files = files.each_ref().map(String::as_str);
+        Self::start_with(engine, &[files.as_slice(), arguments].concat()).await
     }
 
     /// Another server on a copy of this one's data, which takes no writes: a replica that has

@@ -14,6 +14,7 @@
 pub mod answer;
 pub mod api;
 pub mod body;
+pub mod certificates;
 pub mod clock;
 pub mod database;
 pub mod database_server;
@@ -33,6 +34,7 @@ pub mod wire;
 pub use answer::Answer;
 pub use api::Api;
 pub use body::{Body, coupon_body, event_body};
+pub use certificates::Certificates;
 pub use clock::ManualClock;
 pub use database::{Engine, TestDatabase};
 pub use database_server::DatabaseServer;
@@ -41,7 +43,7 @@ pub use kafka_server::{KafkaServer, kafka_brokers, kafka_configs, remove_kafka_t
 pub use launch::{Ended, Launch};
 pub use program::Program;
 pub use proxy::{CommitFault, Direction, Proxy};
-pub use redis_server::{Certificates, RedisCluster, RedisServer, RedisTrio};
+pub use redis_server::{RedisCluster, RedisServer, RedisTrio};
 pub use server::Server;
 pub use token::TokenMint;
 pub use wire::Wire;

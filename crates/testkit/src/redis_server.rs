@@ -1,9 +1,8 @@
 //! A Redis of one test's own, which may be killed.
 //!
-//! Below it, `cluster` is several that share the keys, `trio` a master with its replica and a
-//! sentinel, and `certificates` what a server with TLS shows.
+//! Below it, `cluster` is several that share the keys, and `trio` a master with its replica and a
+//! sentinel.
 
-mod certificates;
 mod cluster;
 mod trio;
 
@@ -16,9 +15,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::launch::{POLL, Process};
 use crate::port::free_port;
-use crate::{Ended, Launch};
+use crate::{Certificates, Ended, Launch};
 
-pub use certificates::Certificates;
 pub use cluster::RedisCluster;
 pub use trio::RedisTrio;
 

@@ -1,5 +1,7 @@
 //! What a server with TLS shows, and what its clients must know.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
@@ -37,6 +39,9 @@ impl Certificates {
         let paths = files.map(|(name, text)| {
             let path = directory.path().join(name);
             std::fs::write(&path, text).expect("a file for a certificate");
+            // PostgreSQL refuses a key that others may read.
+            let own = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&path, own).expect("a file of one user's own");
             path.to_str().expect("a path in UTF-8").to_owned()
         });
         Self { directory, paths }
