@@ -48,6 +48,7 @@ const MAY_NUMBER: &str = "SELECT has_sequence_privilege(\
 impl Address {
     /// Connects once and refuses what could not keep a promise.
     pub(crate) async fn check(&self, limits: &Limits) -> Result<(), LedgerError> {
+        self.check_files()?;
         let checked = match &self.driver {
             Driver::Postgres(options) => {
                 let options = postgres_session(options, Session::Read, limits);

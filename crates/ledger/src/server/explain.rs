@@ -1,5 +1,7 @@
 //! What a database's refusal means, and what to do about it.
 
+use std::io::ErrorKind;
+
 use sea_orm::{DbErr, RuntimeErr};
 use sqlx::error::DatabaseError;
 
@@ -52,6 +54,12 @@ pub(crate) fn meaning(error: &sqlx::Error) -> String {
             "TLS was asked for and is not to be had ({error}): set up TLS on the server, or ask \
              for less in the ledger URL (sslmode=prefer, or ssl-mode=PREFERRED for MySQL)"
         ),
+        // What TLS finds wrong in what the server shows or says.
+        sqlx::Error::Io(error) if error.kind() == ErrorKind::InvalidData => format!(
+            "TLS with the server fails ({error}): its certificate must be for the URL's host and \
+             of an authority that the ledger URL names (sslrootcert, or ssl-ca for MySQL), and \
+             ours (sslcert, or ssl-cert) of one that the server knows"
+        ),
         sqlx::Error::Io(error) => format!(
             "{error}: check host and port in the ledger URL; is the server running there, and may \
              this machine reach it?"
@@ -71,6 +79,9 @@ fn remedy(error: &dyn DatabaseError) -> Option<&'static str> {
         "28P01" => "check user and password in the ledger URL",
         "28000" if error.message().contains("no encryption") => {
             "the server wants TLS: add ?sslmode=require to the ledger URL"
+        }
+        "28000" if error.message().contains("client certificate") => {
+            "add sslcert and sslkey to the ledger URL"
         }
         "28000" => "check the user in the ledger URL, and what pg_hba.conf allows it",
         "3D000" => "make the database, or name another in the ledger URL",

@@ -12,6 +12,7 @@ mod refusals;
 mod rotation;
 mod starts;
 mod storms;
+mod tls;
 
 /// A test for each engine of each of these functions, so that a failure names both.
 macro_rules! on_each_engine {

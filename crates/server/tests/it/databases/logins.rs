@@ -17,7 +17,7 @@ on_each_engine!(tls, rights, room);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The URL of the server's database for another user, whose password is the secret.
-fn url_of(server: &DatabaseServer, user: &str) -> String {
+pub(super) fn url_of(server: &DatabaseServer, user: &str) -> String {
     let [scheme, _, authority, database] = parts(server.url());
     format!("{scheme}://{user}:{SECRET}@{authority}/{database}")
 }

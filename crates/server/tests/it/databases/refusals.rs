@@ -84,9 +84,9 @@ async fn an_address_that_leads_nowhere(engine: Engine) {
 }
 
 async fn an_address_that_is_wrong(engine: Engine) {
-    let (scheme, known) = match engine {
-        Engine::Postgres => ("postgres", "sslmode"),
-        Engine::MariaDb => ("mysql", "ssl-mode"),
+    let (scheme, known, weak, file) = match engine {
+        Engine::Postgres => ("postgres", "sslmode", "require", "sslrootcert"),
+        Engine::MariaDb => ("mysql", "ssl-mode", "REQUIRED", "ssl-ca"),
     };
     let there = format!("{scheme}://someone:{SECRET}@127.0.0.1:1");
     let variable = "FIRSTCOME_LEDGER_URL";
@@ -94,6 +94,9 @@ async fn an_address_that_is_wrong(engine: Engine) {
     refused(&format!("{there}/"), &[variable, "names no database"]).await;
     refused(&format!("{there}/x?sslmod=1"), &[variable, "\"sslmod\"", known]).await;
     refused(&format!("{there}/x?{known}=maybe"), &[variable, "maybe", known]).await;
+    let unchecked = [variable, file, "add", known];
+    refused(&format!("{there}/x?{file}=/ca.pem"), &unchecked).await;
+    refused(&format!("{there}/x?{file}=/ca.pem&{known}={weak}"), &unchecked).await;
     refused(&format!("{scheme}://someone:{SECRET}@127.0.0.1:port/x"), &[variable, "port"]).await;
 }
 
