@@ -11,10 +11,13 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::on_each_engine;
 use crate::chance::Chance;
 use crate::cluster::{Behind, Cluster};
 use crate::durability;
 use crate::shop::{Shop, lasting};
+
+on_each_engine!(faults_at_random_and_all_together);
 
 /// Of the drop that is sold out, and of the other.
 const QUANTITIES: [usize; 2] = [300, 100_000];
@@ -71,9 +74,9 @@ struct Crowd {
 }
 
 impl Deployment {
-    async fn start() -> Self {
+    async fn start(engine: Engine) -> Self {
         let (redis, broker) = (RedisServer::start().await, KafkaServer::start_soon_back().await);
-        let database = DatabaseServer::start(Engine::Postgres).await;
+        let database = DatabaseServer::start(engine).await;
         let redis_url = redis.url();
         let behind = Behind::new(database.url(), &redis_url, "wins").at(&broker).hurried();
         let cluster = Cluster::start(&behind, "ES256", "kafka").await;
@@ -236,10 +239,9 @@ async fn sell_out(shop: &Shop, event: &str) {
     panic!("more are won than there are");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn faults_at_random_and_all_together() {
+async fn faults_at_random_and_all_together(engine: Engine) {
     let mut chance = Chance::new(6);
-    let mut deployment = Deployment::start().await;
+    let mut deployment = Deployment::start(engine).await;
     let crowd = Crowd::gather(&deployment.cluster.shops[1], places(&deployment.cluster)).await;
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
