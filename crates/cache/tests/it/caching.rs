@@ -15,6 +15,8 @@ use crate::support::{CALL_MAX, config, until};
 
 /// The oldest that an answer may be.
 const AGE_MAX: Duration = Duration::from_secs(10);
+/// The longest that a read waits for Redis.
+const READ_WAIT_MAX: Duration = Duration::from_millis(100);
 /// What the busy machine of a test may add.
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -156,6 +158,58 @@ async fn a_redis_that_dies_is_no_reason_to_fail() {
         process.things.changed(&thing).await;
         let reads = shelf.reads();
         fresh.version(&shelf, id).await == thing.version && shelf.reads() == reads
+    })
+    .await;
+}
+
+/// However long changes and the breaker would wait for it.
+#[tokio::test]
+async fn a_read_waits_for_a_redis_that_hangs_for_a_moment_only() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let server = RedisServer::start().await;
+    let process = Process::start_alone(&RedisConfig {
+        connect_timeout_ms: 60_000,
+        answer_timeout_ms: 60_000,
+        breaker_failures: 1_000,
+        ..config(&server.url())
+    });
+    until("news come in", async || process.caches.listens()).await;
+    let (near, near_id) = Shelf::with_one();
+    assert_eq!(process.version(&near, near_id).await, 1);
+    until("it is kept", async || server.cli(&["DBSIZE"]).await == "1").await;
+    server.hang();
+    // The first finds a connection that says nothing any more, and the others get none.
+    for turn in 1..=3 {
+        let (far, far_id) = Shelf::with_one();
+        let started = Instant::now();
+        let reads = (0..20).map(|_| process.version(&far, far_id));
+        assert!(join_all(reads).await.into_iter().all(|version| version == 1));
+        let took = started.elapsed();
+        assert!(took < 10 * READ_WAIT_MAX, "turn {turn}: {took:?}");
+        assert_eq!(far.reads(), 1, "once for all");
+        let unavailable = format!(
+            "firstcome_cache_reads_total{{cache=\"thing\",level=\"redis\",outcome=\"unavailable\"}} \
+             {turn}"
+        );
+        let shown = handle.render();
+        assert!(shown.lines().any(|line| line == unavailable), "{unavailable}: {shown}");
+    }
+    let in_doubt = "firstcome_redis_calls_total{use=\"cache\",outcome=\"in_doubt\"} 1";
+    let shown = handle.render();
+    assert!(shown.lines().any(|line| line == in_doubt), "{in_doubt}: {shown}");
+    // What the process has is asked of nobody.
+    assert_eq!(process.version(&near, near_id).await, 1);
+    assert_eq!(near.reads(), 1);
+    server.go_on();
+    let other = Process::start(&server.url()).await;
+    until("Redis is asked again", async || {
+        let (shelf, id) = Shelf::with_one();
+        other.version(&shelf, id).await;
+        let key = format!("firstcome:1:thing:{id}");
+        until("it is kept", async || server.cli(&["EXISTS", &key]).await == "1").await;
+        process.version(&shelf, id).await == 1 && shelf.reads() == 1
     })
     .await;
 }
