@@ -74,6 +74,7 @@ fn is_lasting(error: &RedisError) -> bool {
         | Refusal::CrossSlot
         | Refusal::NoPassword
         | Refusal::WrongPassword
+        | Refusal::SentinelPassword
         | Refusal::NoPermission
         | Refusal::Protected
         | Refusal::TooOld

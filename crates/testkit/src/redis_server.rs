@@ -67,14 +67,36 @@ impl RedisServer {
     /// # Panics
     /// When its program is not installed, or it does not take calls.
     pub async fn start_with_tls(certificates: &Certificates) -> Self {
+        Self::launch_with_tls(certificates, &[], &[]).await
+    }
+
+    /// The same where only this user is let in, who may do everything, with more arguments.
+    async fn start_guarded(
+        certificates: &Certificates,
+        (user, password): (&str, &str),
+        arguments: &[&str],
+    ) -> Self {
+        let secret = format!(">{password}");
+        let users = ["--user", "default", "off", "--user", user, "on", &secret];
+        let rights = ["~*", "&*", "+@all"];
+        let arguments = [users.as_slice(), &rights, arguments].concat();
+        let login = ["--user", user, "-a", password];
+        Self::launch_with_tls(certificates, &login, &arguments).await
+    }
+
+    async fn launch_with_tls(
+        certificates: &Certificates,
+        login: &[&str],
+        arguments: &[&str],
+    ) -> Self {
         let port = free_port();
         let given = port.to_string();
         let (ca, certificate, key) = certificates.paths();
         let files =
             ["--tls-ca-cert-file", ca, "--tls-cert-file", certificate, "--tls-key-file", key];
-        let arguments = [&["--port", "0", "--tls-port", &given], files.as_slice()].concat();
-        let login = ["--tls", "--cacert", ca, "--cert", certificate, "--key", key];
-        Self::launch(port, login.map(str::to_owned).to_vec(), &arguments).await
+        let arguments = [&["--port", "0", "--tls-port", &given], files.as_slice(), arguments];
+        let login = tls_login(certificates).into_iter().chain(login.iter().copied());
+        Self::launch(port, login.map(str::to_owned).collect(), &arguments.concat()).await
     }
 
     async fn launch(port: u16, login: Vec<String>, arguments: &[&str]) -> Self {
@@ -189,6 +211,12 @@ impl Drop for RedisServer {
             let _ = writeln!(std::io::stderr(), "Redis at {authority} said:\n{said}");
         }
     }
+}
+
+/// What `redis-cli` needs to speak TLS.
+fn tls_login(certificates: &Certificates) -> [&str; 7] {
+    let (ca, certificate, key) = certificates.paths();
+    ["--tls", "--cacert", ca, "--cert", certificate, "--key", key]
 }
 
 /// Starts a server and waits until it takes calls.

@@ -20,6 +20,7 @@ use ::redis::{
     TlsCertificates, TlsMode, Value, cmd, from_redis_value,
 };
 use firstcome_core::Invalid;
+use futures_util::future::join_all;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -48,7 +49,11 @@ pub(super) struct Connector {
 /// How a connection is found.
 enum Way {
     Standalone(Box<Client>),
-    Sentinel(Box<Mutex<SentinelClient>>),
+    Sentinel {
+        client: Box<Mutex<SentinelClient>>,
+        /// Each sentinel by itself.
+        sentinels: Vec<Client>,
+    },
     Cluster {
         client: Box<ClusterClient>,
         /// Each named node by itself.
@@ -100,7 +105,7 @@ impl Connector {
                     Err(error) => return Err(self.diagnose(nodes, error).await),
                 }
             }
-            Way::Standalone(_) | Way::Sentinel(_) => {
+            Way::Standalone(_) | Way::Sentinel { .. } => {
                 Connection::One(self.connect_to_one(0, pushed).await?)
             }
         };
@@ -121,10 +126,13 @@ impl Connector {
         match &self.way {
             Way::Standalone(client) => self.open(client, &config).await,
             Way::Cluster { nodes, .. } => self.open(&nodes[turn % nodes.len()], &config).await,
-            Way::Sentinel(client) => {
+            Way::Sentinel { client, sentinels } => {
                 let mut client = client.lock().await;
                 let found = within(SEARCH_MAX, client.get_async_connection_with_config(&config));
-                found.await.map_err(|error| self.not_found(error))
+                match found.await {
+                    Ok(connection) => Ok(connection),
+                    Err(error) => Err(self.not_found(sentinels, error).await),
+                }
             }
         }
     }
@@ -136,6 +144,16 @@ impl Connector {
     ) -> Result<MultiplexedConnection, RedisError> {
         let connecting = client.get_multiplexed_async_connection_with_config(config);
         within(self.connect_timeout, connecting).await
+    }
+
+    /// Whether a server takes a command. Where no password is sent, it refuses nothing before.
+    async fn ask(&self, client: &Client) -> Result<(), RedisError> {
+        let mut connection = self.open(client, &self.config()).await?;
+        let answer = timeout(self.connect_timeout, cmd("PING").query_async(&mut connection)).await;
+        answer.map_or_else(
+            |_| Err(RedisError::late(self.connect_timeout)),
+            |answer: RedisResult<()>| answer.map_err(|error| RedisError::of_call(&error)),
+        )
     }
 
     fn config(&self) -> AsyncConnectionConfig {
@@ -170,7 +188,16 @@ impl Connector {
         found
     }
 
-    fn not_found(&self, error: RedisError) -> RedisError {
+    /// Why there is no connection to the master. That one's login and the sentinels' have settings
+    /// of their own, and the client does not tell who has refused which.
+    async fn not_found(&self, sentinels: &[Client], error: RedisError) -> RedisError {
+        if is_of_the_login(&error) {
+            let refused = join_all(sentinels.iter().map(|sentinel| self.ask(sentinel))).await;
+            let mut refused = refused.into_iter().filter_map(Result::err);
+            if let Some(RedisError::Refused { said, .. }) = refused.find(is_of_the_login) {
+                return RedisError::Refused { refusal: Refusal::SentinelPassword, said };
+            }
+        }
         match error {
             RedisError::Unavailable(reason) => {
                 let (name, servers) = (&self.address.master, &self.address.servers);
@@ -243,6 +270,11 @@ impl Connection {
     }
 }
 
+/// Whether the user or the password is what stands in the way.
+fn is_of_the_login(error: &RedisError) -> bool {
+    matches!(error.refusal(), Some(Refusal::NoPassword | Refusal::WrongPassword))
+}
+
 async fn within<T>(
     limit: Duration,
     connecting: impl Future<Output = RedisResult<T>>,
@@ -262,29 +294,36 @@ fn way(
     config: &RedisConfig,
     certificates: Option<TlsCertificates>,
 ) -> RedisResult<Way> {
-    let nodes = || address.servers.iter().map(|server| client(address, server, &certificates));
+    let each = |login: &RedisConnectionInfo| {
+        let servers = address.servers.iter();
+        let clients = servers.map(|server| client(address.is_tls, server, login, &certificates));
+        clients.collect::<RedisResult<Vec<_>>>()
+    };
     Ok(match address.kind {
         RedisKind::Standalone => {
-            Way::Standalone(Box::new(client(address, &address.servers[0], &certificates)?))
+            let (server, login) = (&address.servers[0], login(address));
+            Way::Standalone(Box::new(client(address.is_tls, server, &login, &certificates)?))
         }
         RedisKind::Cluster => {
-            let nodes = nodes().collect::<RedisResult<Vec<_>>>()?;
+            let nodes = each(&login(address))?;
             Way::Cluster { client: Box::new(cluster(address, config, certificates)?), nodes }
         }
         RedisKind::Sentinel => {
+            let sentinels = each(&sentinel_login(config))?;
             let client = sentinel(address, config, certificates)?;
-            Way::Sentinel(Box::new(Mutex::new(client)))
+            Way::Sentinel { client: Box::new(Mutex::new(client)), sentinels }
         }
     })
 }
 
 fn client(
-    address: &Address,
+    is_tls: bool,
     (host, port): &(String, u16),
+    login: &RedisConnectionInfo,
     certificates: &Option<TlsCertificates>,
 ) -> RedisResult<Client> {
-    let info = server(address.is_tls, host, *port).into_connection_info()?;
-    let info = info.set_redis_settings(login(address)).set_tcp_settings(tcp());
+    let info = server(is_tls, host, *port).into_connection_info()?;
+    let info = info.set_redis_settings(login.clone()).set_tcp_settings(tcp());
     match certificates {
         Some(certificates) => Client::build_with_tls(info, certificates.clone()),
         None => Client::open(info),
@@ -363,6 +402,18 @@ fn server(is_tls: bool, host: &str, port: u16) -> ConnectionAddr {
 /// User, password and database, in the protocol that tells when a connection breaks.
 fn login(address: &Address) -> RedisConnectionInfo {
     address.login.clone().set_protocol(ProtocolVersion::RESP3)
+}
+
+/// User and password of the sentinels.
+fn sentinel_login(config: &RedisConfig) -> RedisConnectionInfo {
+    let mut login = RedisConnectionInfo::default();
+    if !config.sentinel_username.is_empty() {
+        login = login.set_username(&config.sentinel_username);
+    }
+    if !config.sentinel_password.is_empty() {
+        login = login.set_password(&config.sentinel_password);
+    }
+    login
 }
 
 fn tcp() -> TcpSettings {

@@ -52,6 +52,8 @@ pub enum Refusal {
     NoPassword,
     /// The user or the password is wrong.
     WrongPassword,
+    /// A sentinel wants a password first, or another one.
+    SentinelPassword,
     /// The user may not do this.
     NoPermission,
     /// It cannot save, and takes no writes until it can.
@@ -98,12 +100,15 @@ impl Refusal {
                 "too few replicas follow it: bring them back, or lower `min-replicas-to-write`"
             }
             Self::NoPassword => {
-                "it wants a password: write redis://user:password@host in redis.url; that of the \
-                 sentinels belongs in redis.sentinel_password"
+                "it wants a password: write redis://user:password@host in redis.url"
             }
             Self::WrongPassword => {
                 "the user or password is wrong or the user is off: compare redis.url with \
                  `requirepass` and `ACL LIST`"
+            }
+            Self::SentinelPassword => {
+                "a sentinel wants another user or password: set redis.sentinel_password, and \
+                 redis.sentinel_username where its `ACL LIST` has a user for us"
             }
             Self::NoPermission => {
                 "the user may not do this: docs/operations/redis.md has the `ACL SETUSER` that it \
@@ -183,6 +188,11 @@ impl RedisError {
             ErrorKind::RESP3NotSupported => {
                 Self::Refused { refusal: Refusal::TooOld, said: error.to_string().into() }
             }
+            // By the older protocol, which sentinels are spoken to in, the client keeps the
+            // server's words to itself.
+            ErrorKind::AuthenticationFailed => {
+                Self::Refused { refusal: Refusal::WrongPassword, said: error.to_string().into() }
+            }
             _ => Self::unavailable(error),
         })
     }
@@ -217,6 +227,7 @@ impl RedisError {
                     | Refusal::MasterDown
                     | Refusal::NoPassword
                     | Refusal::WrongPassword
+                    | Refusal::SentinelPassword
                     | Refusal::Protected
                     | Refusal::TooOld
                     | Refusal::NoCluster

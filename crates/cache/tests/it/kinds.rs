@@ -5,7 +5,10 @@ use std::sync::LazyLock;
 use firstcome_cache::redis::{Redis, RedisError, RedisKind, Refusal, Script, cmd};
 use firstcome_testkit::{Certificates, RedisCluster, RedisServer, RedisTrio};
 
-use crate::support::{config, get, redis, set, until};
+use crate::support::{config, get, redis, redis_as, set, until};
+
+/// One that the user of the operations page may write.
+const KEY: &str = "firstcome:key";
 
 static PUT: LazyLock<Script> =
     LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], ARGV[1])"));
@@ -71,6 +74,77 @@ async fn a_master_that_dies_is_left() {
     trio.wait_for_failover().await;
     until("writes go to the new master", async || set(&redis, "key", "two").await.is_ok()).await;
     assert_eq!(trio.servers()[1].cli(&["GET", "key"]).await, "two");
+}
+
+/// What the operations page tells to type for the user of servers that sentinels lead to, and for
+/// the one of the sentinels.
+fn users() -> [Vec<String>; 2] {
+    let page = include_str!("../../../../docs/operations/redis.md");
+    let rules_of = |user: &str| {
+        let (_, rules) = page.split_once(&format!("ACL SETUSER {user} ")).expect("the user");
+        let (rules, _) = rules.split_once("```").expect("a block");
+        let rules = rules.replace('\\', "").replace(">PASSWORD", ">p@ss");
+        let command = format!("ACL SETUSER {user} {rules}");
+        command.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (mut of_servers, of_sentinels) = (rules_of("firstcome"), rules_of("firstcome-sentinel"));
+    of_servers.push("+role".to_owned());
+    [of_servers, of_sentinels]
+}
+
+fn words(command: &[String]) -> Vec<&str> {
+    command.iter().map(String::as_str).collect()
+}
+
+#[tokio::test]
+async fn sentinels_with_tls_and_passwords_lead_to_a_master_with_others() {
+    let certificates = Certificates::make();
+    let mut trio =
+        RedisTrio::start_guarded(&certificates, ("all", "one"), ("owner", "another")).await;
+    let [of_servers, of_sentinels] = users();
+    for server in trio.servers() {
+        server.cli(&words(&of_servers)).await;
+    }
+    trio.sentinel(&words(&of_sentinels)).await;
+
+    let (ca, certificate, key) = certificates.paths();
+    let connect = |credentials: &str, user: &str, password: &str| {
+        let url = trio.url().replace("redis+sentinel://", "rediss+sentinel://");
+        redis_as(&url.replace("://", &format!("://{credentials}")), |config| {
+            config.sentinel_username = user.to_owned();
+            config.sentinel_password = password.to_owned();
+            config.ca_file = ca.to_owned();
+            config.certificate_file = certificate.to_owned();
+            config.key_file = key.to_owned();
+        })
+    };
+    let (servers, sentinel) = ("firstcome:p%40ss@", "firstcome-sentinel");
+    for (credentials, user, password, refusal, part) in [
+        (servers, sentinel, "canary", Refusal::SentinelPassword, "redis.sentinel_password"),
+        (servers, "canary", "p@ss", Refusal::SentinelPassword, "redis.sentinel_username"),
+        // Without a user it is the usual one's, who is off.
+        (servers, "", "p@ss", Refusal::SentinelPassword, "redis.sentinel_username"),
+        (servers, "", "", Refusal::SentinelPassword, "redis.sentinel_password"),
+        ("firstcome:canary@", sentinel, "p@ss", Refusal::WrongPassword, "redis.url"),
+        ("", sentinel, "p@ss", Refusal::NoPassword, "redis.url"),
+    ] {
+        let refused = set(&connect(credentials, user, password), KEY, "x").await.unwrap_err();
+        assert_eq!(refused.refusal(), Some(refusal), "{credentials} {user}: {refused}");
+        let shown = format!("{refused}{refused:?}");
+        assert!(shown.contains(part) && !shown.contains("canary"), "{credentials}: {shown}");
+    }
+
+    let redis = connect(servers, sentinel, "p@ss");
+    set(&redis, KEY, "one").await.unwrap();
+    let before = redis.incarnation(KEY).await.unwrap().unwrap();
+    trio.fail_over().await;
+    until("the new master answers", async || {
+        let now = redis.incarnation(KEY).await;
+        now.is_ok_and(|now| now.is_some_and(|now| now != before))
+    })
+    .await;
+    until("it takes writes", async || set(&redis, KEY, "two").await.is_ok()).await;
+    assert_eq!(trio.servers()[1].cli(&["GET", KEY]).await, "two");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{RedisServer, cli, program};
+use super::{Certificates, RedisServer, cli, program, tls_login};
 use crate::Launch;
 use crate::launch::{POLL, Process};
 use crate::port::free_port;
@@ -12,12 +12,20 @@ use crate::port::free_port;
 /// Longest that any change of roles may take.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Lets a replica follow at once, whoever is the master.
+const QUICK: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
+
+/// A user and a password.
+type Login<'a> = (&'a str, &'a str);
+
 /// A master, its replica, and a sentinel that calls the master `main`.
 #[derive(Debug)]
 pub struct RedisTrio {
     /// The first master and the first replica.
     servers: [RedisServer; 2],
     sentinel_port: u16,
+    /// What `redis-cli` needs to be let in by the sentinel.
+    login: Vec<String>,
     _sentinel: Process,
 }
 
@@ -27,22 +35,70 @@ impl RedisTrio {
     /// # Panics
     /// When they do not find each other.
     pub async fn start() -> Self {
-        let master = RedisServer::start().await;
+        let master = RedisServer::start_with(&QUICK).await;
         let port = master.port.to_string();
-        let quick = ["--repl-diskless-sync-delay", "0"];
-        let following = ["--replicaof", "127.0.0.1", &port];
-        let replica = RedisServer::start_with(&[following.as_slice(), &quick].concat()).await;
+        let arguments = [QUICK.as_slice(), &following(&port)].concat();
+        let replica = RedisServer::start_with(&arguments).await;
         let sentinel_port = free_port();
+        let listening = format!("port {sentinel_port}\n");
+        Self::watched([master, replica], sentinel_port, Vec::new(), &listening, "").await
+    }
+
+    /// Starts all three so that they speak TLS only, to each other too, and let in only this user
+    /// of the servers, and that one of the sentinel.
+    ///
+    /// # Panics
+    /// When they do not find each other.
+    pub async fn start_guarded(
+        certificates: &Certificates,
+        of_servers: Login<'_>,
+        of_sentinel: Login<'_>,
+    ) -> Self {
+        let (user, password) = of_servers;
+        let tls = ["--tls-replication", "yes", "--masteruser", user, "--masterauth", password];
+        let arguments = [tls.as_slice(), &QUICK].concat();
+        let master = RedisServer::start_guarded(certificates, of_servers, &arguments).await;
+        let port = master.port.to_string();
+        let arguments = [arguments.as_slice(), &following(&port)].concat();
+        let replica = RedisServer::start_guarded(certificates, of_servers, &arguments).await;
+
+        let sentinel_port = free_port();
+        let (ca, certificate, key) = certificates.paths();
+        let (own_user, own_password) = of_sentinel;
+        let listening = format!(
+            "port 0\ntls-port {sentinel_port}\ntls-replication yes\ntls-ca-cert-file {ca}\n\
+             tls-cert-file {certificate}\ntls-key-file {key}\nuser default off\n\
+             user {own_user} on >{own_password} ~* &* +@all\n"
+        );
+        let watching =
+            format!("sentinel auth-user main {user}\nsentinel auth-pass main {password}\n");
+        let login = tls_login(certificates).into_iter();
+        let login = login.chain(["--user", own_user, "-a", own_password]);
+        let login = login.map(str::to_owned).collect();
+        Self::watched([master, replica], sentinel_port, login, &listening, &watching).await
+    }
+
+    /// Starts a sentinel for a master and its replica. The lines of its configuration are of how it
+    /// listens, and of how it watches.
+    async fn watched(
+        servers: [RedisServer; 2],
+        sentinel_port: u16,
+        login: Vec<String>,
+        listening: &str,
+        watching: &str,
+    ) -> Self {
+        let master = &servers[0];
         // A sentinel rewrites its configuration.
         let configuration = master.directory().join("sentinel.conf");
+        let port = master.port;
         let text = format!(
-            "port {sentinel_port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {port} 1\n\
+            "{listening}bind 127.0.0.1\nsentinel monitor main 127.0.0.1 {port} 1\n{watching}\
              sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 3000\n"
         );
         std::fs::write(&configuration, text).expect("a file for the sentinel");
         let path = configuration.to_str().expect("a path in UTF-8");
         let sentinel = Launch::new(program("redis-server"), &[path, "--sentinel"]).spawn();
-        let trio = Self { servers: [master, replica], sentinel_port, _sentinel: sentinel };
+        let trio = Self { servers, sentinel_port, login, _sentinel: sentinel };
         trio.wait_for_replica().await;
         trio
     }
@@ -51,6 +107,14 @@ impl RedisTrio {
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis+sentinel://127.0.0.1:{}/main", self.sentinel_port)
+    }
+
+    /// What the sentinel answers to a command.
+    ///
+    /// # Panics
+    /// When it answers an error, or not at all.
+    pub async fn sentinel(&self, command: &[&str]) -> String {
+        cli(self.sentinel_port, &self.login, command).await
     }
 
     /// The first master and the first replica.
@@ -63,7 +127,7 @@ impl RedisTrio {
     /// # Panics
     /// When that does not happen.
     pub async fn fail_over(&self) {
-        cli(self.sentinel_port, &[], &["SENTINEL", "FAILOVER", "main"]).await;
+        self.sentinel(&["SENTINEL", "FAILOVER", "main"]).await;
         self.wait_for_failover().await;
     }
 
@@ -76,8 +140,7 @@ impl RedisTrio {
         let port = replica.port.to_string();
         let deadline = Instant::now() + CHANGE_TIMEOUT;
         loop {
-            let command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"];
-            let named = cli(self.sentinel_port, &[], &command).await;
+            let named = self.sentinel(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"]).await;
             if named.ends_with(&port) && replica.cli(&["ROLE"]).await.starts_with("master") {
                 return;
             }
@@ -104,8 +167,13 @@ impl RedisTrio {
         if ping.is_err() {
             return false;
         }
-        let told = cli(self.sentinel_port, &[], &["SENTINEL", "REPLICAS", "main"]).await;
+        let told = self.sentinel(&["SENTINEL", "REPLICAS", "main"]).await;
         let (_, status) = told.split_once("master-link-status\n").unwrap_or_default();
         status.starts_with("ok")
     }
+}
+
+/// What makes a server the replica of the one on this port.
+const fn following(port: &str) -> [&str; 3] {
+    ["--replicaof", "127.0.0.1", port]
 }
