@@ -2,6 +2,7 @@
 
 mod behind;
 mod kinds;
+mod locks;
 mod losses;
 mod rights;
 mod verdicts;
@@ -19,6 +20,7 @@ use firstcome_ledger::{
 };
 use firstcome_testkit::{Engine, ManualClock, RedisServer, TestDatabase, draft};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -79,13 +81,44 @@ macro_rules! on_server {
     };
 }
 
-pub(crate) use {for_commit, for_every_commit, on_every_server, on_server};
+/// Makes a test of each function, on a ledger in a file, which one process alone has.
+macro_rules! on_a_file {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test($crate::redis::Deployment::on_a_file().await).await;
+                }
+            )+
+        }
+    };
+}
+
+pub(crate) use {for_commit, for_every_commit, on_a_file, on_every_server, on_server};
+
+/// Where a ledger of a test's own is.
+enum Place {
+    Server(TestDatabase),
+    File(TempDir),
+}
+
+impl Place {
+    fn url(&self) -> String {
+        match self {
+            Self::Server(database) => database.url().to_owned(),
+            Self::File(directory) => {
+                format!("sqlite:{}", directory.path().join("ledger.db").display())
+            }
+        }
+    }
+}
 
 /// A deployment: a Redis, a database and where it need be a topic of its own, one process, and a
 /// worker.
 struct Deployment {
     redis: RedisServer,
-    database: TestDatabase,
+    ledger: Place,
     /// What holds the wins of events that Redis decides.
     commit: Commit,
     topic: Option<TestTopic>,
@@ -117,23 +150,39 @@ impl Deployment {
             Commit::Ledger | Commit::Kafka => &[],
         };
         let redis = RedisServer::start_with(saves).await;
-        let database = TestDatabase::new(engine).await;
+        let ledger = Place::Server(TestDatabase::new(engine).await);
         let topic = if commit == Commit::Kafka { Some(TestTopic::new(2).await) } else { None };
         let journal = topic.as_ref().map(TestTopic::journal);
-        let one = process(&redis.url(), database.url(), journal).await;
-        let mut test = Self { redis, database, commit, topic, one, worker: None };
+        let one = process(&redis.url(), &ledger.url(), journal).await;
+        let mut test = Self { redis, ledger, commit, topic, one, worker: None };
         test.worker = Some(test.another_worker().await);
         test
     }
 
+    /// With a ledger in a file, which has no room for a second process.
+    async fn on_a_file() -> Self {
+        let redis = RedisServer::start().await;
+        let ledger = Place::File(TempDir::new().expect("a temporary directory"));
+        let one = process(&redis.url(), &ledger.url(), None).await;
+        Self { redis, ledger, commit: Commit::Ledger, topic: None, one, worker: None }
+    }
+
+    /// The strategies that need Redis, and are for its ledger.
+    const fn beside(&self) -> &'static [Strategy] {
+        match self.ledger {
+            Place::Server(_) => &[Strategy::RedisLock, Strategy::Redis],
+            Place::File(_) => &[Strategy::RedisLock],
+        }
+    }
+
     /// One process more.
     async fn another(&self) -> TestIssuance {
-        process(&self.redis.url(), self.database.url(), self.journal()).await
+        process(&self.redis.url(), &self.ledger.url(), self.journal()).await
     }
 
     /// One worker more.
     async fn another_worker(&self) -> TestWorker {
-        let ledger = ledger(self.database.url(), Purpose::Visit).await;
+        let ledger = ledger(&self.ledger.url(), Purpose::Visit).await;
         let redis = connection(&self.redis.url());
         let strategy = RedisStrategy::new(redis, ledger.clone(), self.journal());
         let worker = self.journal().map(|journal| Worker::start(ledger, journal));

@@ -4,7 +4,7 @@ use firstcome_core::{Commit, Strategy};
 use firstcome_ledger::Decision;
 use firstcome_testkit::{Engine, RedisCluster, RedisServer, RedisTrio, TestDatabase};
 
-use super::{Deployment, decided, held, issued, process};
+use super::{Deployment, Place, decided, held, issued, process};
 
 /// Events that may be needed until every node of a cluster has one: all of so many miss a node less
 /// than once in 10^17.
@@ -15,7 +15,8 @@ async fn deployment(url: &str) -> Deployment {
     let database = TestDatabase::new(Engine::Postgres).await;
     let one = process(url, database.url(), None).await;
     let (redis, commit) = (RedisServer::start().await, Commit::Ledger);
-    Deployment { redis, database, commit, topic: None, one, worker: None }
+    let ledger = Place::Server(database);
+    Deployment { redis, ledger, commit, topic: None, one, worker: None }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use firstcome_core::{Commit, Strategy};
 use firstcome_testkit::{Engine, RedisServer, TestDatabase};
 use serde_json::json;
 
-use super::{Deployment, decided, issued, process};
+use super::{Deployment, Place, decided, issued, process};
 
 /// What an operator is told to type is enough for all that is done to an event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -21,7 +21,8 @@ async fn the_user_of_the_operations_page_may_decide() {
     let url = format!("redis://firstcome:p@{}", redis.authority());
     let one = process(&url, database.url(), None).await;
     let (commit, topic, worker) = (Commit::Ledger, None, None);
-    let test = Deployment { redis, database, commit, topic, one, worker };
+    let ledger = Place::Server(database);
+    let test = Deployment { redis, ledger, commit, topic, one, worker };
     for strategy in [Strategy::Redis, Strategy::RedisLock] {
         let event = test.event(strategy, 2).await;
         issued(decided(&test.one, &event, "kim").await);

@@ -5,21 +5,24 @@ use firstcome_ledger::Decision;
 use futures_util::future::join_all;
 
 use super::losses::{epoch, key};
-use super::{Deployment, claim, decided, for_every_commit, held, issued};
+use super::{Deployment, Place, claim, decided, for_every_commit, held, issued, on_a_file};
 
 for_every_commit! {
     an_event_from_its_opening_to_its_close,
-    of_many_at_once_at_two_processes_each_wins_once,
+    of_many_at_once_at_all_processes_each_wins_once,
     an_erased_user_gets_no_second_coupon,
     a_change_by_another_process_is_followed,
     a_process_without_redis_decides_nothing_of_redis,
 }
 
-const BESIDE: [Strategy; 2] = [Strategy::RedisLock, Strategy::Redis];
+on_a_file! {
+    an_event_from_its_opening_to_its_close,
+    of_many_at_once_at_all_processes_each_wins_once,
+}
 
 async fn an_event_from_its_opening_to_its_close(test: Deployment) {
-    for strategy in BESIDE {
-        let event = test.event(strategy, 3).await;
+    for strategy in test.beside() {
+        let event = test.event(*strategy, 3).await;
         let claim = async |user: &str| decided(&test.one, &event, user).await;
         let first = issued(claim("kim").await);
         assert_eq!(first.sequence.get(), 1);
@@ -41,7 +44,7 @@ async fn an_event_from_its_opening_to_its_close(test: Deployment) {
         assert_eq!(held(claim("kim").await), first);
         assert_eq!(test.winners(&event).await.len(), 3);
     }
-    let nobody = test.event(Strategy::Redis, 1).await;
+    let nobody = test.event(test.beside()[0], 1).await;
     let unknown = firstcome_ledger::EventRecord {
         id: firstcome_core::EventId::from_uuid(uuid::Uuid::now_v7()),
         ..nobody
@@ -49,13 +52,16 @@ async fn an_event_from_its_opening_to_its_close(test: Deployment) {
     assert_eq!(decided(&test.one, &unknown, "kim").await, Decision::EventNotFound);
 }
 
-async fn of_many_at_once_at_two_processes_each_wins_once(test: Deployment) {
+async fn of_many_at_once_at_all_processes_each_wins_once(test: Deployment) {
     const QUANTITY: u32 = 150;
-    let other = test.another().await;
-    for strategy in BESIDE {
-        let event = test.event(strategy, QUANTITY).await;
+    let other = match test.ledger {
+        Place::Server(_) => Some(test.another().await),
+        Place::File(_) => None,
+    };
+    for strategy in test.beside() {
+        let event = test.event(*strategy, QUANTITY).await;
         let claims = (0..800).map(|number| {
-            let process = if number % 3 == 0 { &other } else { &test.one };
+            let process = other.as_ref().filter(|_| number % 3 == 0).unwrap_or(&test.one);
             let user = format!("{:08}-0000-4000-8000-{:012}", 1, number % 200);
             let event = &event;
             async move { (user.clone(), decided(process, event, &user).await) }
