@@ -5,6 +5,7 @@ mod kinds;
 mod locks;
 mod losses;
 mod rights;
+mod sleepers;
 mod verdicts;
 
 use std::sync::Arc;

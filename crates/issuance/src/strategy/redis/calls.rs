@@ -110,7 +110,7 @@ impl Keys {
     /// What the [`Look`] tells.
     pub(super) fn look(&self) -> Cmd {
         let mut get = cmd("HMGET");
-        get.arg(&self.0[0]).arg(&["epoch", "pending", "lowered_at", "loading"]);
+        get.arg(&self.0[0]).arg(&["epoch", "pending", "lowered_at", "loading", "version"]);
         get
     }
 
@@ -261,9 +261,9 @@ impl Said {
 }
 
 /// What can be told of an event at once: by whose word it is decided, how many batches are pending,
-/// when its quantity began to be lowered, and whether it is being rebuilt. None of it where nothing
-/// is known.
-pub(super) type Look = (Option<u64>, Option<u64>, Option<i64>, Option<String>);
+/// when its quantity began to be lowered, whether it is being rebuilt, and its version. None of it
+/// where nothing is known.
+pub(super) type Look = (Option<u64>, Option<u64>, Option<i64>, Option<String>, Option<u64>);
 
 /// A part of what is pending: where a scan would go on; moments, each with a batch.
 pub(super) type Pending = (u64, Vec<(String, String)>);

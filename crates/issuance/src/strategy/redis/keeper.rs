@@ -132,10 +132,6 @@ impl RedisStrategy {
         }
         let before = self.orphaned_before().await?;
         let looks = self.kept_events().await?.into_iter().map(|event| async move {
-            let known = self.events().get(&event.id).map(|known| known.version);
-            if known != Some(event.version) {
-                self.follow("", &event).await;
-            }
             let settled = self.settle_pending(&event, Some(before)).await;
             let is_over = event.rule.closed || event.rule.window.closes_at() < before;
             if is_over && settled.is_ok_and(|settled| settled.left == 0) {
@@ -155,7 +151,8 @@ impl RedisStrategy {
         Ok(Timestamp::from_micros(seconds * 1_000_000 + micros - age))
     }
 
-    /// Makes durable all wins that are pending, of batches before this moment if one is given.
+    /// Makes durable all wins that are pending; of batches before this moment if one is given, as by
+    /// whoever keeps the event, who has Redis follow the ledger too.
     pub(super) async fn settle_pending(
         &self,
         event: &EventRecord,
@@ -163,7 +160,12 @@ impl RedisStrategy {
     ) -> Result<Settled, Failed> {
         let keys = Keys::of(event.id);
         // Read first: what was rebuilt in between is refused, or recorded already.
-        let (epoch, pending, lowered_at, loading): Look = self.0.redis.call(&keys.look()).await?;
+        let (epoch, pending, lowered_at, loading, version): Look =
+            self.0.redis.call(&keys.look()).await?;
+        if before.is_some() && version.is_some_and(|version| version < event.version) {
+            // Whoever has changed it died before Redis heard of it, or could not reach it.
+            self.follow("", event).await;
+        }
         if let (Some(lowered_at), Some(before)) = (lowered_at, before) {
             let longest = i64::try_from(LOWERING_MAX.as_micros()).expect("seconds");
             if lowered_at < before.as_micros() - longest {

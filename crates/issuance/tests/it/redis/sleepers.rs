@@ -1,0 +1,219 @@
+//! Processes that sleep or die in the middle of what they do with Redis, and a clock that steps
+//! back under it: others go on, and the sleeper does no harm.
+
+use std::mem;
+use std::time::Duration;
+
+use firstcome_core::{Quantity, Strategy};
+use firstcome_issuance::{NoVerdict, Undecided};
+use firstcome_ledger::{Decision, EventRecord};
+use firstcome_testkit::{CommitFault, Direction, Engine, Proxy};
+use tokio::time::{sleep, timeout};
+
+use super::losses::{epoch, key, proxied};
+use super::{Deployment, POLL, WAIT_MAX, claim, decided, held, issued, on_every_server, process};
+
+const LOAD: &str = include_str!("../../../src/strategy/redis/load.lua");
+const CHANGE: &str = include_str!("../../../src/strategy/redis/change.lua");
+
+on_every_server! {
+    who_took_redis_before_another_does_no_further_step,
+    what_a_dead_process_left_is_recorded_by_one_that_had_no_claims_on_it,
+    what_a_dead_process_has_changed_is_followed,
+    what_redis_could_not_be_told_is_followed_when_it_is_back,
+}
+
+mod ledger {
+    super::super::for_commit! { Ledger: no_two_batches_have_the_same_moment }
+}
+
+mod kafka {
+    super::super::for_commit! {
+        Kafka:
+        no_two_batches_have_the_same_moment,
+        nobody_raises_what_another_is_lowering,
+        a_win_of_an_event_that_was_paused_meanwhile_is_told_later,
+    }
+}
+
+mod redis_stream {
+    super::super::for_commit! {
+        RedisStream:
+        no_two_batches_have_the_same_moment,
+        nobody_raises_what_another_is_lowering,
+    }
+}
+
+/// What a script answers about an event, by another process.
+async fn run(test: &Deployment, script: &str, event: &EventRecord, words: &[&str]) -> String {
+    let keys = ["meta", "winners", "pending"].map(|name| key(event, name));
+    let [meta, winners, pending] = keys.each_ref().map(String::as_str);
+    let call = ["EVAL", script, "3", meta, winners, pending];
+    test.redis.cli(&[call.as_slice(), words].concat()).await
+}
+
+/// As an admin's call does whose process dies before Redis hears of it.
+async fn change_in_ledger_alone(
+    test: &Deployment,
+    event: &EventRecord,
+    change: impl FnOnce(&mut EventRecord) + Send + 'static,
+) {
+    let changed = test.one.ledger.change_event(event.id, move |mut event| {
+        change(&mut event);
+        Ok::<_, ()>(event)
+    });
+    changed.await.expect("an answer").expect("the event").expect("not refused");
+}
+
+async fn who_took_redis_before_another_does_no_further_step(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, 9).await;
+    let first = issued(decided(&test.one, &event, "kim").await);
+    let load = async |words: &[&str]| run(&test, LOAD, &event, words).await;
+    let next = (epoch(&test.redis, &event).await + 7).to_string();
+    let begin = ["begin", "sleeper", &next];
+    let add = ["add", "sleeper", &next, "ghost", "2"];
+    let finish = ["finish", "sleeper", &next, "1", "2", "version", "1", "quantity", "9"];
+    let steps = [begin.as_slice(), &add, &finish];
+    assert_ne!(load(&["take", "sleeper"]).await, "0");
+    assert_ne!(load(&["take", "other"]).await, "0");
+    assert_eq!(load(steps[0]).await, "0", "another has taken it");
+    assert_eq!(load(&["begin", "other", &next]).await, "1");
+    for step in steps {
+        assert_eq!(load(step).await, "0", "{step:?} while another rebuilds it");
+    }
+    // The other is dead, and the process goes on.
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
+    let before = epoch(&test.redis, &event).await;
+    for step in steps {
+        assert_eq!(load(step).await, "0", "{step:?} after it was rebuilt");
+    }
+    assert_eq!(held(decided(&test.one, &event, "kim").await), first);
+    assert_eq!(issued(decided(&test.one, &event, "ghost").await).sequence.get(), 3);
+    assert_eq!(epoch(&test.redis, &event).await, before);
+    assert_eq!(test.winners(&event).await.len(), 3);
+}
+
+/// The clock of Redis has stepped back, or has not moved since.
+async fn no_two_batches_have_the_same_moment(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    let first = issued(decided(&test.one, &event, "first").await);
+    let last = first.issued_at.as_micros() + 3_600_000_000;
+    test.redis.cli(&["HSET", &key(&event, "meta"), "last", &last.to_string()]).await;
+    for number in 1..=3 {
+        let coupon = issued(decided(&test.one, &event, &format!("user-{number}")).await);
+        assert_eq!(coupon.issued_at.as_micros(), last + number);
+    }
+    assert_eq!(test.winners(&event).await.len(), 4);
+}
+
+async fn nobody_raises_what_another_is_lowering(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    // The ledger is about to have the lower quantity, too.
+    run(&test, CHANGE, &event, &["lower", "1", "another"]).await;
+    assert_eq!(decided(&test.one, &event, "lee").await, Decision::SoldOut);
+    test.act(&event, "pause").await;
+    test.act(&event, "resume").await;
+    assert_eq!(decided(&test.one, &event, "park").await, Decision::SoldOut);
+    // It has died, and is waited for no more.
+    test.act(&event, "sync").await;
+    let raised = timeout(WAIT_MAX, async {
+        while decided(&test.one, &event, "lee").await == Decision::SoldOut {
+            sleep(POLL).await;
+        }
+    });
+    raised.await.expect("it goes by the ledger again");
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// Redis has not heard of it: the win is in the journal, and counts, but is no answer to somebody
+/// who came after the pause.
+async fn a_win_of_an_event_that_was_paused_meanwhile_is_told_later(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    change_in_ledger_alone(&test, &event, |event| event.rule.paused = true).await;
+    let refused = test.one.handle.claim(claim(&event, "lee")).await;
+    assert_eq!(refused, Err(NoVerdict::Undecided(Undecided::InDoubt)));
+    let settled = timeout(WAIT_MAX, async {
+        while test.redis.cli(&["HLEN", &key(&event, "pending")]).await != "0" {
+            sleep(POLL).await;
+        }
+    });
+    settled.await.expect("whoever keeps the event makes it durable");
+    assert_eq!(held(decided(&test.one, &event, "lee").await).sequence.get(), 2);
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+async fn what_a_dead_process_has_changed_is_followed(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, 1).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(decided(&test.one, &event, "lee").await, Decision::SoldOut);
+    let raised = Quantity::parse(2).expect("a number");
+    change_in_ledger_alone(&test, &event, move |event| event.rule.quantity = raised).await;
+    followed(&test, &event).await;
+    let raised = timeout(WAIT_MAX, async {
+        // A latch may outlive the change by a second.
+        while decided(&test.one, &event, "lee").await == Decision::SoldOut {
+            sleep(POLL).await;
+        }
+    });
+    raised.await.expect("the top-up counts");
+    change_in_ledger_alone(&test, &event, |event| event.rule.closed = true).await;
+    followed(&test, &event).await;
+    assert_eq!(decided(&test.one, &event, "park").await, Decision::Closed);
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// By the process that changed it, and has read the event anew since.
+async fn what_redis_could_not_be_told_is_followed_when_it_is_back(engine: Engine) {
+    let mut test = Deployment::new(engine).await;
+    let proxy = Proxy::start(&test.redis.url()).await;
+    let (redis, ledger) = (format!("redis://{}", proxy.authority()), test.ledger.url());
+    let one = process(&redis, &ledger, None).await;
+    let before = mem::replace(&mut test.one, one);
+    before.service.shutdown(Duration::from_secs(10)).await.expect("it ends in time");
+    let event = test.event(Strategy::Redis, 1).await;
+    let first = issued(decided(&test.one, &event, "kim").await);
+    proxy.cut(Direction::ToServer);
+    assert_eq!(test.set_quantity(&event, 2).await, 200);
+    proxy.heal().await;
+    assert_eq!(held(decided(&test.one, &event, "kim").await), first);
+    followed(&test, &event).await;
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// Waits until Redis has the event as the ledger has it.
+async fn followed(test: &Deployment, event: &EventRecord) {
+    let now = test.one.ledger.event(event.id).await.expect("an answer").expect("the event");
+    let version = now.version.to_string();
+    let meta = key(event, "meta");
+    let follows = async {
+        while test.redis.cli(&["HGET", &meta, "version"]).await != version {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, follows).await.expect("Redis follows");
+}
+
+async fn what_a_dead_process_left_is_recorded_by_one_that_had_no_claims_on_it(engine: Engine) {
+    let (test, visitor, proxy) = proxied(engine).await;
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&visitor, &event, "kim").await);
+    proxy.on_commit(CommitFault::LoseRequest, 0, 2);
+    let lost = visitor.handle.claim(claim(&event, "lee")).await;
+    assert_eq!(lost, Err(NoVerdict::Undecided(Undecided::InDoubt)));
+    visitor.service.shutdown(Duration::from_secs(10)).await.expect("it ends in time");
+    assert_ne!(test.redis.cli(&["HLEN", &key(&event, "pending")]).await, "0");
+    let recorded = timeout(WAIT_MAX, async {
+        while test.one.ledger.event(event.id).await.expect("an answer").expect("it").rule.issued < 2
+        {
+            sleep(POLL).await;
+        }
+    });
+    recorded.await.expect("another records it");
+    assert_eq!(held(decided(&test.one, &event, "lee").await).sequence.get(), 2);
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
