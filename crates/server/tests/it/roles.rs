@@ -134,6 +134,31 @@ async fn checkout(identity: &Server, admin: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_alone_write_what_was_won() {
+    let (redis, database) = (RedisServer::start().await, TestDatabase::new(Engine::Postgres).await);
+    let redis_url = redis.url();
+    let behind = Behind::new(database.url(), &redis_url, database.name());
+    let mut cluster = Cluster::start(&behind, "RS256", "kafka").await;
+    let event = cluster.shops[0].event(QUANTITY).await;
+    cluster.shops[0].ready(&event).await;
+    for worker in &mut cluster.workers {
+        assert_eq!(worker.terminate().await, Some(0), "{}", worker.said());
+    }
+    let token = shopper(&cluster.identity, "kim").await;
+    let issued = cluster.shops[0].claim(&event, &token).await.expect(201);
+    let api = cluster.wallet.api();
+    let mine = || async { api.get("/v1/me/coupons").token(&token).await };
+    // Whoever asks waits for it.
+    let _ = mine().await.expect_problem(503, "unavailable");
+    assert_eq!(database.number("SELECT count(*) FROM issued_coupons").await, 0);
+    cluster.workers[0].restart().await;
+    let mine = eventually("it is written", mine, |mine| mine.status == 200).await;
+    assert_eq!(mine.member("/items/0/id"), issued.member("/id"));
+    drop(cluster);
+    remove_kafka_topic(database.name()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_drop_over_roles_apart() {
     let (redis, database) = (RedisServer::start().await, TestDatabase::new(Engine::Postgres).await);
     let redis_url = redis.url();
