@@ -208,9 +208,19 @@ impl RedisStrategy {
     }
 
     /// The wins that are pending now.
+    ///
+    /// # Errors
+    /// When there are some, and the event is being rebuilt: none of them is pending afterwards.
     pub(super) async fn count_pending(&self, event: EventId) -> Result<u64, Failed> {
-        let all = Keys::of(event).pending(0, BATCHES_MAX);
+        let keys = Keys::of(event);
+        let before: Look = self.0.redis.call(&keys.look()).await?;
+        let all = keys.pending(0, BATCHES_MAX);
         let (_, entries): Pending = self.0.redis.call(&all).await?;
+        let after: Look = self.0.redis.call(&keys.look()).await?;
+        let (_, _, _, loading, _) = &after;
+        if !entries.is_empty() && (loading.is_some() || before.0 != after.0) {
+            return Err(Failed::NotLoaded);
+        }
         let wins = entries.iter().map(|(moment, batch)| PendingBatch::read(moment, batch));
         let wins = wins.map(|batch| batch.map_or(0, |batch| batch.wins.len() as u64));
         Ok(wins.sum())
