@@ -189,10 +189,8 @@ async fn a_read_waits_for_a_redis_that_hangs_for_a_moment_only() {
         let took = started.elapsed();
         assert!(took < 10 * READ_WAIT_MAX, "turn {turn}: {took:?}");
         assert_eq!(far.reads(), 1, "once for all");
-        let unavailable = format!(
-            "firstcome_cache_reads_total{{cache=\"thing\",level=\"redis\",outcome=\"unavailable\"}} \
-             {turn}"
-        );
+        let labels = "{cache=\"thing\",level=\"redis\",outcome=\"unavailable\"}";
+        let unavailable = format!("firstcome_cache_reads_total{labels} {turn}");
         let shown = handle.render();
         assert!(shown.lines().any(|line| line == unavailable), "{unavailable}: {shown}");
     }

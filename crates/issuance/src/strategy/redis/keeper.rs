@@ -151,8 +151,8 @@ impl RedisStrategy {
         Ok(Timestamp::from_micros(seconds * 1_000_000 + micros - age))
     }
 
-    /// Makes durable all wins that are pending; of batches before this moment if one is given, as by
-    /// whoever keeps the event, who has Redis follow the ledger too.
+    /// Makes durable all wins that are pending; of batches before this moment if one is given. That
+    /// is by whoever keeps the event, who has Redis follow the ledger too.
     pub(super) async fn settle_pending(
         &self,
         event: &EventRecord,

@@ -1,4 +1,4 @@
-//! The lock of `redis_lock`: it is let go whatever becomes of a batch, and ends where its holder does.
+//! The lock of `redis_lock`: it is let go whatever becomes of a batch, and ends with its holder.
 
 use firstcome_core::Strategy;
 use firstcome_issuance::{NoVerdict, Undecided};
