@@ -64,6 +64,10 @@ pub(crate) fn meaning(error: &sqlx::Error) -> String {
             "{error}: check host and port in the ledger URL; is the server running there, and may \
              this machine reach it?"
         ),
+        // The driver's words are of features of its own.
+        sqlx::Error::Configuration(said) if said.to_string().contains("mysql-rsa") => {
+            UNDER_TLS_ONLY.to_owned()
+        }
         sqlx::Error::Configuration(said) => said.to_string(),
         other => other.to_string(),
     }
@@ -111,8 +115,28 @@ fn mysql_remedy(number: u16) -> Option<&'static str> {
     })
 }
 
+/// Of MySQL's usual way to log in, on a server without TLS: the password would have to be encrypted
+/// with a key that whoever answers sends.
+const UNDER_TLS_ONLY: &str = "this user's password (caching_sha2_password) is sent under TLS only: \
+                              set up TLS on the server, which MySQL does by itself unless told \
+                              otherwise, or make the user log in with mysql_native_password";
 /// Of a user that may not do what it must.
 pub(crate) const RIGHTS: &str = "the user lacks rights: grant them as docs/operations/databases.md \
                                  says, and migrate as the owner with `firstcome migrate`";
 const CONNECTIONS: &str = "raise max_connections on the server, or lower ledger.readers_max, \
                            ledger.writers_max and issuance.lanes";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the driver says it.
+    #[test]
+    fn a_password_that_goes_under_tls_only_has_a_remedy() {
+        let said = "RSA auth backend disabled; enable feature `mysql-rsa` or use TLS.";
+        let meant = meaning(&sqlx::Error::Configuration(said.into()));
+        assert!(meant.contains("under TLS only: set up TLS on the server"), "{meant}");
+        let other = meaning(&sqlx::Error::Configuration("another".into()));
+        assert_eq!(other, "another");
+    }
+}

@@ -24,7 +24,8 @@ impl Roles {
     async fn new(store: Store) -> Self {
         let place = Place::new(store).await;
         let database = place.database();
-        let app = format!("{}_app", database.name());
+        // MySQL allows 32 characters.
+        let app = database.name().replace("firstcome_test_", "app_");
         match database.engine() {
             Engine::Postgres => {
                 database.execute(&format!("CREATE ROLE {app} LOGIN PASSWORD 'app'")).await;

@@ -15,7 +15,8 @@ use crate::records::{EventColumns, signed_no};
 use crate::server::{Session, mysql_options, mysql_session};
 use crate::{LedgerError, Limits};
 
-/// In the order of the list. The coupons are read, not locked: many events may be of one.
+/// In the order of the list. The coupons are read, not locked: many events may be of one. The list
+/// is in a query of its own: MySQL refuses a `JSON_TABLE` in one that locks.
 const LOCK: &str = "
     SELECT e.no, e.id, e.coupon_id, e.quantity, e.issued, e.opens_at, e.closes_at, e.opened_early,
            e.paused, e.closed,
@@ -23,7 +24,7 @@ const LOCK: &str = "
            (SELECT c.valid_until FROM coupons AS c WHERE c.id = e.coupon_id),
            (SELECT c.valid_days FROM coupons AS c WHERE c.id = e.coupon_id), e.version, e.erased,
            e.epoch
-    FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS asked
+    FROM (SELECT id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS ids) AS asked
          STRAIGHT_JOIN events AS e ON e.id = UNHEX(asked.id)
     FOR UPDATE";
 

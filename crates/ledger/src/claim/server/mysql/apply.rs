@@ -17,10 +17,10 @@ const ADVANCE: &str = "
 const POSITION: &str = "
     SELECT next_offset FROM journal_positions WHERE journal = ? AND journal_partition = ?";
 
-/// In the order of the list.
+/// In the order of the list, which is in a query of its own as a claim's is.
 const LOCK: &str = "
     SELECT e.no, e.id, e.quantity, e.issued, e.epoch, e.fence, e.erased, e.journal_partition
-    FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS asked
+    FROM (SELECT id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS ids) AS asked
          STRAIGHT_JOIN events AS e ON e.id = UNHEX(asked.id)
     FOR UPDATE";
 
