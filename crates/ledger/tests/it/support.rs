@@ -14,6 +14,7 @@ use firstcome_ledger::{
     Purpose, ServerClock,
 };
 use firstcome_testkit::database::{Engine, TestDatabase};
+use sea_orm::{ConnectionTrait as _, Database, DatabaseTransaction, TransactionTrait as _};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -190,6 +191,15 @@ impl TestLedger {
         }
     }
 
+    /// Has the event's row, as another process's claim has it, until it is let go.
+    pub(crate) async fn hold(&self, event: &EventRecord) -> DatabaseTransaction {
+        let database = Database::connect(self.place.database().url()).await.expect("a connection");
+        let transaction = database.begin().await.expect("a transaction");
+        let row = format!("SELECT no FROM events WHERE no = {} FOR UPDATE", event.no.get());
+        transaction.execute_unprepared(&row).await.expect("the row");
+        transaction
+    }
+
     /// Lets go of the ledger and opens it again, as after a crash. As a visitor of an embedded
     /// ledger nothing settles in the background.
     pub(crate) async fn reopen(self, purpose: Purpose) -> Self {
@@ -298,7 +308,7 @@ pub(crate) async fn open(
     Ledger::open(place.options(purpose), Arc::clone(clock) as Arc<dyn Clock>).await
 }
 
-/// What MariaDB reads, and what MySQL reads, which has no such setting: the check that is in the way.
+/// MariaDB checks nothing then; MySQL has no such setting, and leaves out the check in the way.
 const NO_CHECKS_ON_MARIADB: &str = "
     SET /*M! SESSION check_constraint_checks = 0, */ @checks = 0;
     ALTER TABLE events /*!80016 ALTER CHECK events_chk_2 NOT ENFORCED */;";

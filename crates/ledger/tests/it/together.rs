@@ -11,6 +11,7 @@ use crate::support::{Place, Store, TestClock, TestLedger, batch, on_every_server
 on_every_server! {
     two_processes_issue_every_coupon_once,
     two_processes_claim_many_events_in_any_order,
+    a_claim_waits_for_no_other_event,
     any_isolation_level_of_the_database_gives_the_same,
     a_change_by_one_process_is_met_by_the_next_claim_of_the_other,
     processes_that_take_turns_meet_what_the_other_has_issued,
@@ -119,6 +120,18 @@ async fn two_processes_claim_many_events_in_any_order(store: Store) {
         assert!(audit.pass());
         assert_eq!(audit.rows, 40);
     }
+}
+
+/// However few events there are: all rows of a small table might be read, and locked.
+async fn a_claim_waits_for_no_other_event(store: Store) {
+    let test = TestLedger::new(store).await;
+    let (event, other) = (test.event(5).await, test.event(5).await);
+    let held = test.hold(&other).await;
+    for user in ["kim", "lee"] {
+        let told = test.ledger.claim(batch(&event, &[user])).await.expect("a verdict");
+        assert!(matches!(told[..], [Decision::Issued(_)]), "{told:?}");
+    }
+    held.rollback().await.expect("the row is let go");
 }
 
 async fn a_change_by_one_process_is_met_by_the_next_claim_of_the_other(store: Store) {

@@ -1,5 +1,5 @@
 //! The claim transaction's statements for MySQL and MariaDB, prepared at their first use. A list is
-//! one argument, as JSON.
+//! one argument, as JSON. Indexes are named: of a small table all rows would be read, and locked.
 
 mod apply;
 
@@ -25,7 +25,7 @@ const LOCK: &str = "
            (SELECT c.valid_days FROM coupons AS c WHERE c.id = e.coupon_id), e.version, e.erased,
            e.epoch
     FROM (SELECT id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS ids) AS asked
-         STRAIGHT_JOIN events AS e ON e.id = UNHEX(asked.id)
+         STRAIGHT_JOIN events AS e FORCE INDEX (id) ON e.id = UNHEX(asked.id)
     FOR UPDATE";
 
 /// One row at least: the clock's. The statement begins after the lock was had.
@@ -57,7 +57,7 @@ const MOVE: &str = "
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
                no BIGINT PATH '$[0]', issued BIGINT PATH '$[1]', closed INT PATH '$[2]',
                won_after BIGINT PATH '$[3]')) AS moved
-           STRAIGHT_JOIN events AS e ON e.no = moved.no
+           STRAIGHT_JOIN events AS e FORCE INDEX (PRIMARY) ON e.no = moved.no
     SET e.issued = moved.issued, e.closed = moved.closed,
         e.unlisted_after = COALESCE(e.unlisted_after, moved.won_after)";
 

@@ -21,6 +21,7 @@ on_every_server! {
     what_a_journal_keeps_the_ledger_does_not_decide,
     an_event_is_pinned_once,
     a_change_of_the_event_is_waited_for,
+    no_other_event_is_waited_for,
     the_standing_tells_of_every_change,
     what_was_told_is_recorded_after_a_stop,
 }
@@ -107,6 +108,15 @@ async fn a_change_of_the_event_is_waited_for(store: Store) {
     changing.await.expect("it ends").expect("an answer").expect("the event").expect("a change");
     let applied = applying.await.expect("it ends").expect("an answer");
     assert_eq!(applied, Applied::Stopped { offset: 2, why: Unappliable::Quantity });
+}
+
+/// However few events there are.
+async fn no_other_event_is_waited_for(store: Store) {
+    let test = TestLedger::new(store).await;
+    let (event, other) = (journalled(&test, 5).await, journalled(&test, 5).await);
+    let held = test.hold(&other).await;
+    assert_eq!(next(&test, &[win(&event, 2, "a", 1), fence(&event, 3)]).await, done(1, 0, 0));
+    held.rollback().await.expect("the row is let go");
 }
 
 async fn the_standing_tells_of_every_change(store: Store) {

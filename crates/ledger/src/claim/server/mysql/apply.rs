@@ -21,7 +21,7 @@ const POSITION: &str = "
 const LOCK: &str = "
     SELECT e.no, e.id, e.quantity, e.issued, e.epoch, e.fence, e.erased, e.journal_partition
     FROM (SELECT id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS ids) AS asked
-         STRAIGHT_JOIN events AS e ON e.id = UNHEX(asked.id)
+         STRAIGHT_JOIN events AS e FORCE INDEX (id) ON e.id = UNHEX(asked.id)
     FOR UPDATE";
 
 const HIGHEST: &str = "
@@ -48,14 +48,14 @@ const COUNT: &str = "
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
                no BIGINT PATH '$[0]', issued BIGINT PATH '$[1]',
                sequence_before BIGINT PATH '$[2]')) AS it
-           STRAIGHT_JOIN events AS e ON e.no = it.no
+           STRAIGHT_JOIN events AS e FORCE INDEX (PRIMARY) ON e.no = it.no
     SET e.issued = it.issued,
         e.unlisted_after =
             COALESCE(LEAST(e.unlisted_after, it.sequence_before), it.sequence_before)";
 
 const FENCE: &str = "
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (no BIGINT PATH '$[0]', fence BIGINT PATH '$[1]')) AS it
-           STRAIGHT_JOIN events AS e ON e.no = it.no
+           STRAIGHT_JOIN events AS e FORCE INDEX (PRIMARY) ON e.no = it.no
     SET e.fence = it.fence, e.epoch = GREATEST(e.epoch, it.fence)";
 
 impl JournalConnection for MySqlClaims {
