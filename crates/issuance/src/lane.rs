@@ -179,7 +179,9 @@ impl<S: Strategy> Lane<S> {
             tokio::select! {
                 biased;
                 Some(claims) = deciding.next() => claims_deciding -= claims,
-                parcel = self.next(), if self.may_come() => self.arrived.extend(parcel),
+                parcel = self.next(), if deciding.len() < S::AT_ONCE && self.may_come() => {
+                    self.arrived.extend(parcel);
+                }
                 else => return,
             }
         }
