@@ -16,6 +16,8 @@ pub struct Breaker {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
+    /// Nobody has called yet: calls pass, and each tries, until one has ended.
+    Untried,
     /// Calls pass; so many have failed one after another.
     Closed { failures: u32 },
     /// No call passes before this moment; then one does.
@@ -52,12 +54,11 @@ impl Breaker {
         Self { failures_max, open, state: Mutex::new(State::Closed { failures: 0 }) }
     }
 
-    /// As [`new`](Self::new), for a server that nobody has called yet: the first call tries, the
-    /// others fail until it has ended.
+    /// As [`new`](Self::new), for a server that nobody has called yet: calls try, each by itself,
+    /// until the first has ended.
     #[must_use]
     pub fn untried(failures_max: u32, open: Duration) -> Self {
-        let state = Mutex::new(State::Open { until: Instant::now() });
-        Self { failures_max, open, state }
+        Self { failures_max, open, state: Mutex::new(State::Untried) }
     }
 
     /// Leave for a call; none while it is open.
@@ -65,6 +66,7 @@ impl Breaker {
         let mut state = self.state();
         let is_probe = match *state {
             State::Closed { .. } => false,
+            State::Untried => true,
             State::Open { until } if Instant::now() >= until => {
                 *state = State::Probed;
                 true
@@ -77,7 +79,7 @@ impl Breaker {
     /// Whether calls fail at once.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !matches!(*self.state(), State::Closed { .. })
+        matches!(*self.state(), State::Open { .. } | State::Probed)
     }
 
     fn succeeded(&self) -> Change {
@@ -95,7 +97,7 @@ impl Breaker {
                 *state = State::Closed { failures: failures + 1 };
                 Change::None
             }
-            State::Closed { .. } => {
+            State::Closed { .. } | State::Untried => {
                 *state = State::Open { until };
                 Change::Opened
             }
@@ -122,7 +124,7 @@ impl Breaker {
 }
 
 impl Pass<'_> {
-    /// Whether this is the one call that tries, while the others fail.
+    /// Whether this call tries: nobody knows whether the server answers.
     #[must_use]
     pub const fn is_try(&self) -> bool {
         self.is_probe
@@ -184,12 +186,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_call_to_a_server_that_is_not_known_tries() {
+    async fn the_first_calls_to_a_server_that_is_not_known_try() {
         let breaker = Breaker::untried(1, OPEN);
-        let first = breaker.pass().expect("one may try");
-        assert!(first.is_try() && breaker.pass().is_none());
+        let [first, second] = [(); 2].map(|()| breaker.pass().expect("it may try"));
+        assert!(first.is_try() && second.is_try() && !breaker.is_open());
         assert_eq!(first.ended(false), Change::Closed);
         assert!(!breaker.pass().unwrap().is_try());
+        assert_eq!(second.ended(false), Change::None);
+
+        let breaker = Breaker::untried(1, OPEN);
+        let [first, second] = [(); 2].map(|()| breaker.pass().expect("it may try"));
+        assert_eq!(first.ended(true), Change::Opened);
+        assert!(breaker.is_open() && breaker.pass().is_none());
+        assert_eq!(second.ended(true), Change::None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -64,7 +64,7 @@ impl Appender {
         let Some(pass) = gate.pass() else {
             return Err(AppendError::NotSent(self.link.reason()));
         };
-        // One call asks before it writes: if nobody answers, nothing is in doubt.
+        // A call that tries asks before it writes: if nobody answers, nothing is in doubt.
         if pass.is_try()
             && let Err(reason) = self.probe(partition).await
         {

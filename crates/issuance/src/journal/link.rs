@@ -39,7 +39,7 @@ impl Link {
         Self { gates: Mutex::default(), told: Mutex::default(), metrics }
     }
 
-    /// The breaker of a partition. Of one that was never used, the first call tries.
+    /// The breaker of a partition. Of one that was never used, the first calls try.
     pub(super) fn gate(&self, partition: i32) -> Arc<Breaker> {
         let make = || Arc::new(Breaker::untried(1, OPEN));
         Arc::clone(self.gates().entry(partition).or_insert_with(make))

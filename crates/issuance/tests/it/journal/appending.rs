@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use firstcome_issuance::journal::AppendError;
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::{TestTopic, read, sequences, win, wins};
@@ -26,6 +27,17 @@ async fn what_was_acknowledged_is_read_as_it_was_written() {
     assert_eq!((reader.partition(), reader.position()), (1, 5));
     let mut later = journal.reader(1, 3).unwrap();
     assert_eq!(sequences(&read(&mut later, 2).await, 3), [4, 5]);
+}
+
+/// Nobody has asked before whether the partition's leader answers.
+#[tokio::test]
+async fn the_first_calls_at_the_same_time_are_all_acknowledged() {
+    let topic = TestTopic::new(1).await;
+    let journal = topic.journal();
+    let records: Vec<_> = (1..=8).map(|sequence| [win(sequence)]).collect();
+    let outcomes = join_all(records.iter().map(|record| journal.append(0, record))).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(journal.end_offset(0).await.unwrap(), 8);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
