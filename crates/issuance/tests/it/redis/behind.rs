@@ -186,6 +186,7 @@ async fn workers_share_a_drop_and_end_at_any_moment(mut test: Deployment) {
     };
     test.worker = None;
     test.worker = Some(test.another_worker().await);
+    assert!(restarts > 0, "none has ended in the middle");
     drop(more);
     for (index, event) in events.iter().enumerate() {
         let winners = test.winners(event).await;
