@@ -10,7 +10,9 @@ use firstcome_core::{
     EventId, EventNo, IssuedCouponId, Sequence, Strategy, Timestamp, UserId, Validity,
 };
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
+};
 
 use crate::entity::{event, issued_coupon};
 use crate::records::{self, signed_no, sound};
@@ -121,30 +123,42 @@ impl Ledger {
         epoch.map(|epoch| sound(u64::try_from(epoch), "events.epoch")).transpose()
     }
 
-    /// What an event goes by at present, in one read that misses nothing that was committed before
-    /// it; none when there is no such event.
+    /// What each of these events goes by at present that there is, in one read that misses nothing
+    /// that was committed before it.
     ///
     /// # Errors
     /// When the ledger does not answer.
-    pub async fn standing(&self, id: EventId) -> Result<Option<Standing>, LedgerError> {
+    pub async fn standings(
+        &self,
+        ids: &[EventId],
+    ) -> Result<HashMap<EventId, Standing>, LedgerError> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids = ids.iter().map(|id| id.as_uuid());
         let query = Query::select()
-            .columns(["epoch", "fence", "paused", "closed"].map(|column| ("events", column)))
+            .columns(["id", "epoch", "fence", "paused", "closed"].map(|column| ("events", column)))
             .column(("coupons", "version"))
             .from("events")
             .inner_join("coupons", Expr::col(("coupons", "id")).equals(("events", "coupon_id")))
-            .and_where(Expr::col(("events", "id")).eq(id.as_uuid()))
+            .and_where(Expr::col(("events", "id")).is_in(ids))
             .take();
-        let Some(row) = self.reader().query_one(&query).await? else { return Ok(None) };
-        let number = |column| -> Result<u64, LedgerError> {
-            sound(u64::try_from(row.try_get::<i64>("", column)?), column)
+        let rows = self.reader().query_all(&query).await?;
+        let standing = |row: &QueryResult| {
+            let number = |column| -> Result<u64, LedgerError> {
+                sound(u64::try_from(row.try_get::<i64>("", column)?), column)
+            };
+            let is = |column| row.try_get::<bool>("", column);
+            let id = EventId::from_uuid(row.try_get("", "id")?);
+            let standing = Standing {
+                epoch: number("epoch")?,
+                fence: number("fence")?,
+                stopped: is("paused")? || is("closed")?,
+                coupon_version: number("version")?,
+            };
+            Ok((id, standing))
         };
-        let is = |column| row.try_get::<bool>("", column);
-        Ok(Some(Standing {
-            epoch: number("epoch")?,
-            fence: number("fence")?,
-            stopped: is("paused")? || is("closed")?,
-            coupon_version: number("version")?,
-        }))
+        rows.iter().map(standing).collect()
     }
 
     /// How long coupons of an event are valid that are issued now, and the version of the coupon

@@ -1,6 +1,7 @@
 //! What can go wrong with the ledger.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sea_orm::DbErr;
 
@@ -185,6 +186,9 @@ pub enum LedgerError {
     /// Wins were promised that are not in the ledger yet.
     #[error("the ledger is behind what was promised: {0}")]
     Behind(String),
+    /// What several asked for together has failed, for this reason.
+    #[error(transparent)]
+    Shared(Arc<LedgerError>),
     /// A thread of the ledger ended early: the process is stopping.
     #[error("the ledger is closing")]
     Closing,

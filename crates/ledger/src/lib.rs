@@ -60,7 +60,7 @@ use server::Server;
 pub use accounts::{AccountRecord, EmailTaken, NewAccount, PasswordHash};
 pub use audit::{AuditCheck, AuditRecord};
 pub use changes::{By, ChangeQuery, ChangeRecord, Resource};
-pub use claim::{Claim, Decision, NotRecorded, Recorded, Told, Tried, Won};
+pub use claim::{Claim, Decision, NotRecorded, Recorded, Recording, Told, Tried, Won};
 pub use clients::{ClientRecord, NewClient};
 pub use copy::{CopiedTable, CopyProgress, CopyReport};
 pub use epochs::{Standing, Winner};

@@ -17,7 +17,7 @@ use ::redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerTyp
 use ::redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue,
     IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisResult,
-    TlsCertificates, TlsMode, Value, cmd, from_redis_value,
+    TlsCertificates, TlsMode, Value, cmd, from_redis_value, pipe,
 };
 use firstcome_core::Invalid;
 use futures_util::future::join_all;
@@ -221,9 +221,24 @@ impl Connection {
             Self::Cluster(connection) => command.query_async(connection).await,
         }
     }
-}
 
-impl Connection {
+    /// Sends commands in one message and awaits their answers, for as long as that takes. A
+    /// cluster's client takes only those of one node.
+    pub(super) async fn query_all<'a, T: FromRedisValue>(
+        &mut self,
+        commands: impl Iterator<Item = &'a Cmd>,
+    ) -> RedisResult<Vec<RedisResult<T>>> {
+        let mut pipeline = pipe();
+        for command in commands {
+            pipeline.add_command(command.clone());
+        }
+        pipeline.ignore_errors();
+        match self {
+            Self::One(connection) => pipeline.query_async(connection).await,
+            Self::Cluster(connection) => pipeline.query_async(connection).await,
+        }
+    }
+
     /// What each server that takes writes answers, by its address; "" for the one there is.
     pub(super) async fn ask_each(&mut self, command: &Cmd) -> RedisResult<Vec<(String, Value)>> {
         match self {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ::redis::{Cmd, FromRedisValue, RedisResult, Value};
 use firstcome_core::Invalid;
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
@@ -110,6 +111,43 @@ impl Redis {
             self.told(&live, answer)
         })
         .await
+    }
+
+    /// Runs scripts, each on its own, and gives their answers in their order: in one message, unless
+    /// Redis is a cluster. It takes no longer than one may.
+    pub async fn run_all<T: FromRedisValue>(
+        &self,
+        scripts: &[ScriptCall],
+    ) -> Vec<Result<T, RedisError>> {
+        if scripts.len() < 2 || self.kind() == RedisKind::Cluster {
+            return join_all(scripts.iter().map(|script| self.run(script))).await;
+        }
+        let answers = self.guarded(async |deadline| {
+            let mut live = self.connected(deadline).await?;
+            let asked = live.connection.query_all(scripts.iter().map(ScriptCall::by_digest));
+            let answers = timeout_at(deadline, asked).await;
+            let answers = self.told(&live, answers)?;
+            let answers = answers.into_iter().map(|answer: RedisResult<T>| match answer {
+                Err(error) if RedisError::is_unknown_script(&error) => None,
+                answer => Some(self.told(&live, Ok(answer))),
+            });
+            let answers: Vec<_> = answers.collect();
+            let is_silent =
+                |answer: &Option<Result<T, RedisError>>| matches!(answer, Some(Err(error)) if error.is_silence());
+            match answers.first() {
+                Some(Some(Err(error))) if answers.iter().all(is_silent) => Err(error.clone()),
+                _ => Ok(answers),
+            }
+        });
+        let answers = match answers.await {
+            Ok(answers) => answers,
+            Err(error) => return scripts.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let known = scripts.iter().zip(answers).map(async |(script, answer)| match answer {
+            Some(answer) => answer,
+            None => self.run(script).await,
+        });
+        join_all(known).await
     }
 
     /// Asks the server, or each primary of the cluster, by its address.

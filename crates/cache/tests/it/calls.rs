@@ -50,6 +50,24 @@ async fn a_script_survives_a_flush_of_the_scripts() {
 }
 
 #[tokio::test]
+async fn scripts_that_run_together_are_answered_each() {
+    let server = RedisServer::start().await;
+    let redis = redis(&server.url());
+    set(&redis, "text", "x").await.unwrap();
+    let calls = ["a", "text", "b"].map(|key| ADD.call(&[key]).arg(2));
+    for expected in [2, 4, 6] {
+        let answers = redis.run_all::<u64>(&calls).await;
+        let [Ok(first), Err(RedisError::Rejected(failed)), Ok(last)] = &answers[..] else {
+            panic!("{answers:?}");
+        };
+        assert_eq!((*first, *last), (expected, expected));
+        assert!(failed.contains("not an integer"), "{failed}");
+        server.cli(&["SCRIPT", "FLUSH", "SYNC"]).await;
+    }
+    assert!(redis.run_all::<u64>(&[]).await.is_empty());
+}
+
+#[tokio::test]
 async fn an_error_of_the_call_itself_is_rejected_with_the_servers_words() {
     let server = RedisServer::start().await;
     let redis = redis(&server.url());

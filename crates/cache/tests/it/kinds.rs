@@ -166,6 +166,10 @@ async fn a_clusters_keys_are_found_wherever_they_are() {
         let done: String = redis.run(&PUT.call(&[&key]).arg("scripted")).await.unwrap();
         assert_eq!(done, "OK");
     }
+    let all = (0..50_u32).map(|number| PUT.call(&[format!("{{event-{number}}}:meta")]).arg("all"));
+    let done = redis.run_all::<String>(&all.collect::<Vec<_>>()).await;
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+    assert_eq!(get(&redis, "{event-49}:meta").await.unwrap().as_deref(), Some("all"));
     let mut sizes = 0;
     for node in cluster.nodes() {
         let size: u32 = node.cli(&["DBSIZE"]).await.parse().unwrap();

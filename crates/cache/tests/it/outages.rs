@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use firstcome_cache::redis::{Redis, RedisError};
+use firstcome_cache::redis::{Redis, RedisError, Script};
 use firstcome_testkit::{Direction, Proxy, RedisServer};
 use tokio::time::Instant;
 
@@ -47,6 +47,32 @@ async fn an_answer_that_does_not_come_leaves_it_in_doubt() {
     assert_eq!(server.cli(&["GET", "key"]).await, "value", "it was executed all the same");
     proxy.heal().await;
     until("calls are answered", async || get(&redis, "key").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn of_scripts_that_run_together_all_are_in_doubt() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(&server.url()).await;
+    let redis = redis(&format!("redis://{}", proxy.authority()));
+    set(&redis, "key", "before").await.unwrap();
+    proxy.cut(Direction::ToClient);
+    let script = Script::new("return redis.call('SET', KEYS[1], 'x')");
+    let calls = ["a", "b"].map(|key| script.call(&[key]));
+    let started = Instant::now();
+    let answers = redis.run_all::<String>(&calls).await;
+    assert!(started.elapsed() < CALL_MAX, "together they take no longer than one");
+    for answer in answers {
+        let error = answer.expect_err("nobody answers");
+        assert!(matches!(error, RedisError::InDoubt(_)), "{error:?}");
+    }
+    while !redis.is_silent() {
+        let answers = redis.run_all::<String>(&calls).await;
+        assert!(answers.iter().all(Result::is_err), "{answers:?}");
+    }
+    for answer in redis.run_all::<String>(&calls).await {
+        let error = answer.expect_err("the breaker is open");
+        assert!(matches!(error, RedisError::Unavailable(_)), "{error:?}");
+    }
 }
 
 #[tokio::test]

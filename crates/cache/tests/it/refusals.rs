@@ -30,6 +30,12 @@ async fn a_replica_is_told_and_what_it_becomes_is_seen() {
     let server = RedisServer::start_with(&["--replicaof", host, &port]).await;
     let redis = redis(&server.url());
     assert_refused(&redis, Refusal::ReadOnly, "must name the master").await;
+    let script = Script::new("return redis.call('SET', KEYS[1], 'x')");
+    let calls = ["a", "b"].map(|key| script.call(&[key]));
+    for refused in redis.run_all::<String>(&calls).await {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.refusal(), Some(Refusal::ReadOnly), "{refused}");
+    }
     server.cli(&["REPLICAOF", "NO", "ONE"]).await;
     until("it takes writes", async || set(&redis, "key", "value").await.is_ok()).await;
 }

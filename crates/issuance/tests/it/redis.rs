@@ -15,7 +15,7 @@ use axum::http::Method;
 use firstcome_cache::redis::{Redis, RedisConfig};
 use firstcome_core::{Commit, EventId, Name, Quantity, Strategy, Timestamp, UserId, Window};
 use firstcome_issuance::journal::Journal;
-use firstcome_issuance::{NoVerdict, RedisStrategy, Worker};
+use firstcome_issuance::{NoVerdict, Outcome, RedisStrategy, Strategy as _, Worker};
 use firstcome_ledger::{
     Claim, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerOptions, NewEvent, Purpose,
 };
@@ -188,6 +188,12 @@ impl Deployment {
         let strategy = RedisStrategy::new(redis, ledger.clone(), self.journal());
         let worker = self.journal().map(|journal| Worker::start(ledger, journal));
         TestWorker { _worker: worker, carrier: tokio::spawn(strategy.carry()) }
+    }
+
+    /// What these claims are told that are one batch.
+    async fn decided_together(&self, batch: Vec<Claim>) -> Vec<Outcome> {
+        let (redis, ledger) = (connection(&self.redis.url()), self.one.ledger.clone());
+        RedisStrategy::new(redis, ledger, self.journal()).decide(batch).await
     }
 
     fn journal(&self) -> Option<Journal> {

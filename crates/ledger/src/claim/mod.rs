@@ -4,11 +4,13 @@ mod batch;
 pub(crate) mod server;
 pub(crate) mod sqlite;
 
+use std::collections::HashSet;
+
 use firstcome_core::{EventId, EventNo, IssuedCouponId, Timestamp, UserId};
 use futures_util::TryStreamExt as _;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
-pub use server::{NotRecorded, Recorded, Told, Tried, Won};
+pub use server::{NotRecorded, Recorded, Recording, Told, Tried, Won};
 
 use crate::entity::issued_coupon;
 use crate::records::signed_no;
@@ -63,25 +65,30 @@ impl Ledger {
         }
     }
 
-    /// Records what a decider beside the ledger has issued of one event by the word of an epoch, at
-    /// most [`firstcome_core::limits::CLAIM_BATCH_MAX`] wins of different users: durable when this
-    /// returns. To record the same again changes nothing.
+    /// Records what a decider beside the ledger has issued of different events, at most
+    /// [`firstcome_core::limits::CLAIM_BATCH_MAX`] wins, together; what became of each event's, in
+    /// their order. It is durable when this returns. To record the same again changes nothing.
     ///
     /// # Errors
-    /// [`ClaimError`]: whether it is recorded is not known, or nothing is; a retry is safe. An
-    /// embedded ledger decides alone.
+    /// [`ClaimError`]: whether an event's wins are recorded is not known, or none of them is; a
+    /// retry is safe. An embedded ledger decides alone.
+    ///
+    /// # Panics
+    /// Where two of them are of one event.
     pub async fn record_wins(
         &self,
-        event: EventId,
-        epoch: u64,
-        wins: &[Won],
-        told: Told,
-        tried: Tried,
-    ) -> Result<Recorded, ClaimError> {
-        assert!(wins.len() <= firstcome_core::limits::CLAIM_BATCH_MAX, "a batch is bounded");
+        recordings: &[Recording<'_>],
+    ) -> Vec<Result<Recorded, ClaimError>> {
+        let wins: usize = recordings.iter().map(|of| of.wins.len()).sum();
+        assert!(wins <= firstcome_core::limits::CLAIM_BATCH_MAX, "a batch is bounded");
+        let events: HashSet<EventId> = recordings.iter().map(|of| of.event).collect();
+        assert_eq!(events.len(), recordings.len(), "each event once");
         match &self.inner.engine {
-            Engine::Embedded(_) => Err(ClaimError::Unavailable(LedgerError::NotShared)),
-            Engine::Server(server) => server.claims.record(event, epoch, wins, told, tried).await,
+            Engine::Embedded(_) => {
+                let refused = || Err(ClaimError::Unavailable(LedgerError::NotShared));
+                recordings.iter().map(|_| refused()).collect()
+            }
+            Engine::Server(server) => server.claims.record(recordings).await,
         }
     }
 

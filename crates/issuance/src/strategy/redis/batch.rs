@@ -1,14 +1,21 @@
 //! A batch's way: asked of Redis, committed, and told.
+//!
+//! Each step is taken for all events of the batch together: a claim of one of many events costs
+//! little more than one of many claims of an event. An event that fails in one fails alone.
 
 use std::collections::HashMap;
 
+use firstcome_cache::redis::ScriptCall;
 use firstcome_core::{Commit, EventId, UserId};
-use firstcome_ledger::{Claim, Decision, EventRecord, IssuedCouponRecord, Tried, Won};
+use firstcome_ledger::{
+    Claim, Decision, EventRecord, IssuedCouponRecord, LedgerError, Told, Tried, Won,
+};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::super::{OfEvent, Outcome, Strategy, by_event};
 use super::calls::{Answer, Decided, Keys, Said};
+use super::commits::Wins;
 use super::{Failed, LOAD_WAIT_MAX, RedisStrategy};
 use crate::Undecided;
 
@@ -18,13 +25,10 @@ impl Strategy for RedisStrategy {
 
     async fn decide(&self, batch: Vec<Claim>) -> Vec<Outcome> {
         let mut outcomes = vec![Err(Undecided::Unavailable); batch.len()];
-        let groups = by_event(batch).into_iter().map(async |group| {
-            let (users, user_of) = distinct(&group);
-            (self.decide_users(group.event, &users).await, user_of, group.places)
-        });
-        for (of_users, user_of, places) in join_all(groups).await {
+        let groups: Vec<Group> = by_event(batch).into_iter().map(Group::of).collect();
+        for (group, of_users) in groups.iter().zip(self.decide_groups(&groups).await) {
             let mut told = vec![false; of_users.len()];
-            for (place, user) in places.into_iter().zip(user_of) {
+            for (&place, &user) in group.places.iter().zip(&group.user_of) {
                 let outcome = of_users[user].clone();
                 // The first claim of a user has won; their others meet what it won.
                 outcomes[place] = match outcome {
@@ -40,63 +44,168 @@ impl Strategy for RedisStrategy {
     }
 }
 
-/// Every user once, in the order of their first claims, and which of them each claim is of.
-fn distinct(group: &OfEvent) -> (Vec<UserId>, Vec<usize>) {
-    let mut users = Vec::with_capacity(group.claims.len());
-    let mut index_of: HashMap<&UserId, usize> = HashMap::with_capacity(group.claims.len());
-    let user_of = group.claims.iter().map(|claim| {
-        *index_of.entry(&claim.user_id).or_insert_with(|| {
-            users.push(claim.user_id.clone());
-            users.len() - 1
-        })
-    });
-    let user_of = user_of.collect();
-    (users, user_of)
+/// The claims of a batch on one event.
+struct Group {
+    event: EventId,
+    /// Every user once, in the order of their first claims.
+    users: Vec<UserId>,
+    /// Which of them each claim is of.
+    user_of: Vec<usize>,
+    /// The places of the claims in the batch.
+    places: Vec<usize>,
+}
+
+impl Group {
+    fn of(OfEvent { event, claims, places }: OfEvent) -> Self {
+        let mut users = Vec::with_capacity(claims.len());
+        let mut index_of: HashMap<&UserId, usize> = HashMap::with_capacity(claims.len());
+        let user_of = claims.iter().map(|claim| {
+            *index_of.entry(&claim.user_id).or_insert_with(|| {
+                users.push(claim.user_id.clone());
+                users.len() - 1
+            })
+        });
+        let user_of = user_of.collect();
+        Self { event, users, user_of, places }
+    }
+}
+
+/// What Redis has said of a group.
+struct Verdicts<'a> {
+    event: EventRecord,
+    users: &'a [UserId],
+    decided: Decided,
+    /// Those that are not known to be durable.
+    wins: Vec<Won>,
+}
+
+impl<'a> Verdicts<'a> {
+    fn new(event: EventRecord, users: &'a [UserId], decided: Decided) -> Self {
+        let wins = users.iter().zip(&decided.claims).filter_map(won).collect();
+        Self { event, users, decided, wins }
+    }
+
+    /// Whether somebody has won just now.
+    fn is_new(&self) -> bool {
+        self.decided.claims.iter().any(|said| matches!(said, Said::Won { .. }))
+    }
+
+    fn wins(&self) -> Wins<'_> {
+        let mut claims = self.decided.claims.iter();
+        let is_again = claims.any(|said| matches!(said, Said::Pending { .. }));
+        Wins {
+            event: &self.event,
+            epoch: self.decided.epoch,
+            wins: &self.wins,
+            told: Told::NotYet,
+            tried: if is_again { Tried::Perhaps } else { Tried::Never },
+        }
+    }
+
+    /// Whether making the wins durable has shown that the ledger goes by their epoch.
+    fn has_met_the_epoch(&self) -> bool {
+        match self.event.commit {
+            // Who held their coupon before was told so whatever the epoch.
+            Commit::Ledger => self.is_new(),
+            Commit::Kafka => !self.wins.is_empty(),
+            // Redis alone answers for it.
+            Commit::RedisStream => true,
+        }
+    }
+
+    /// What is told when the wins could not be committed: of them nothing is known, and the rest
+    /// was decided by a word that may no longer count.
+    fn uncommitted(&self) -> Vec<Outcome> {
+        let outcome = |said: &Said| match said {
+            Said::Won { .. } | Said::Pending { .. } => Err(Undecided::InDoubt),
+            _ => Err(Undecided::Unavailable),
+        };
+        self.decided.claims.iter().map(outcome).collect()
+    }
 }
 
 impl RedisStrategy {
-    /// Decides the claims of different users on one event, in their order.
-    async fn decide_users(&self, event: EventId, users: &[UserId]) -> Vec<Outcome> {
-        let outcomes = self.try_decide(event, users).await;
-        self.report(outcomes.as_ref().err().map(|untold| &untold.why));
-        outcomes.unwrap_or_else(|Untold { why, decided }| match decided {
-            Some(decided) => decided.claims.iter().map(uncommitted).collect(),
-            None => vec![Err(why.undecided()); users.len()],
-        })
+    /// Decides the claims of each group's users, in their order.
+    async fn decide_groups(&self, groups: &[Group]) -> Vec<Vec<Outcome>> {
+        let asked = self.ask_all(groups).await;
+        let verdicts: Vec<&Verdicts<'_>> =
+            asked.iter().filter_map(|asked| asked.as_ref().ok()?.as_ref()).collect();
+        let mut told = self.tell_all(&verdicts).await.into_iter();
+        let told = groups.iter().zip(asked).map(|(group, asked)| match asked {
+            Ok(Some(_)) => told.next().expect("all verdicts are told"),
+            Ok(None) => Ok(vec![Ok(Decision::EventNotFound); group.users.len()]),
+            Err(why) => Err(Untold::of(why, group.users.len())),
+        });
+        let told: Vec<Result<Vec<Outcome>, Untold>> = told.collect();
+        self.report(told.iter().find_map(|told| Some(&told.as_ref().err()?.why)));
+        told.into_iter().map(|told| told.unwrap_or_else(|untold| untold.outcomes)).collect()
     }
 
-    async fn try_decide(&self, id: EventId, users: &[UserId]) -> Result<Vec<Outcome>, Untold> {
-        let Some(event) = self.event(id).await? else {
-            return Ok(vec![Ok(Decision::EventNotFound); users.len()]);
+    /// Asks Redis of each group, once its event is loaded; none where there is no such event.
+    async fn ask_all<'a>(&self, groups: &'a [Group]) -> Vec<Result<Option<Verdicts<'a>>, Failed>> {
+        let events = join_all(groups.iter().map(|group| self.event(group.event))).await;
+        let known = || {
+            events.iter().zip(groups).filter_map(|(event, group)| {
+                event.as_ref().ok()?.as_ref().map(|event| (event, &group.users))
+            })
         };
-        self.claimed().insert(id);
-        let decided = self.ask(&event, users).await?;
-        if decided.version != event.version {
-            // An admin has changed it.
-            self.forget(id);
-        }
-        let wins: Vec<Won> = users.iter().zip(&decided.claims).filter_map(won).collect();
-        let is_new = decided.claims.iter().any(|said| matches!(said, Said::Won { .. }));
-        let is_again = decided.claims.iter().any(|said| matches!(said, Said::Pending { .. }));
-        let tried = if is_again { Tried::Perhaps } else { Tried::Never };
-        let held = match self.commit(&event, decided.epoch, &wins, tried).await {
-            Ok(held) => held,
-            Err(why) => return Err(Untold { why, decided: Some(decided) }),
-        };
-        if is_new && event.commit != Commit::RedisStream {
-            self.confirm(id, decided.epoch, decided.moment);
-        }
-        let has_met_the_epoch = match event.commit {
-            // Who held their coupon before was told so whatever the epoch.
-            Commit::Ledger => is_new,
-            Commit::Kafka => !wins.is_empty(),
-            // Redis alone answers for it.
-            Commit::RedisStream => true,
-        };
-        if !has_met_the_epoch {
-            self.standing(id, decided.epoch).await?;
-        }
-        Ok(self.outcomes(&event, users, &decided, held).await?)
+        self.claimed().extend(known().map(|(event, _)| event.id));
+        let calls: Vec<ScriptCall> =
+            known().map(|(event, users)| self.claim(event.id, users, event.has_erased)).collect();
+        let mut answers = self.0.redis.run_all::<Vec<String>>(&calls).await.into_iter();
+        let asked = events.into_iter().map(|event| {
+            Ok(event?.map(|event| (event, answers.next().expect("one for each call"))))
+        });
+        let asked: Vec<Result<Option<_>, LedgerError>> = asked.collect();
+        let verdicts = asked.into_iter().zip(groups).map(async |(asked, group)| {
+            let Some((event, answer)) = asked? else { return Ok(None) };
+            let decided = match Answer::read(&answer?, group.users.len()) {
+                Some(Answer::Decided(decided)) => decided,
+                Some(_) => self.ask(&event, &group.users).await?,
+                None => return Err(Failed::Nonsense),
+            };
+            if decided.version != event.version {
+                // An admin has changed it.
+                self.forget(event.id);
+            }
+            Ok(Some(Verdicts::new(event, &group.users, decided)))
+        });
+        join_all(verdicts).await
+    }
+
+    /// Makes the wins durable, and the word of each verdict sure; what each user is told then.
+    async fn tell_all(&self, verdicts: &[&Verdicts<'_>]) -> Vec<Result<Vec<Outcome>, Untold>> {
+        let wins: Vec<Wins<'_>> = verdicts.iter().map(|verdicts| verdicts.wins()).collect();
+        let held = self.commit(&wins).await;
+        let done = || verdicts.iter().zip(&held).filter(|(_, held)| held.is_ok()).map(|(it, _)| it);
+        let is_confirmed =
+            |it: &&&Verdicts<'_>| it.is_new() && it.event.commit != Commit::RedisStream;
+        self.confirm(done().filter(is_confirmed).map(|it| {
+            let Decided { epoch, moment, .. } = it.decided;
+            Keys::of(it.event.id).confirm(epoch, [moment].into_iter())
+        }));
+        let unsure = done().filter(|it| !it.has_met_the_epoch());
+        let unsure: Vec<_> = unsure.map(|it| (it.event.id, it.decided.epoch)).collect();
+        let mut standings = self.standings(&unsure).await;
+        let told = verdicts.iter().zip(held).map(|(verdicts, held)| {
+            let standing = standings.remove(&verdicts.event.id);
+            (verdicts, held, standing)
+        });
+        let told: Vec<_> = told.collect();
+        let told = told.into_iter().map(async |(verdicts, held, standing)| {
+            let held = held.map_err(|why| Untold { why, outcomes: verdicts.uncommitted() })?;
+            let outcomes = async {
+                standing.transpose()?;
+                self.outcomes(verdicts, held).await
+            };
+            outcomes.await.map_err(|why| Untold::of(why, verdicts.users.len()))
+        });
+        join_all(told).await
+    }
+
+    fn claim(&self, event: EventId, users: &[UserId], both: bool) -> ScriptCall {
+        let pseudonym = |user| both.then(|| self.0.ledger.pseudonym_of(user));
+        Keys::of(event).claim(users.iter().map(|user| (user, pseudonym(user))), both)
     }
 
     /// Asks Redis, once the event is loaded.
@@ -104,10 +213,7 @@ impl RedisStrategy {
         let deadline = Instant::now() + LOAD_WAIT_MAX;
         let mut both = event.has_erased;
         loop {
-            let pseudonym = |user| both.then(|| self.0.ledger.pseudonym_of(user));
-            let users_asked = users.iter().map(|user| (user, pseudonym(user)));
-            let call = Keys::of(event.id).claim(users_asked, both);
-            let words: Vec<String> = self.0.redis.run(&call).await?;
+            let words: Vec<String> = self.0.redis.run(&self.claim(event.id, users, both)).await?;
             match Answer::read(&words, users.len()) {
                 Some(Answer::Decided(decided)) => return Ok(decided),
                 Some(Answer::NeedsPseudonyms) if !both => {
@@ -126,9 +232,7 @@ impl RedisStrategy {
     /// What each user is told. Held is what those have who have won now, or are pending.
     async fn outcomes(
         &self,
-        event: &EventRecord,
-        users: &[UserId],
-        decided: &Decided,
+        Verdicts { event, users, decided, .. }: &Verdicts<'_>,
         held: Vec<IssuedCouponRecord>,
     ) -> Result<Vec<Outcome>, Failed> {
         let mut before = self.held_before(event, users, decided).await?.into_iter();
@@ -209,23 +313,17 @@ fn won((user_id, said): (&UserId, &Said)) -> Option<Won> {
     }
 }
 
-/// Why the claims of a batch have no verdicts, and what Redis said of them if it did.
+/// Why the claims of an event have no verdicts.
 struct Untold {
     why: Failed,
-    decided: Option<Decided>,
+    /// What each user is told instead.
+    outcomes: Vec<Outcome>,
 }
 
-impl<E: Into<Failed>> From<E> for Untold {
-    fn from(why: E) -> Self {
-        Self { why: why.into(), decided: None }
-    }
-}
-
-/// What is told when wins of a batch could not be committed: of them nothing is known, and the rest
-/// was decided by a word that may no longer count.
-fn uncommitted(said: &Said) -> Outcome {
-    match said {
-        Said::Won { .. } | Said::Pending { .. } => Err(Undecided::InDoubt),
-        _ => Err(Undecided::Unavailable),
+impl Untold {
+    /// The same for all of so many users.
+    fn of(why: Failed, users: usize) -> Self {
+        let outcomes = vec![Err(why.undecided()); users];
+        Self { why, outcomes }
     }
 }

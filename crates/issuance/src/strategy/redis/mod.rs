@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use firstcome_cache::redis::{Redis, RedisError};
-use firstcome_core::EventId;
+use firstcome_core::{CouponId, EventId};
 use firstcome_ledger::{ClaimError, EventRecord, Ledger, LedgerError, NotRecorded};
 use tokio::time::Instant;
 
@@ -59,7 +59,7 @@ struct Shared {
     /// Where there is a Kafka.
     journal: Option<Journal>,
     events: Mutex<HashMap<EventId, EventRecord>>,
-    validities: Mutex<HashMap<EventId, KnownValidity>>,
+    validities: Mutex<HashMap<CouponId, KnownValidity>>,
     /// Events that had claims since the keeper last looked.
     claimed: Mutex<HashSet<EventId>>,
     /// When the last catching up began that has ended.
@@ -117,7 +117,7 @@ impl RedisStrategy {
         self.0.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn validities(&self) -> MutexGuard<'_, HashMap<EventId, KnownValidity>> {
+    fn validities(&self) -> MutexGuard<'_, HashMap<CouponId, KnownValidity>> {
         self.0.validities.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,7 +1,8 @@
 //! The verdicts are those of the rule, whoever decides.
 
-use firstcome_core::{Strategy, UserId};
-use firstcome_ledger::Decision;
+use firstcome_core::{Commit, EventId, Strategy, UserId};
+use firstcome_issuance::Undecided;
+use firstcome_ledger::{Decision, EventRecord};
 use futures_util::future::join_all;
 
 use super::losses::{epoch, key};
@@ -13,6 +14,7 @@ for_every_commit! {
     an_erased_user_gets_no_second_coupon,
     a_change_by_another_process_is_followed,
     a_process_without_redis_decides_nothing_of_redis,
+    an_event_that_fails_hinders_no_other_of_its_batch,
 }
 
 on_a_file! {
@@ -45,10 +47,7 @@ async fn an_event_from_its_opening_to_its_close(test: Deployment) {
         assert_eq!(test.winners(&event).await.len(), 3);
     }
     let nobody = test.event(test.beside()[0], 1).await;
-    let unknown = firstcome_ledger::EventRecord {
-        id: firstcome_core::EventId::from_uuid(uuid::Uuid::now_v7()),
-        ..nobody
-    };
+    let unknown = EventRecord { id: EventId::from_uuid(uuid::Uuid::now_v7()), ..nobody };
     assert_eq!(decided(&test.one, &unknown, "kim").await, Decision::EventNotFound);
 }
 
@@ -134,6 +133,54 @@ async fn a_change_by_another_process_is_followed(test: Deployment) {
     test.act(&event, "close").await;
     let closed = tokio::time::timeout(super::WAIT_MAX, no_longer_sold_out("park"));
     assert_eq!(closed.await.expect("it follows"), Decision::Closed);
+}
+
+async fn an_event_that_fails_hinders_no_other_of_its_batch(test: Deployment) {
+    let event = async |quantity: u32| {
+        let event = test.event(Strategy::Redis, quantity).await;
+        issued(decided(&test.one, &event, "kim").await);
+        event
+    };
+    let [fine, full, broken, replaced, other] =
+        [event(9).await, event(1).await, event(9).await, event(9).await, event(9).await];
+    let unknown = EventRecord { id: EventId::from_uuid(uuid::Uuid::now_v7()), ..fine.clone() };
+    // Its script fails. What only Redis had would be lost.
+    assert_eq!(test.winners(&broken).await.len(), 1);
+    let meta = key(&broken, "meta");
+    test.redis.cli(&["SET", &meta, "x"]).await;
+    // Redis alone answers where it is the commit.
+    let is_replaced = test.commit != Commit::RedisStream;
+    if is_replaced {
+        test.begin_epoch(&replaced).await;
+    }
+
+    let all = [&fine, &full, &unknown, &broken, &fine, &replaced, &other];
+    let users = ["lee", "lee", "lee", "lee", "lee", "lee", "park"];
+    let batch = all.iter().zip(users).map(|(event, user)| claim(event, user));
+    let told = test.decided_together(batch.collect()).await;
+    let first = issued(told[0].clone().expect("a verdict"));
+    assert_eq!((first.event_id, first.user_id.as_str()), (fine.id, "lee"));
+    assert_eq!(told[1], Ok(Decision::SoldOut));
+    assert_eq!(told[2], Ok(Decision::EventNotFound));
+    assert_eq!(told[3], Err(Undecided::InDoubt));
+    assert_eq!(held(told[4].clone().expect("a verdict")), first);
+    match &told[5] {
+        Err(undecided) => assert_eq!((undecided, is_replaced), (&Undecided::InDoubt, true)),
+        Ok(_) => assert!(!is_replaced, "by whose word?"),
+    }
+    let last = issued(told[6].clone().expect("a verdict"));
+    assert_eq!((last.event_id, last.user_id.as_str()), (other.id, "park"));
+
+    // What was told is so, and who was told nothing gets an answer.
+    for (event, user, coupon) in [(&fine, "lee", &first), (&other, "park", &last)] {
+        assert_eq!(&held(decided(&test.one, event, user).await), coupon);
+    }
+    test.redis.cli(&["DEL", &meta]).await;
+    issued(decided(&test.one, &broken, "lee").await);
+    decided(&test.one, &replaced, "lee").await;
+    for (event, winners) in [(&fine, 2), (&full, 1), (&broken, 2), (&replaced, 2), (&other, 2)] {
+        assert_eq!(test.winners(event).await.len(), winners);
+    }
 }
 
 /// It would be a second decider.

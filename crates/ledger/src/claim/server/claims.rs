@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use firstcome_core::EventId;
 use firstcome_core::limits::CLAIM_BATCH_MAX;
 
 use super::mysql::MySqlClaims;
 use super::postgres::PostgresClaims;
-use super::record::{Recorded, Told, Tried, Won};
+use super::record::{Recorded, Recording};
 use super::{Claim, Claimer, Decision};
 use crate::secrets::Keys;
 use crate::server::{Address, DatabaseClock, Driver};
@@ -86,21 +85,19 @@ impl Claims {
 }
 
 impl Claims {
-    /// Records what a decider beside the ledger has issued of one event.
+    /// Records what a decider beside the ledger has issued of different events.
     pub(crate) async fn record(
         &self,
-        event: EventId,
-        epoch: u64,
-        wins: &[Won],
-        told: Told,
-        tried: Tried,
-    ) -> Result<Recorded, ClaimError> {
+        recordings: &[Recording<'_>],
+    ) -> Vec<Result<Recorded, ClaimError>> {
         let recorded = match &self.claimer {
-            ByProtocol::Postgres(claimer) => claimer.record(event, epoch, wins, told, tried).await,
-            ByProtocol::MySql(claimer) => claimer.record(event, epoch, wins, told, tried).await,
-        }?;
-        self.decided.fetch_add(wins.len() as u64, Ordering::Relaxed);
-        Ok(recorded)
+            ByProtocol::Postgres(claimer) => claimer.record(recordings).await,
+            ByProtocol::MySql(claimer) => claimer.record(recordings).await,
+        };
+        let of_recorded = recordings.iter().zip(&recorded).filter(|(_, outcome)| outcome.is_ok());
+        let wins: usize = of_recorded.map(|(of, _)| of.wins.len()).sum();
+        self.decided.fetch_add(wins as u64, Ordering::Relaxed);
+        recorded
     }
 
     /// Applies a stretch of a journal.

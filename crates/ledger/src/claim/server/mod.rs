@@ -41,8 +41,8 @@ use crate::{ClaimError, LedgerError, Limits, records};
 
 pub(crate) use claims::Claims;
 use known::KnownEvents;
-use record::Recording;
-pub use record::{NotRecorded, Recorded, Told, Tried, Won};
+use record::NewWins;
+pub use record::{NotRecorded, Recorded, Recording, Told, Tried, Won};
 use take::{Asking, TakeOutcome, Taken, told_as_won};
 
 /// How long batches fail at once after a connection could not be made.
@@ -71,25 +71,18 @@ pub(crate) trait ClaimConnection: Sized + Send {
     /// Inserts the winners, moves the counters, and commits.
     async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted>;
 
-    /// Inserts these winners of an event whose lock is had, in whatever order others were; moves
-    /// the counter to this number, and commits.
-    async fn record(
-        &mut self,
-        event: EventNo,
-        issued: u32,
-        wins: &[Win],
-    ) -> Result<(), NotCommitted>;
+    /// The same of winners in whatever order others were, and not of one moment.
+    async fn record(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted>;
 
     async fn rollback(&mut self) -> Result<(), Error>;
 
-    /// Records wins of users who hold nothing and commits, if the event takes them and has no
-    /// winner under a pseudonym, and answers with the event; none otherwise, and nothing was
-    /// written.
+    /// Records wins of users who hold nothing, of each event that takes them and has no winner under
+    /// a pseudonym, and commits. Answers with these events; of the others nothing was written.
     fn record_new(
         &mut self,
-        _recording: &Recording<'_>,
-    ) -> impl Future<Output = Result<Option<LiveEvent>, NotCommitted>> + Send {
-        async { Ok(None) }
+        _new: &[NewWins<'_>],
+    ) -> impl Future<Output = Result<Vec<LiveEvent>, NotCommitted>> + Send {
+        async { Ok(Vec::new()) }
     }
 
     /// Decides claims on one event and commits, if the event is open and as it was known; none
@@ -130,20 +123,17 @@ pub(crate) struct Move<'a> {
     no: EventNo,
     issued: u32,
     closed: bool,
-    /// In the order of their sequences, the last of which is `issued`; all of one moment.
+    /// Where they are [written](ClaimConnection::write): in the order of their sequences, the last
+    /// of which is `issued`, and all of one moment.
     wins: &'a [Win],
 }
 
 impl Move<'_> {
     /// The last sequence before these winners'.
     fn sequence_before(&self) -> u32 {
-        self.wins.first().map_or(self.issued, |first| first.sequence.get() - 1)
+        let lowest = self.wins.iter().map(|win| win.sequence.get()).min();
+        lowest.map_or(self.issued, |lowest| lowest - 1)
     }
-}
-
-/// The sequence before the lowest of these.
-fn sequence_before(wins: &[Win]) -> u32 {
-    wins.iter().map(|win| win.sequence.get()).min().map_or(0, |lowest| lowest - 1)
 }
 
 /// Decides batches on connections of its own.

@@ -9,7 +9,7 @@ use sqlx::{Connection, Error, Executor, MySqlConnection, Row};
 use uuid::Uuid;
 
 use super::super::batch::{LiveEvent, Win};
-use super::{Asked, ClaimConnection, Move, NotCommitted, Seen, sequence_before};
+use super::{Asked, ClaimConnection, Move, NotCommitted, Seen};
 use crate::entity::issued_coupon;
 use crate::records::{EventColumns, signed_no};
 use crate::server::{Session, mysql_options, mysql_session};
@@ -59,12 +59,8 @@ const MOVE: &str = "
                won_after BIGINT PATH '$[3]')) AS moved
            STRAIGHT_JOIN events AS e FORCE INDEX (PRIMARY) ON e.no = moved.no
     SET e.issued = moved.issued, e.closed = moved.closed,
-        e.unlisted_after = COALESCE(e.unlisted_after, moved.won_after)";
-
-/// Of winners that were recorded in any order.
-const COUNT: &str = "
-    UPDATE events
-    SET issued = ?, unlisted_after = COALESCE(LEAST(unlisted_after, ?), ?) WHERE no = ?";
+        e.unlisted_after =
+            COALESCE(LEAST(e.unlisted_after, moved.won_after), moved.won_after)";
 
 /// A connection that decides claims.
 pub(crate) struct MySqlClaims(MySqlConnection);
@@ -164,20 +160,8 @@ impl ClaimConnection for MySqlClaims {
         self.commit().await
     }
 
-    async fn record(
-        &mut self,
-        event: EventNo,
-        issued: u32,
-        wins: &[Win],
-    ) -> Result<(), NotCommitted> {
-        let recorded = async {
-            self.insert(wins.iter()).await?;
-            let before = sequence_before(wins);
-            let update = sqlx::query(COUNT).bind(issued).bind(before).bind(before);
-            update.bind(signed_no(event)).execute(&mut self.0).await
-        };
-        recorded.await.map_err(|error| NotCommitted::Refused(error.into()))?;
-        self.commit().await
+    async fn record(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted> {
+        self.write(moves).await
     }
 
     async fn rollback(&mut self) -> Result<(), Error> {

@@ -15,9 +15,10 @@ use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Either, Error, Executor, PgConnection, Row};
 
 use super::super::batch::{LiveEvent, Win};
-use super::record::{Recording, Told};
+use super::record::NewWins;
 use super::take::{Asking, Taken};
-use super::{Asked, ClaimConnection, Move, NotCommitted, Seen, sequence_before};
+use super::{Asked, ClaimConnection, Move, NotCommitted, Seen};
+use crate::coupons::signed;
 use crate::entity::issued_coupon;
 use crate::records::{EventColumns, signed_no};
 use crate::server::{POSTGRES_NOW, Session, postgres_session, refuse_postgres_replica};
@@ -94,8 +95,7 @@ const RECORD_NEW: &str = "
     won AS (
         INSERT INTO issued_coupons
                (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
-        SELECT event.no, new.*, COALESCE(event.valid_from, new.issued_at),
-               COALESCE(event.valid_until, new.issued_at + event.valid_days * 86400000000)
+        SELECT event.no, new.*, {validity}
         FROM event CROSS JOIN unnest($5, $6, $7, $8) AS new (sequence, id, user_id, issued_at)),
     moved AS (
         UPDATE events
@@ -103,6 +103,38 @@ const RECORD_NEW: &str = "
             unlisted_after = LEAST(events.unlisted_after, $4)
         FROM event WHERE events.no = event.no)
     SELECT event.* FROM event";
+
+/// The same of several events; for one it takes longer. The list of ids keeps it off all the
+/// others, and the order is that in which everybody locks events.
+const RECORD_NEW_OF_EVENTS: &str = "
+    PREPARE claim_record_new_of_events
+        (uuid[], bigint[], boolean[], bigint[], bigint[],
+         uuid[], bigint[], uuid[], text[], bigint[]) AS
+    WITH event AS MATERIALIZED (
+        SELECT {columns}, asked.sequence_before, asked.wins
+        FROM unnest($1, $2, $3, $4, $5) AS asked (id, epoch, told, sequence_before, wins)
+             JOIN events AS e ON e.id = asked.id JOIN coupons AS c ON c.id = e.coupon_id
+        WHERE e.id = ANY($1) AND e.epoch = asked.epoch
+              AND (asked.told OR NOT (e.paused OR e.closed)) AND e.erased = 0
+              AND asked.wins <= e.quantity - e.issued
+        ORDER BY e.id FOR NO KEY UPDATE OF e),
+    won AS (
+        INSERT INTO issued_coupons
+               (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
+        SELECT event.no, new.sequence, new.id, new.user_id, new.issued_at, {validity}
+        FROM unnest($6, $7, $8, $9, $10) AS new (event_id, sequence, id, user_id, issued_at)
+             JOIN event ON event.id = new.event_id),
+    moved AS (
+        UPDATE events
+        SET issued = events.issued + event.wins,
+            unlisted_after = LEAST(events.unlisted_after, event.sequence_before)
+        FROM event WHERE events.no = event.no)
+    SELECT event.* FROM event";
+
+/// From when and until when a new coupon of `event` is valid.
+const VALIDITY: &str = "
+    COALESCE(event.valid_from, new.issued_at),
+    COALESCE(event.valid_until, new.issued_at + event.valid_days * 86400000000)";
 
 /// An event that is open and as it was known, with its lock, and the moment after that was had. One
 /// with winners under pseudonyms takes more looking.
@@ -232,10 +264,13 @@ impl ClaimConnection for PostgresClaims {
     async fn connect(options: &PgConnectOptions, _: &Limits) -> Result<Self, Error> {
         let mut db = PgConnection::connect_with(options).await?;
         refuse_postgres_replica(&mut db).await?;
-        for prepare in [LOCK, HELD, WRITE, RECORD, RECORD_NEW, TAKE_NEW, TAKE] {
+        let statements =
+            [LOCK, HELD, WRITE, RECORD, RECORD_NEW, RECORD_NEW_OF_EVENTS, TAKE_NEW, TAKE];
+        for prepare in statements {
             let prepare = prepare
                 .replace("{open_event}", OPEN_EVENT)
                 .replace("{columns}", COLUMNS)
+                .replace("{validity}", VALIDITY)
                 .replace("{issue_to}", ISSUE_TO)
                 .replace("{now}", POSTGRES_NOW);
             db.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await?;
@@ -316,56 +351,82 @@ impl ClaimConnection for PostgresClaims {
         Ok(taken)
     }
 
-    async fn record(
-        &mut self,
-        event: EventNo,
-        issued: u32,
-        wins: &[Win],
-    ) -> Result<(), NotCommitted> {
-        let sequences = array(wins.iter().map(|win| i64::from(win.sequence.get())));
-        let ids = array(wins.iter().map(|win| win.id.as_uuid()));
-        let users = array(wins.iter().map(|win| win.user_id.as_str()));
-        let times = |of: fn(&Win) -> Timestamp| array(wins.iter().map(|win| of(win).as_micros()));
-        let script = format!(
-            "EXECUTE claim_record({}, {issued}, {}, {sequences}, {ids}, {users}, {}, {}, {}); \
-             COMMIT",
-            signed_no(event),
-            sequence_before(wins),
-            times(|win| win.issued_at),
-            times(|win| win.valid_from),
-            times(|win| win.expires_at),
-        );
-        self.write_script(script, 1).await
+    async fn record(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted> {
+        let mut script = String::new();
+        for moved in moves {
+            let Move { no, issued, wins, .. } = moved;
+            let sequences = array(wins.iter().map(|win| i64::from(win.sequence.get())));
+            let ids = array(wins.iter().map(|win| win.id.as_uuid()));
+            let users = array(wins.iter().map(|win| win.user_id.as_str()));
+            let times =
+                |of: fn(&Win) -> Timestamp| array(wins.iter().map(|win| of(win).as_micros()));
+            script += &format!(
+                "EXECUTE claim_record({}, {issued}, {}, {sequences}, {ids}, {users}, {}, {}, {}); ",
+                signed_no(*no),
+                moved.sequence_before(),
+                times(|win| win.issued_at),
+                times(|win| win.valid_from),
+                times(|win| win.expires_at),
+            );
+        }
+        script += "COMMIT";
+        self.write_script(script, moves.len()).await
     }
 
-    async fn record_new(
-        &mut self,
-        recording: &Recording<'_>,
-    ) -> Result<Option<LiveEvent>, NotCommitted> {
-        let Recording { event_id, epoch, wins, told, ids } = recording;
-        let is_told = *told == Told::Already;
-        let before = wins.iter().map(|won| won.sequence.get()).min().map_or(0, |lowest| lowest - 1);
-        let sequences = array(wins.iter().map(|won| i64::from(won.sequence.get())));
-        let ids = array(ids.iter().map(|id| id.as_uuid()));
-        let users = array(wins.iter().map(|won| won.user_id.as_str()));
-        let times = array(wins.iter().map(|won| won.issued_at.as_micros()));
-        let script = format!(
-            "BEGIN; EXECUTE claim_record_new('{}', {epoch}, {is_told}, {before}, {sequences}, \
-             {ids}, {users}, {times}); COMMIT",
-            event_id.as_uuid()
-        );
-        let mut event = None;
+    async fn record_new(&mut self, new: &[NewWins<'_>]) -> Result<Vec<LiveEvent>, NotCommitted> {
+        let record = match new {
+            [new] => record_of_one(new),
+            new => record_of_events(new),
+        };
+        let mut events = Vec::with_capacity(new.len());
         let tell = |row: &PgRow| {
-            event = Some(live_event(row)?);
+            events.push(live_event(row)?);
             Ok(())
         };
-        self.decide_script(script, tell).await?;
-        Ok(event)
+        self.decide_script(format!("BEGIN; {record}; COMMIT"), tell).await?;
+        Ok(events)
     }
 
     async fn rollback(&mut self) -> Result<(), Error> {
         self.0.execute("ROLLBACK").await.map(|_| ())
     }
+}
+
+fn record_of_one(new: &NewWins<'_>) -> String {
+    format!(
+        "EXECUTE claim_record_new('{}', {}, {}, {}, {})",
+        new.of.event.as_uuid(),
+        new.of.epoch,
+        new.is_told(),
+        new.sequence_before(),
+        columns_of(std::slice::from_ref(new)),
+    )
+}
+
+fn record_of_events(new: &[NewWins<'_>]) -> String {
+    let events_of_wins = new.iter().flat_map(|new| vec![new.of.event.as_uuid(); new.ids.len()]);
+    format!(
+        "EXECUTE claim_record_new_of_events({}, {}, {}, {}, {}, {}, {})",
+        array(new.iter().map(|new| new.of.event.as_uuid())),
+        array(new.iter().map(|new| signed(new.of.epoch))),
+        array(new.iter().map(NewWins::is_told)),
+        array(new.iter().map(|new| i64::from(new.sequence_before()))),
+        array(new.iter().map(|new| signed(new.ids.len() as u64))),
+        array(events_of_wins),
+        columns_of(new),
+    )
+}
+
+/// The sequences, ids, users and moments of wins.
+fn columns_of(new: &[NewWins<'_>]) -> String {
+    let wins = || new.iter().flat_map(|new| new.of.wins);
+    format!(
+        "{}, {}, {}, {}",
+        array(wins().map(|won| i64::from(won.sequence.get()))),
+        array(new.iter().flat_map(|new| &new.ids).map(|id| id.as_uuid())),
+        array(wins().map(|won| won.user_id.as_str())),
+        array(wins().map(|won| won.issued_at.as_micros())),
+    )
 }
 
 fn live_event(row: &PgRow) -> Result<LiveEvent, LedgerError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use firstcome_core::{Commit, CouponDraft, EventId, Name, Quantity};
 use firstcome_ledger::{
     Applied, ClaimError, CouponRecord, EventRecord, JournalWin, LedgerError, NotRecorded, Recorded,
-    Standing, Told, Tried, Unappliable, Won,
+    Recording, Standing, Told, Tried, Unappliable, Won,
 };
 use firstcome_testkit::database::Engine;
 use tokio::sync::oneshot;
@@ -123,8 +123,8 @@ async fn the_standing_tells_of_every_change(store: Store) {
     let test = TestLedger::new(store).await;
     let event = journalled(&test, 9).await;
     let standing = async || {
-        let standing = test.ledger.standing(event.id).await;
-        standing.expect("an answer").expect("the event")
+        let standings = test.ledger.standings(&[event.id]).await;
+        standings.expect("an answer")[&event.id]
     };
     let mut now = Standing { epoch: 2, fence: 0, stopped: false, coupon_version: 1 };
     assert_eq!(standing().await, now);
@@ -149,7 +149,11 @@ async fn the_standing_tells_of_every_change(store: Store) {
     now.coupon_version = 2;
     assert_eq!(standing().await, now);
     let nobody = EventId::from_uuid(Uuid::now_v7());
-    assert_eq!(test.ledger.standing(nobody).await.expect("an answer"), None);
+    let other = begin_epoch(&test, &self::event(&test, 9, Commit::Kafka).await).await;
+    let standings = test.ledger.standings(&[other.id, nobody, event.id]).await.expect("an answer");
+    assert_eq!(standings.len(), 2);
+    assert_eq!((standings[&event.id], standings[&other.id].epoch), (now, other.epoch));
+    assert!(test.ledger.standings(&[]).await.expect("an answer").is_empty());
 }
 
 async fn what_was_told_is_recorded_after_a_stop(store: Store) {
@@ -159,7 +163,9 @@ async fn what_was_told_is_recorded_after_a_stop(store: Store) {
     let record = async |user_id: &str, sequence: u32, told| {
         let JournalWin { user_id, sequence, issued_at, .. } = won(&event, 2, user_id, sequence);
         let wins = [Won { user_id, sequence, issued_at }];
-        test.ledger.record_wins(event.id, 2, &wins, told, Tried::Never).await.expect("an answer")
+        let recording =
+            Recording { event: event.id, epoch: 2, wins: &wins, told, tried: Tried::Never };
+        test.ledger.record_wins(&[recording]).await.remove(0).expect("an answer")
     };
     change(&test, &event, |rule| rule.paused = true).await;
     assert_eq!(record("a", 1, Told::NotYet).await, stopped);

@@ -34,6 +34,12 @@ impl Element for Uuid {
     }
 }
 
+impl Element for bool {
+    fn write(&self, text: &mut String) {
+        text.push_str(if *self { "t" } else { "f" });
+    }
+}
+
 impl Element for i64 {
     fn write(&self, text: &mut String) {
         text.push_str(&self.to_string());
