@@ -113,8 +113,8 @@ impl Redis {
         .await
     }
 
-    /// Runs scripts, each on its own, and gives their answers in their order: in one message, unless
-    /// Redis is a cluster. It takes no longer than one may.
+    /// Runs scripts, each on its own, and gives their answers in their order. Unless Redis is a
+    /// cluster they go in one message. Together they take no longer than one may.
     pub async fn run_all<T: FromRedisValue>(
         &self,
         scripts: &[ScriptCall],
@@ -132,8 +132,9 @@ impl Redis {
                 answer => Some(self.told(&live, Ok(answer))),
             });
             let answers: Vec<_> = answers.collect();
-            let is_silent =
-                |answer: &Option<Result<T, RedisError>>| matches!(answer, Some(Err(error)) if error.is_silence());
+            let is_silent = |answer: &Option<Result<T, RedisError>>| {
+                matches!(answer, Some(Err(error)) if error.is_silence())
+            };
             match answers.first() {
                 Some(Some(Err(error))) if answers.iter().all(is_silent) => Err(error.clone()),
                 _ => Ok(answers),

@@ -41,6 +41,24 @@ async fn a_replica_is_told_and_what_it_becomes_is_seen() {
 }
 
 #[tokio::test]
+async fn a_server_that_serves_nobody_is_left_alone() {
+    let mut master = RedisServer::start().await;
+    let (host, port) = ("127.0.0.1", master.authority().split_off("127.0.0.1:".len()));
+    master.kill9();
+    let away = ["--replicaof", host, &port, "--replica-serve-stale-data", "no"];
+    let server = RedisServer::start_with(&away).await;
+    let redis = redis(&server.url());
+    let script = Script::new("return redis.call('GET', KEYS[1])");
+    let calls = ["a", "b"].map(|key| script.call(&[key]));
+    while !redis.is_silent() {
+        for refused in redis.run_all::<Option<String>>(&calls).await {
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.refusal(), Some(Refusal::MasterDown), "{refused}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_save_is_told() {
     let server =
         RedisServer::start_with(&["--save", "3600 1", "--enable-protected-configs", "yes"]).await;

@@ -129,9 +129,9 @@ impl RedisStrategy {
         held.collect()
     }
 
-    /// Appends wins of different events to the journal, and asks afterwards whether their word still
-    /// counts: the next epoch's fence is appended after that epoch has begun, so what counts now
-    /// lies before it.
+    /// Appends wins of different events to the journal, and asks afterwards whether their word
+    /// still counts: the next epoch's fence is appended after that epoch has begun, so what counts
+    /// now lies before it.
     async fn append(
         &self,
         all: &[Wins<'_>],

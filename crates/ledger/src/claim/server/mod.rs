@@ -76,8 +76,9 @@ pub(crate) trait ClaimConnection: Sized + Send {
 
     async fn rollback(&mut self) -> Result<(), Error>;
 
-    /// Records wins of users who hold nothing, of each event that takes them and has no winner under
-    /// a pseudonym, and commits. Answers with these events; of the others nothing was written.
+    /// Records wins of users who hold nothing, of each event that takes them and has no winner
+    /// under a pseudonym, and commits. Answers with these events; of the others nothing was
+    /// written.
     fn record_new(
         &mut self,
         _new: &[NewWins<'_>],
