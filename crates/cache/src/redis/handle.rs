@@ -113,42 +113,69 @@ impl Redis {
         .await
     }
 
-    /// Runs scripts, each on its own, and gives their answers in their order. Unless Redis is a
+    /// Sends commands, each on its own, and gives their answers in their order. Unless Redis is a
     /// cluster they go in one message. Together they take no longer than one may.
+    pub async fn call_all<T: FromRedisValue>(
+        &self,
+        commands: &[Cmd],
+    ) -> Vec<Result<T, RedisError>> {
+        if !self.takes_together(commands.len()) {
+            return join_all(commands.iter().map(|command| self.call(command))).await;
+        }
+        let answers = self.call_together(commands.iter()).await.into_iter();
+        answers.map(|answer| answer.unwrap_or_else(Err)).collect()
+    }
+
+    /// Runs scripts in the same way.
     pub async fn run_all<T: FromRedisValue>(
         &self,
         scripts: &[ScriptCall],
     ) -> Vec<Result<T, RedisError>> {
-        if scripts.len() < 2 || self.kind() == RedisKind::Cluster {
+        if !self.takes_together(scripts.len()) {
             return join_all(scripts.iter().map(|script| self.run(script))).await;
         }
+        let answers = self.call_together(scripts.iter().map(ScriptCall::by_digest)).await;
+        let known = scripts.iter().zip(answers).map(async |(script, answer)| match answer {
+            Ok(answer) => answer,
+            Err(_) => self.run(script).await,
+        });
+        join_all(known).await
+    }
+
+    /// Whether so many calls can and need go in one message.
+    fn takes_together(&self, calls: usize) -> bool {
+        calls > 1 && self.kind() != RedisKind::Cluster
+    }
+
+    /// Sends commands in one message. An error beside the answers is that of a script which the
+    /// server does not know.
+    async fn call_together<'a, T: FromRedisValue>(
+        &self,
+        commands: impl ExactSizeIterator<Item = &'a Cmd>,
+    ) -> Vec<Result<Result<T, RedisError>, RedisError>> {
+        let calls = commands.len();
         let answers = self.guarded(async |deadline| {
             let mut live = self.connected(deadline).await?;
-            let asked = live.connection.query_all(scripts.iter().map(ScriptCall::by_digest));
-            let answers = timeout_at(deadline, asked).await;
+            let answers = timeout_at(deadline, live.connection.query_all(commands)).await;
             let answers = self.told(&live, answers)?;
             let answers = answers.into_iter().map(|answer: RedisResult<T>| match answer {
-                Err(error) if RedisError::is_unknown_script(&error) => None,
-                answer => Some(self.told(&live, Ok(answer))),
+                Err(error) if RedisError::is_unknown_script(&error) => {
+                    Err(RedisError::of_call(&error))
+                }
+                answer => Ok(self.told(&live, Ok(answer))),
             });
             let answers: Vec<_> = answers.collect();
-            let is_silent = |answer: &Option<Result<T, RedisError>>| {
-                matches!(answer, Some(Err(error)) if error.is_silence())
+            let is_silent = |answer: &Result<Result<T, RedisError>, _>| {
+                matches!(answer, Ok(Err(error)) if error.is_silence())
             };
             match answers.first() {
-                Some(Some(Err(error))) if answers.iter().all(is_silent) => Err(error.clone()),
+                Some(Ok(Err(error))) if answers.iter().all(is_silent) => Err(error.clone()),
                 _ => Ok(answers),
             }
         });
-        let answers = match answers.await {
-            Ok(answers) => answers,
-            Err(error) => return scripts.iter().map(|_| Err(error.clone())).collect(),
-        };
-        let known = scripts.iter().zip(answers).map(async |(script, answer)| match answer {
-            Some(answer) => answer,
-            None => self.run(script).await,
-        });
-        join_all(known).await
+        answers
+            .await
+            .unwrap_or_else(|error| vec![error; calls].into_iter().map(|it| Ok(Err(it))).collect())
     }
 
     /// Asks the server, or each primary of the cluster, by its address.

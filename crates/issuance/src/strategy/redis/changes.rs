@@ -155,9 +155,10 @@ impl RedisStrategy {
         self.remember(event.clone());
     }
 
-    /// Lets Redis forget in time an event that is over, of which nothing is pending.
-    pub(super) async fn expire(&self, event: EventId) {
+    /// Lets Redis forget in time events that are over, of which nothing is pending.
+    pub(super) async fn expire(&self, events: &[EventId]) {
+        let calls = events.iter().map(|event| Keys::of(*event).expire(REMEMBERED_SECONDS));
         // What stays longer than it need be does no harm: the next look does it.
-        let _ = self.0.redis.run::<i64>(&Keys::of(event).expire(REMEMBERED_SECONDS)).await;
+        let _ = self.0.redis.run_all::<i64>(&calls.collect::<Vec<_>>()).await;
     }
 }

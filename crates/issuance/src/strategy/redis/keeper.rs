@@ -28,6 +28,8 @@ const LIST_EVERY: Duration = Duration::from_secs(1);
 const EVENTS_MAX: u64 = 10_000;
 /// Events that are looked after at the same time.
 const AT_ONCE: usize = 32;
+/// Events that are looked at in one message.
+const LOOKS_AT_ONCE: usize = 256;
 /// Pending batches that are read at once.
 const STEP: usize = 8;
 /// More batches than are ever pending.
@@ -108,18 +110,26 @@ impl RedisStrategy {
         if own.is_empty() {
             return Ok(());
         }
-        let before = self.orphaned_before().await;
-        for event in own {
-            let done = match (&before, self.event(event).await) {
-                (Ok(before), Ok(Some(event))) => self.settle_pending(&event, Some(*before)).await,
-                (Ok(_), Ok(None)) => Ok(Settled::default()),
-                _ => Err(Failed::NotLoaded),
-            };
-            if done.map_or(true, |settled| settled.left > 0) {
-                self.claimed().insert(event);
+        let before = match self.orphaned_before().await {
+            Ok(before) => before,
+            Err(failed) => {
+                self.claimed().extend(own);
+                return Err(failed);
+            }
+        };
+        let mut events = Vec::with_capacity(own.len());
+        for id in own {
+            match self.event(id).await {
+                Ok(event) => events.extend(event),
+                Err(_) => _ = self.claimed().insert(id),
             }
         }
-        before.map(|_| ())
+        for (event, settled) in self.settle_each(events, before).await {
+            if settled.map_or(true, |settled| settled.left > 0) {
+                self.claimed().insert(event.id);
+            }
+        }
+        Ok(())
     }
 
     /// Every open event, unless another process has just done it.
@@ -131,15 +141,41 @@ impl RedisStrategy {
             return Ok(());
         }
         let before = self.orphaned_before().await?;
-        let looks = self.kept_events().await?.into_iter().map(|event| async move {
-            let settled = self.settle_pending(&event, Some(before)).await;
+        let settled = self.settle_each(self.kept_events().await?, before).await;
+        let is_done = |(event, settled): &(EventRecord, Result<Settled, Failed>)| {
             let is_over = event.rule.closed || event.rule.window.closes_at() < before;
-            if is_over && settled.is_ok_and(|settled| settled.left == 0) {
-                self.expire(event.id).await;
-            }
-        });
-        stream::iter(looks).buffer_unordered(AT_ONCE).for_each(|()| async {}).await;
+            is_over && settled.as_ref().is_ok_and(|settled| settled.left == 0)
+        };
+        let done = settled.iter().filter(|settled| is_done(settled));
+        let done: Vec<EventId> = done.map(|(event, _)| event.id).collect();
+        for some in done.chunks(LOOKS_AT_ONCE) {
+            self.expire(some).await;
+        }
         Ok(())
+    }
+
+    /// [Settles](Self::settle_pending) each of these events. Most have nothing to be done, which is
+    /// seen of many at once.
+    async fn settle_each(
+        &self,
+        mut events: Vec<EventRecord>,
+        before: Timestamp,
+    ) -> Vec<(EventRecord, Result<Settled, Failed>)> {
+        let mut all = Vec::with_capacity(events.len());
+        while !events.is_empty() {
+            let some = events.split_off(events.len().saturating_sub(LOOKS_AT_ONCE));
+            let looks: Vec<_> = some.iter().map(|event| Keys::of(event.id).look()).collect();
+            let looks = self.0.redis.call_all::<Look>(&looks).await;
+            let settled = some.into_iter().zip(looks).map(|(event, look)| async move {
+                let settled = match look {
+                    Ok(look) => self.settle_seen(&event, look, Some(before)).await,
+                    Err(error) => Err(error.into()),
+                };
+                (event, settled)
+            });
+            all.extend(stream::iter(settled).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
+        }
+        all
     }
 
     /// By the clock that decides.
@@ -158,10 +194,18 @@ impl RedisStrategy {
         event: &EventRecord,
         before: Option<Timestamp>,
     ) -> Result<Settled, Failed> {
-        let keys = Keys::of(event.id);
-        // Read first: what was rebuilt in between is refused, or recorded already.
-        let (epoch, pending, lowered_at, loading, version): Look =
-            self.0.redis.call(&keys.look()).await?;
+        let look = self.0.redis.call(&Keys::of(event.id).look()).await?;
+        self.settle_seen(event, look, before).await
+    }
+
+    /// The same, as somebody has just seen the event. What was rebuilt since is refused, or recorded
+    /// already.
+    async fn settle_seen(
+        &self,
+        event: &EventRecord,
+        (epoch, pending, lowered_at, loading, version): Look,
+        before: Option<Timestamp>,
+    ) -> Result<Settled, Failed> {
         if before.is_some() && version.is_some_and(|version| version < event.version) {
             // Whoever has changed it died before Redis heard of it, or could not reach it.
             self.follow("", event).await;

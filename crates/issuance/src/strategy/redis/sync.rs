@@ -282,7 +282,7 @@ impl RedisStrategy {
         let Some(event) = self.0.ledger.event(event.id).await? else { return Ok(None) };
         let finished: i64 = redis.run(&keys.finish(hand, &event, winners, last)).await?;
         if finished == 1 && event.rule.state(self.0.ledger.clock().now()) == EventState::Closed {
-            self.expire(event.id).await;
+            self.expire(&[event.id]).await;
         }
         Ok((finished == 1).then_some(winners))
     }
