@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use firstcome_cache::redis::Redis;
 use firstcome_core::{Commit, EventId, Strategy as Decider};
 use firstcome_ledger::{Ledger, LedgerError};
@@ -18,8 +17,8 @@ use crate::lane::{self, Lanes, NotDrained};
 use crate::metrics::Metrics;
 use crate::strategy::{LedgerStrategy, RedisLockStrategy, RedisStrategy};
 
-/// Events whose decider is remembered.
-const EVENTS_MAX: usize = 10_000;
+/// Events whose decider is remembered; with more, all are forgotten.
+const EVENTS_MAX: usize = 50_000;
 
 /// What there is beside the ledger.
 #[derive(Debug, Clone)]
@@ -54,7 +53,7 @@ pub(crate) struct Ways {
     locked: lane::Handle,
     redis: lane::Handle,
     /// Who decides an event never changes.
-    known: Arc<ArcSwap<HashMap<EventId, Decider>>>,
+    known: Arc<RwLock<HashMap<EventId, Decider>>>,
 }
 
 impl Deciders {
@@ -143,18 +142,16 @@ impl Ways {
 
     /// An event that does not exist is the ledger's to deny.
     async fn decider_of(&self, event: EventId) -> Result<Decider, LedgerError> {
-        if let Some(decider) = self.known.load().get(&event) {
-            return Ok(*decider);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&event).copied();
+        if let Some(decider) = known {
+            return Ok(decider);
         }
         let Some(found) = self.ledger.event(event).await? else { return Ok(Decider::Ledger) };
-        self.known.rcu(|known| {
-            let mut known = HashMap::clone(known);
-            if known.len() >= EVENTS_MAX {
-                known.clear();
-            }
-            known.insert(event, found.strategy);
-            known
-        });
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= EVENTS_MAX {
+            known.clear();
+        }
+        known.insert(event, found.strategy);
         Ok(found.strategy)
     }
 }

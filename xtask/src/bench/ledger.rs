@@ -1,7 +1,7 @@
 //! Where a measured product keeps its ledger, and who decides before it.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 
@@ -58,7 +58,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When one does not start.
-    pub(crate) fn server(self, root: &Path) -> anyhow::Result<Option<Rc<Server>>> {
+    pub(crate) fn server(self, root: &Path) -> anyhow::Result<Option<Arc<Server>>> {
         let (engine, decides) = match self {
             Self::Sqlite => return Ok(None),
             Self::Postgres => (&POSTGRES, None),
@@ -90,7 +90,7 @@ impl Home {
     /// # Errors
     /// When the server makes none.
     pub(crate) fn on(
-        server: Option<&Rc<Server>>,
+        server: Option<&Arc<Server>>,
         workshop: &Workshop,
         name: &str,
     ) -> anyhow::Result<Self> {

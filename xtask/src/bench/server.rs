@@ -7,7 +7,7 @@ mod postgres;
 
 use std::path::Path;
 use std::process::Command;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context as _;
@@ -62,7 +62,7 @@ pub(crate) struct Server {
 
 /// A database that nobody else uses; it is dropped with the value.
 pub(crate) struct Database {
-    server: Rc<Server>,
+    server: Arc<Server>,
     name: String,
     /// For the product.
     pub(crate) url: String,
@@ -78,7 +78,7 @@ impl Server {
         root: &Path,
         engine: &'static Engine,
         decides: Option<Commit>,
-    ) -> anyhow::Result<Rc<Self>> {
+    ) -> anyhow::Result<Arc<Self>> {
         need(engine.client.0, engine.client.1)?;
         let service = Service::up(root, engine.service)?;
         let login = Login::of(&service.running);
@@ -90,20 +90,20 @@ impl Server {
                 server.drop_database(name)?;
             }
         }
-        Ok(Rc::new(server))
+        Ok(Arc::new(server))
     }
 
     /// Makes a database.
     ///
     /// # Errors
     /// When the server refuses.
-    pub(crate) fn create(self: &Rc<Self>) -> anyhow::Result<Database> {
+    pub(crate) fn create(self: &Arc<Self>) -> anyhow::Result<Database> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}_{count}", std::process::id());
         self.ask("", &format!("CREATE DATABASE {name} {}", self.engine.create_options))?;
         let url = with_database(&self.service.running.url, &name)?;
-        Ok(Database { server: Rc::clone(self), name, url })
+        Ok(Database { server: Arc::clone(self), name, url })
     }
 
     /// Processor time that all its processes have used so far, and those of Redis and Kafka where

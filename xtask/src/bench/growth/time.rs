@@ -1,7 +1,7 @@
 //! Processor time of the product and the database server together, among few and among many issued
 //! coupons in turns.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{Growing, Options, RATIO_MAX, RATIO_TEXT};
 use crate::bench::ledger::Home;
@@ -38,7 +38,7 @@ struct Pair {
 pub(crate) fn run(
     workshop: &Workshop,
     options: &Options,
-    server: &Rc<Server>,
+    server: &Arc<Server>,
 ) -> anyhow::Result<()> {
     let Options { ledger, rows_few, rows, samples, .. } = *options;
     let claims = options.claims.unwrap_or(CLAIMS);
@@ -79,7 +79,7 @@ fn issued_elsewhere(rows: u64, claims: u64) -> anyhow::Result<u64> {
 fn among_few(
     workshop: &Workshop,
     options: &Options,
-    server: &Rc<Server>,
+    server: &Arc<Server>,
     claims: u64,
     number: u64,
     bar: &indicatif::ProgressBar,

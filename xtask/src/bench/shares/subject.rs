@@ -1,6 +1,6 @@
 //! One product under measurement.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use indicatif::ProgressBar;
 
@@ -53,7 +53,7 @@ impl Subject {
     /// When it does not start, or a claim does not win.
     pub(crate) fn start(
         ledger: Ledger,
-        server: Option<&Rc<Server>>,
+        server: Option<&Arc<Server>>,
         loads: &Loads<'_>,
     ) -> anyhow::Result<Self> {
         let home = Home::on(server, loads.workshop, ledger.word())?;

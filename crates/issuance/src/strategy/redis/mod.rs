@@ -46,8 +46,8 @@ use sync::Syncs;
 
 /// Longest that a batch waits until an event is loaded.
 const LOAD_WAIT_MAX: Duration = Duration::from_millis(400);
-/// Events that a process remembers.
-const EVENTS_MAX: usize = 10_000;
+/// Events that a process remembers; with more, all are forgotten. Some 20 MiB.
+const EVENTS_MAX: usize = 50_000;
 
 /// See the module; cheap to clone.
 #[derive(Clone)]

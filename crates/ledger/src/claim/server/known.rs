@@ -11,7 +11,7 @@ use firstcome_core::{EventId, IssuedCouponId, UserId};
 use super::super::batch::LiveEvent;
 
 /// Events that are remembered; with more, all are forgotten.
-const EVENTS_MAX: usize = 10_000;
+const EVENTS_MAX: usize = 50_000;
 /// Holders that are remembered, of all events; with more, all are forgotten. Some 20 MiB.
 const HOLDERS_MAX: usize = 1_000_000;
 /// Most batches that are decided by a look first, after guesses that were wrong: 2 to this power.
