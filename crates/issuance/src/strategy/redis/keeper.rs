@@ -198,8 +198,8 @@ impl RedisStrategy {
         self.settle_seen(event, look, before).await
     }
 
-    /// The same, as somebody has just seen the event. What was rebuilt since is refused, or recorded
-    /// already.
+    /// The same, as somebody has just seen the event. What was rebuilt since is refused, or
+    /// recorded already.
     async fn settle_seen(
         &self,
         event: &EventRecord,
