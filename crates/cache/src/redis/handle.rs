@@ -173,9 +173,8 @@ impl Redis {
                 _ => Ok(answers),
             }
         });
-        answers
-            .await
-            .unwrap_or_else(|error| vec![error; calls].into_iter().map(|it| Ok(Err(it))).collect())
+        let all = |error: RedisError| (0..calls).map(|_| Ok(Err(error.clone()))).collect();
+        answers.await.unwrap_or_else(all)
     }
 
     /// Asks the server, or each primary of the cluster, by its address.

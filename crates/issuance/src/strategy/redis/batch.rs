@@ -1,16 +1,14 @@
 //! A batch's way: asked of Redis, committed, and told.
 //!
-//! Each step is taken for all events of the batch together: a claim of one of many events costs
-//! little more than one of many claims of an event. An event that fails in one fails alone.
+//! Each step is taken for all events of the batch together: a message to Redis, a transaction of
+//! the ledger. An event that fails in one of them fails alone.
 
 use std::collections::HashMap;
 
 use firstcome_cache::redis::ScriptCall;
 use firstcome_core::{Commit, EventId, UserId};
-use firstcome_ledger::{
-    Claim, Decision, EventRecord, IssuedCouponRecord, LedgerError, Told, Tried, Won,
-};
-use futures_util::future::join_all;
+use firstcome_ledger::{Claim, Decision, EventRecord, IssuedCouponRecord, Told, Tried, Won};
+use futures_util::future::{join, join_all};
 use tokio::time::Instant;
 
 use super::super::{OfEvent, Outcome, Strategy, by_event};
@@ -70,6 +68,14 @@ impl Group {
     }
 }
 
+/// What came of asking Redis of a group at first.
+enum Asked<'a> {
+    Decided(Verdicts<'a>),
+    /// The event is to be loaded, or pseudonyms are needed.
+    NotYet(EventRecord),
+    NoEvent,
+}
+
 /// What Redis has said of a group.
 struct Verdicts<'a> {
     event: EventRecord,
@@ -79,12 +85,7 @@ struct Verdicts<'a> {
     wins: Vec<Won>,
 }
 
-impl<'a> Verdicts<'a> {
-    fn new(event: EventRecord, users: &'a [UserId], decided: Decided) -> Self {
-        let wins = users.iter().zip(&decided.claims).filter_map(won).collect();
-        Self { event, users, decided, wins }
-    }
-
+impl Verdicts<'_> {
     /// Whether somebody has won just now.
     fn is_new(&self) -> bool {
         self.decided.claims.iter().any(|said| matches!(said, Said::Won { .. }))
@@ -128,12 +129,22 @@ impl RedisStrategy {
     /// Decides the claims of each group's users, in their order.
     async fn decide_groups(&self, groups: &[Group]) -> Vec<Vec<Outcome>> {
         let asked = self.ask_all(groups).await;
-        let verdicts: Vec<&Verdicts<'_>> =
-            asked.iter().filter_map(|asked| asked.as_ref().ok()?.as_ref()).collect();
-        let mut told = self.tell_all(&verdicts).await.into_iter();
+        let verdicts = asked.iter().filter_map(|asked| match asked {
+            Ok(Asked::Decided(verdicts)) => Some(verdicts),
+            _ => None,
+        });
+        let verdicts: Vec<&Verdicts<'_>> = verdicts.collect();
+        let later = groups.iter().zip(&asked).filter_map(|(group, asked)| match asked {
+            Ok(Asked::NotYet(event)) => Some(self.decide_later(event, group)),
+            _ => None,
+        });
+        // Who has won does not wait for an event that is being loaded.
+        let (told, told_later) = join(self.tell_all(&verdicts), join_all(later)).await;
+        let (mut told, mut told_later) = (told.into_iter(), told_later.into_iter());
         let told = groups.iter().zip(asked).map(|(group, asked)| match asked {
-            Ok(Some(_)) => told.next().expect("all verdicts are told"),
-            Ok(None) => Ok(vec![Ok(Decision::EventNotFound); group.users.len()]),
+            Ok(Asked::Decided(_)) => told.next().expect("all verdicts are told"),
+            Ok(Asked::NotYet(_)) => told_later.next().expect("all are told"),
+            Ok(Asked::NoEvent) => Ok(vec![Ok(Decision::EventNotFound); group.users.len()]),
             Err(why) => Err(Untold::of(why, group.users.len())),
         });
         let told: Vec<Result<Vec<Outcome>, Untold>> = told.collect();
@@ -141,8 +152,8 @@ impl RedisStrategy {
         told.into_iter().map(|told| told.unwrap_or_else(|untold| untold.outcomes)).collect()
     }
 
-    /// Asks Redis of each group, once its event is loaded; none where there is no such event.
-    async fn ask_all<'a>(&self, groups: &'a [Group]) -> Vec<Result<Option<Verdicts<'a>>, Failed>> {
+    /// Asks Redis of each group, all at once.
+    async fn ask_all<'a>(&self, groups: &'a [Group]) -> Vec<Result<Asked<'a>, Failed>> {
         let events = join_all(groups.iter().map(|group| self.event(group.event))).await;
         let known = || {
             events.iter().zip(groups).filter_map(|(event, group)| {
@@ -153,24 +164,43 @@ impl RedisStrategy {
         let calls: Vec<ScriptCall> =
             known().map(|(event, users)| self.claim(event.id, users, event.has_erased)).collect();
         let mut answers = self.0.redis.run_all::<Vec<String>>(&calls).await.into_iter();
-        let asked = events.into_iter().map(|event| {
-            Ok(event?.map(|event| (event, answers.next().expect("one for each call"))))
-        });
-        let asked: Vec<Result<Option<_>, LedgerError>> = asked.collect();
-        let verdicts = asked.into_iter().zip(groups).map(async |(asked, group)| {
-            let Some((event, answer)) = asked? else { return Ok(None) };
-            let decided = match Answer::read(&answer?, group.users.len()) {
-                Some(Answer::Decided(decided)) => decided,
-                Some(_) => self.ask(&event, &group.users).await?,
-                None => return Err(Failed::Nonsense),
-            };
-            if decided.version != event.version {
-                // An admin has changed it.
-                self.forget(event.id);
+        let asked = events.into_iter().zip(groups).map(|(event, group)| {
+            let Some(event) = event? else { return Ok(Asked::NoEvent) };
+            let answer = answers.next().expect("one for each call")?;
+            match Answer::read(&answer, group.users.len()) {
+                Some(Answer::Decided(decided)) => {
+                    Ok(Asked::Decided(self.verdicts(event, group, decided)))
+                }
+                Some(Answer::NotLoaded | Answer::NeedsPseudonyms) => Ok(Asked::NotYet(event)),
+                None => Err(Failed::Nonsense),
             }
-            Ok(Some(Verdicts::new(event, &group.users, decided)))
         });
-        join_all(verdicts).await
+        asked.collect()
+    }
+
+    /// Decides the claims of a group whose event was not ready.
+    async fn decide_later(
+        &self,
+        event: &EventRecord,
+        group: &Group,
+    ) -> Result<Vec<Outcome>, Untold> {
+        match self.ask(event, &group.users).await {
+            Ok(decided) => {
+                let verdicts = self.verdicts(event.clone(), group, decided);
+                self.tell_all(&[&verdicts]).await.remove(0)
+            }
+            Err(why) => Err(Untold::of(why, group.users.len())),
+        }
+    }
+
+    fn verdicts<'a>(&self, event: EventRecord, group: &'a Group, decided: Decided) -> Verdicts<'a> {
+        if decided.version != event.version {
+            // An admin has changed it.
+            self.forget(event.id);
+        }
+        let users = &group.users;
+        let wins = users.iter().zip(&decided.claims).filter_map(won).collect();
+        Verdicts { event, users, decided, wins }
     }
 
     /// Makes the wins durable, and the word of each verdict sure; what each user is told then.
