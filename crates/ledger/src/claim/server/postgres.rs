@@ -50,6 +50,17 @@ const HELD: &str = "
               AND user_id BETWEEN asked.user_id AND asked.user_id
         ORDER BY user_id LIMIT 1) AS c";
 
+/// The same of several events; for one it takes longer.
+const HELD_OF_EVENTS: &str = "
+    PREPARE claim_held_of_events (uuid[], text[]) AS
+    SELECT c.event_no, c.sequence, c.id, c.user_id, c.issued_at, c.valid_from, c.expires_at,
+           c.used_at, c.revoked_at
+    FROM unnest($1, $2) AS asked (event_id, user_id) CROSS JOIN LATERAL (
+        SELECT * FROM issued_coupons
+        WHERE event_no = (SELECT no FROM events WHERE id = asked.event_id)
+              AND user_id BETWEEN asked.user_id AND asked.user_id
+        ORDER BY user_id LIMIT 1) AS c";
+
 /// The same of one user; few events have erased winners.
 const HELD_OF_EVENT: &str = "
     SELECT event_no, sequence, id, user_id, issued_at, valid_from, expires_at, used_at, revoked_at
@@ -67,6 +78,21 @@ const WRITE: &str = "
     UPDATE events
     SET issued = $2, closed = $3, unlisted_after = COALESCE(unlisted_after, $2 - cardinality($7))
     WHERE no = $1";
+
+/// The same of several events; for one it takes longer.
+const WRITE_OF_EVENTS: &str = "
+    PREPARE claim_write_of_events
+        (bigint[], bigint[], boolean[], bigint[],
+         bigint[], bigint[], uuid[], text[], bigint[], bigint[], bigint[]) AS
+    WITH won AS (
+        INSERT INTO issued_coupons
+               (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
+        SELECT * FROM unnest($5, $6, $7, $8, $9, $10, $11))
+    UPDATE events
+    SET issued = moved.issued, closed = moved.closed,
+        unlisted_after = COALESCE(unlisted_after, moved.sequence_before)
+    FROM unnest($1, $2, $3, $4) AS moved (no, issued, closed, sequence_before)
+    WHERE events.no = moved.no";
 
 /// The winners of one event, in any order.
 const RECORD: &str = "
@@ -264,8 +290,18 @@ impl ClaimConnection for PostgresClaims {
     async fn connect(options: &PgConnectOptions, _: &Limits) -> Result<Self, Error> {
         let mut db = PgConnection::connect_with(options).await?;
         refuse_postgres_replica(&mut db).await?;
-        let statements =
-            [LOCK, HELD, WRITE, RECORD, RECORD_NEW, RECORD_NEW_OF_EVENTS, TAKE_NEW, TAKE];
+        let statements = [
+            LOCK,
+            HELD,
+            HELD_OF_EVENTS,
+            WRITE,
+            WRITE_OF_EVENTS,
+            RECORD,
+            RECORD_NEW,
+            RECORD_NEW_OF_EVENTS,
+            TAKE_NEW,
+            TAKE,
+        ];
         for prepare in statements {
             let prepare = prepare
                 .replace("{open_event}", OPEN_EVENT)
@@ -281,12 +317,20 @@ impl ClaimConnection for PostgresClaims {
     async fn look(&mut self, asked: &[Asked<'_>]) -> Result<Seen, LedgerError> {
         let ids = asked.iter().map(|asked| asked.event_id);
         let mut script = format!("BEGIN; EXECUTE claim_lock({})", array(ids.map(EventId::as_uuid)));
-        for Asked { event_id, users } in asked {
-            let users = array(users.iter().map(|user| user.as_str()));
-            script += &format!("; EXECUTE claim_held('{}', {users})", event_id.as_uuid());
-        }
+        script += &match asked {
+            [Asked { event_id, users }] => {
+                let users = array(users.iter().map(|user| user.as_str()));
+                format!("; EXECUTE claim_held('{}', {users})", event_id.as_uuid())
+            }
+            asked => {
+                let users = || asked.iter().flat_map(|of| of.users.iter().map(move |it| (of, it)));
+                let events = array(users().map(|(of, _)| of.event_id.as_uuid()));
+                let users = array(users().map(|(_, user)| user.as_str()));
+                format!("; EXECUTE claim_held_of_events({events}, {users})")
+            }
+        };
         script += &format!("; SELECT {POSTGRES_NOW}");
-        let (lock, clock) = (1, 2 + asked.len());
+        let (lock, clock) = (1, 3);
         let mut seen = Seen::default();
         let mut statement = 0;
         let mut answers = self.0.fetch_many(sqlx::raw_sql(AssertSqlSafe(script)));
@@ -316,22 +360,11 @@ impl ClaimConnection for PostgresClaims {
     }
 
     async fn write(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted> {
-        let mut script = String::new();
-        for Move { no, issued, closed, wins } in moves {
-            // Without a winner the times are of nobody.
-            let times = wins.first().map(|win| [win.issued_at, win.valid_from, win.expires_at]);
-            let [issued_at, valid_from, expires_at] =
-                times.unwrap_or(NEVER).map(Timestamp::as_micros);
-            let ids = array(wins.iter().map(|win| win.id.as_uuid()));
-            let users = array(wins.iter().map(|win| win.user_id.as_str()));
-            let no = signed_no(*no);
-            script += &format!(
-                "EXECUTE claim_write({no}, {issued}, {closed}, {issued_at}, {valid_from}, \
-                 {expires_at}, {ids}, {users}); "
-            );
-        }
-        script += "COMMIT";
-        self.write_script(script, moves.len()).await
+        let write = match moves {
+            [moved] => write_of_one(moved),
+            moves => write_of_events(moves),
+        };
+        self.write_script(format!("{write}; COMMIT"), 1).await
     }
 
     async fn take(&mut self, asking: &Asking<'_>) -> Result<Option<Taken>, NotCommitted> {
@@ -354,19 +387,12 @@ impl ClaimConnection for PostgresClaims {
     async fn record(&mut self, moves: &[Move<'_>]) -> Result<(), NotCommitted> {
         let mut script = String::new();
         for moved in moves {
-            let Move { no, issued, wins, .. } = moved;
-            let sequences = array(wins.iter().map(|win| i64::from(win.sequence.get())));
-            let ids = array(wins.iter().map(|win| win.id.as_uuid()));
-            let users = array(wins.iter().map(|win| win.user_id.as_str()));
-            let times =
-                |of: fn(&Win) -> Timestamp| array(wins.iter().map(|win| of(win).as_micros()));
+            let Move { no, issued, .. } = moved;
             script += &format!(
-                "EXECUTE claim_record({}, {issued}, {}, {sequences}, {ids}, {users}, {}, {}, {}); ",
+                "EXECUTE claim_record({}, {issued}, {}, {}); ",
                 signed_no(*no),
                 moved.sequence_before(),
-                times(|win| win.issued_at),
-                times(|win| win.valid_from),
-                times(|win| win.expires_at),
+                columns_of_moves(std::slice::from_ref(moved)),
             );
         }
         script += "COMMIT";
@@ -390,6 +416,47 @@ impl ClaimConnection for PostgresClaims {
     async fn rollback(&mut self) -> Result<(), Error> {
         self.0.execute("ROLLBACK").await.map(|_| ())
     }
+}
+
+fn write_of_one(Move { no, issued, closed, wins }: &Move<'_>) -> String {
+    // Without a winner the times are of nobody.
+    let times = wins.first().map(|win| [win.issued_at, win.valid_from, win.expires_at]);
+    let [issued_at, valid_from, expires_at] = times.unwrap_or(NEVER).map(Timestamp::as_micros);
+    format!(
+        "EXECUTE claim_write({}, {issued}, {closed}, {issued_at}, {valid_from}, {expires_at}, \
+         {}, {})",
+        signed_no(*no),
+        array(wins.iter().map(|win| win.id.as_uuid())),
+        array(wins.iter().map(|win| win.user_id.as_str())),
+    )
+}
+
+fn write_of_events(moves: &[Move<'_>]) -> String {
+    let events_of_wins = moves.iter().flat_map(|it| vec![signed_no(it.no); it.wins.len()]);
+    format!(
+        "EXECUTE claim_write_of_events({}, {}, {}, {}, {}, {})",
+        array(moves.iter().map(|it| signed_no(it.no))),
+        array(moves.iter().map(|it| i64::from(it.issued))),
+        array(moves.iter().map(|it| it.closed)),
+        array(moves.iter().map(|it| i64::from(it.sequence_before()))),
+        array(events_of_wins),
+        columns_of_moves(moves),
+    )
+}
+
+/// The sequences, ids, users and times of wins.
+fn columns_of_moves(moves: &[Move<'_>]) -> String {
+    let wins = || moves.iter().flat_map(|it| it.wins);
+    let times = |of: fn(&Win) -> Timestamp| array(wins().map(|win| of(win).as_micros()));
+    format!(
+        "{}, {}, {}, {}, {}, {}",
+        array(wins().map(|win| i64::from(win.sequence.get()))),
+        array(wins().map(|win| win.id.as_uuid())),
+        array(wins().map(|win| win.user_id.as_str())),
+        times(|win| win.issued_at),
+        times(|win| win.valid_from),
+        times(|win| win.expires_at),
+    )
 }
 
 fn record_of_one(new: &NewWins<'_>) -> String {
