@@ -8,13 +8,15 @@ use firstcome_ledger::{Claim, Decision, EventRecord, Purpose};
 use proptest::prelude::{Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{HOUR, OPENS_AT, Store, TestLedger, draft, on_every_store};
+use crate::support::{HOUR, OPENS_AT, Store, TestLedger, batch, draft, on_every_store};
 
 on_every_store! {
     a_batch_is_decided_in_its_order,
     a_batch_spans_events_and_tells_unknown_ones,
+    a_batch_meets_what_is_held_of_each_of_its_events,
     what_was_won_is_there_after_a_crash_before_and_after_settling,
     an_event_closed_by_the_clock_stays_closed_when_the_clock_steps_back,
+    events_closed_by_the_clock_in_one_batch_stay_closed,
     a_claim_after_a_change_meets_the_change,
     holders_from_before_a_restart_are_met_in_every_batch,
     batch_after_batch_is_told_as_it_is_written,
@@ -53,6 +55,31 @@ async fn a_batch_spans_events_and_tells_unknown_ones(store: Store) {
     assert!(matches!(decisions[3], Decision::AlreadyClaimed(_)));
 }
 
+async fn a_batch_meets_what_is_held_of_each_of_its_events(store: Store) {
+    let test = TestLedger::new(store).await;
+    let events = [test.event(3).await, test.event(3).await, test.event(1).await];
+    for (event, user) in events.iter().zip(["kim", "lee", "park"]) {
+        assert!(matches!(test.claim(event, &[user]).await[0], Decision::Issued(_)));
+    }
+    let claim = async || {
+        let batch = events.iter().flat_map(|event| batch(event, &["kim", "lee"])).collect();
+        test.ledger.claim(batch).await.expect("verdicts")
+    };
+    let told = claim().await;
+    let held = |told: &[Decision]| told.iter().map(sequence).collect::<Vec<_>>();
+    let places = [Some(1), Some(2), Some(2), Some(1), None, None];
+    assert_eq!(held(&told), places);
+    let is_new = |told: &Decision| matches!(told, Decision::Issued(_));
+    assert_eq!(
+        told.iter().map(is_new).collect::<Vec<_>>(),
+        [false, true, true, false, false, false]
+    );
+    assert_eq!(told[4..], [Decision::SoldOut, Decision::SoldOut]);
+    let again = claim().await;
+    assert_eq!(held(&again), places);
+    assert!(!again.iter().any(is_new));
+}
+
 async fn what_was_won_is_there_after_a_crash_before_and_after_settling(store: Store) {
     let test = TestLedger::new(store).await;
     let event = test.event(10).await;
@@ -85,6 +112,19 @@ async fn an_event_closed_by_the_clock_stays_closed_when_the_clock_steps_back(sto
     assert_eq!(test.claim(&event, &["kim"]).await, [Decision::Closed]);
     let test = test.reopen(Purpose::Serve).await;
     assert_eq!(test.claim(&event, &["kim"]).await, [Decision::Closed]);
+}
+
+async fn events_closed_by_the_clock_in_one_batch_stay_closed(store: Store) {
+    let test = TestLedger::new(store).await;
+    let events = [test.event(10).await, test.event(10).await];
+    let claim = async || {
+        let batch = events.iter().flat_map(|event| batch(event, &["kim"])).collect();
+        test.ledger.claim(batch).await.expect("verdicts")
+    };
+    test.clock.set(OPENS_AT + HOUR);
+    assert_eq!(claim().await, [Decision::Closed, Decision::Closed]);
+    test.clock.set(OPENS_AT);
+    assert_eq!(claim().await, [Decision::Closed, Decision::Closed]);
 }
 
 async fn a_claim_after_a_change_meets_the_change(store: Store) {
