@@ -15,6 +15,9 @@ use super::service::Service;
 /// The numbered database of Redis that benchmarks have for themselves.
 const REDIS_DATABASE: &str = "9";
 
+/// A broker and those who ask it for records never rest: it uses some five by itself.
+const IDLE_TICKS_OF_KAFKA: u64 = 9;
+
 /// What must hold a won claim before its answer, where Redis decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Commit {
@@ -85,6 +88,11 @@ impl Beside {
             all += processor::family_ticks(pid)?;
         }
         Ok(Some(all))
+    }
+
+    /// Ticks that they may use in one sample and be idle.
+    pub(crate) fn idle_ticks_max(&self) -> u64 {
+        if self.kafka.is_some() { IDLE_TICKS_OF_KAFKA } else { 0 }
     }
 
     /// Deletes what benchmarks have left in a Redis that is ours.

@@ -12,8 +12,8 @@ use crate::stopwatch::Stopwatch;
 const IDLE_WAIT_MAX: Duration = Duration::from_secs(600);
 /// Longer than the pauses of what works in the background.
 const IDLE_SAMPLE: Duration = Duration::from_millis(1_500);
-/// Ticks that what is idle may use in one sample.
-const IDLE_TICKS_MAX: u64 = 6;
+/// Ticks that a product and its database server may use in one sample and be idle.
+pub(crate) const IDLE_TICKS_MAX: u64 = 6;
 /// How often a family is counted again because one of it ended meanwhile.
 const COUNTS_MAX: u32 = 100;
 
@@ -82,12 +82,14 @@ pub(crate) fn family_ticks(pid: u32) -> anyhow::Result<u64> {
     anyhow::bail!("the children of process {pid} come and go too fast to be counted")
 }
 
-/// Waits until something does nothing any more, by its ticks, and gives the time that took.
+/// Waits until something uses no more than so many of its ticks in one sample, and gives the time
+/// that took.
 ///
 /// # Errors
 /// When it goes on working, or its ticks cannot be read.
 pub(crate) fn wait_until_idle(
     name: &str,
+    idle_ticks_max: u64,
     ticks: impl Fn() -> anyhow::Result<u64>,
 ) -> anyhow::Result<Duration> {
     let time = Stopwatch::start();
@@ -96,7 +98,7 @@ pub(crate) fn wait_until_idle(
     while time.elapsed() < IDLE_WAIT_MAX {
         sleep(IDLE_SAMPLE);
         let now = ticks()?;
-        if now - before <= IDLE_TICKS_MAX {
+        if now - before <= idle_ticks_max {
             return Ok(busy_until);
         }
         busy_until = time.elapsed();
@@ -182,7 +184,7 @@ mod tests {
         let mut shell = Command::new("sh");
         shell.args(["-c", "n=0; while [ $n -lt 100000 ]; do n=$((n+1)); done & wait; read _"]);
         let mut shell = shell.stdin(std::process::Stdio::piped()).spawn().unwrap();
-        wait_until_idle("sh", || family_ticks(shell.id())).unwrap();
+        wait_until_idle("sh", IDLE_TICKS_MAX, || family_ticks(shell.id())).unwrap();
         let (own, family) = (own_ticks(shell.id()).unwrap(), family_ticks(shell.id()).unwrap());
         drop(shell.stdin.take());
         shell.wait().unwrap();

@@ -88,7 +88,11 @@ impl Product {
     /// # Errors
     /// When they go on working, or have ended.
     pub(crate) fn wait_until_idle(&self) -> anyhow::Result<Duration> {
-        processor::wait_until_idle("firstcome", || Ok(self.processor_time()?.ticks()))
+        let server = self.home.database.as_ref().map(Database::server);
+        let idle_ticks_max = server.map_or(processor::IDLE_TICKS_MAX, Server::idle_ticks_max);
+        processor::wait_until_idle("firstcome", idle_ticks_max, || {
+            Ok(self.processor_time()?.ticks())
+        })
     }
 
     /// Makes the database server do what it has put off, and waits until nothing is left to do.

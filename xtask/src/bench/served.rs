@@ -138,7 +138,8 @@ mod tests {
         let shown = "sleep".to_owned();
         let served = Served { child, shown, address, time_to_first_answer: Duration::ZERO };
         let ticks = || served.processor_ticks();
-        assert_eq!(processor::wait_until_idle("sleep", ticks).unwrap(), Duration::ZERO);
+        let idle = processor::wait_until_idle("sleep", processor::IDLE_TICKS_MAX, ticks);
+        assert_eq!(idle.unwrap(), Duration::ZERO);
         assert!(served.peak_memory_bytes().unwrap() > 0);
         assert!(served.terminate().is_err(), "sleep has no clean end");
     }

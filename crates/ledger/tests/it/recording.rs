@@ -1,6 +1,7 @@
 //! Recording what a decider beside the ledger has issued: in any order, once, by the word of the
 //! present epoch only.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ however_recorded! {
     a_sequence_of_somebody_else_is_refused_to_its_event_alone,
     of_several_events_a_lost_commit_is_found_or_done_again,
     of_batches_on_the_same_events_all_are_counted,
+    who_has_nothing_to_record_waits_for_no_connection,
 }
 
 /// The embedded ledger decides alone.
@@ -586,4 +588,21 @@ async fn of_batches_on_the_same_events_all_are_counted(store: Store, tried: Trie
     for event in &events {
         assert_eq!(rows(&test, event).await.len(), 2 * BATCHES as usize);
     }
+}
+
+/// There is one connection that records, and it waits for the row of an event.
+async fn who_has_nothing_to_record_waits_for_no_connection(store: Store, tried: Tried) {
+    let test = TestLedger::new(store).await;
+    let event = begun(&test, 1).await;
+    let held = test.hold(&event).await;
+    let wins: [(&EventRecord, &[(&str, u32)]); 1] = [(&event, &[("kim", 1)])];
+    let mut recording = pin!(try_record(tried, &test.ledger, &wins));
+    tokio::select! {
+        biased;
+        recorded = &mut recording => panic!("the row is held: {recorded:?}"),
+        nothing = test.ledger.record_wins(&[]) => assert_eq!(nothing.len(), 0),
+    }
+    held.rollback().await.expect("the row is let go");
+    let recorded = recording.await.remove(0).expect("an answer");
+    assert!(matches!(recorded, Recorded::Held(_)), "{recorded:?}");
 }
