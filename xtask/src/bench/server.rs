@@ -118,7 +118,8 @@ impl Server {
         Ok(own.zip(beside.processor_ticks()?).map(|(own, beside)| own + beside))
     }
 
-    /// Ticks that a product, the server and what decides beside it may use in one sample and be idle.
+    /// Ticks that a product, the server and what decides beside it may use in one sample and be
+    /// idle.
     pub(crate) fn idle_ticks_max(&self) -> u64 {
         processor::IDLE_TICKS_MAX + self.beside.as_ref().map_or(0, Beside::idle_ticks_max)
     }
