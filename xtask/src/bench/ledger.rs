@@ -42,6 +42,15 @@ impl Ledger {
         }
     }
 
+    /// The database that the winners end up in, for people.
+    pub(crate) fn database(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Mariadb => "MariaDB",
+            Self::Postgres | Self::Redis | Self::Kafka | Self::RedisStream => "PostgreSQL",
+        }
+    }
+
     /// The word for it on the command line, also the end of its section's name.
     pub(crate) fn word(self) -> &'static str {
         match self {

@@ -139,22 +139,22 @@ fn text(
         row("the last answer", &|sample| sample.answered),
         row("nothing is left to do", &|sample| sample.done),
     ];
-    let at = |rows: u64| format!("µs at {} issued, product + database", thousands(number(rows)));
+    let at = |rows: u64| format!("µs at {} issued, product + servers", thousands(number(rows)));
     let header = ["until", &at(*rows_few), &at(*rows), "ratio", "bar"];
     format!(
         "Command: `cargo xtask bench growth --ledger {} --rows-few {rows_few} --rows {rows} \
          --claims {claims} --samples {samples}`  \nMachine: {machine}\n\n\
-         Processor time, user and system, of the product and of all processes of {} for one \
-         claim, over HTTP, token checked. {samples} pairs of {} claims each, among few in a fresh \
-         database and among many in turns; medians, of the ratios too. After the last answer the \
-         winners are listed by their holders.\n\n\
+         Processor time, user and system, of the product ({}) and of all processes of its \
+         servers for one claim, over HTTP, token checked. {samples} pairs of {} claims each, among \
+         few in a fresh database and among many in turns; medians, of the ratios too. After the \
+         last answer the winners are listed by their holders.\n\n\
          {}\n- claims/s among many, as a share of those among few: {rates:.2}.\n\
          - {}, by itself: `{}`.\n",
         ledger.word(),
         ledger.name(),
         thousands(number(claims)),
         table(&header, &rows_shown),
-        ledger.name(),
+        ledger.database(),
         settings.join("`, `"),
     )
 }
@@ -186,7 +186,7 @@ mod tests {
         let few = sample(10.0, 10.0, 1_000.0);
         let pair = |many| Pair { few, many };
         let options = Options {
-            ledger: Ledger::Postgres,
+            ledger: Ledger::Kafka,
             rows_few: 10_000,
             rows: 9_990_000,
             claims: None,
@@ -204,6 +204,7 @@ mod tests {
         let done = "| 10.0 + 20.0 | 10.0 + 30.0 | **1.33** | ≤ 1.3 (**not reached**) |";
         assert!(shown(15.0).contains(done), "{}", shown(15.0));
         assert!(shown(15.0).contains("as a share of those among few: 0.90"));
+        assert!(shown(15.0).contains("of the product (Redis, then Kafka) and"));
         assert!(shown(20.0).contains("| **1.50** | ≤ 1.3 (**not reached**) |"));
         assert!(shown(15.0).ends_with("- PostgreSQL, by itself: `fsync = on`.\n"));
     }

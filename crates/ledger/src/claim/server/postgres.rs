@@ -50,7 +50,7 @@ const HELD: &str = "
               AND user_id BETWEEN asked.user_id AND asked.user_id
         ORDER BY user_id LIMIT 1) AS c";
 
-/// The same of several events; for one it takes longer.
+/// The same of several events: each user's is found first.
 const HELD_OF_EVENTS: &str = "
     PREPARE claim_held_of_events (uuid[], text[]) AS
     SELECT c.event_no, c.sequence, c.id, c.user_id, c.issued_at, c.valid_from, c.expires_at,
@@ -79,7 +79,7 @@ const WRITE: &str = "
     SET issued = $2, closed = $3, unlisted_after = COALESCE(unlisted_after, $2 - cardinality($7))
     WHERE no = $1";
 
-/// The same of several events; for one it takes longer.
+/// The winners of several events.
 const WRITE_OF_EVENTS: &str = "
     PREPARE claim_write_of_events
         (bigint[], bigint[], boolean[], bigint[],
