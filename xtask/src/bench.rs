@@ -10,6 +10,7 @@ mod growth;
 mod http;
 mod ledger;
 mod machine;
+mod parts;
 mod processor;
 mod product;
 mod report;
@@ -42,6 +43,8 @@ pub(crate) enum Scenario {
     Mariadb(shares::Options),
     /// The same with claims decided in Redis, and kept by PostgreSQL, Kafka or Redis itself.
     Redis(shares::Options),
+    /// A worker against one `COPY`, and what Redis takes for a winner.
+    Parts(parts::Options),
     /// Claims spread over many open events, against claims of one event.
     Spread(spread::Options),
     /// What checking a token costs, by how it is signed.
@@ -74,6 +77,7 @@ impl Scenario {
                 let behind = [Ledger::Redis, Ledger::Kafka, Ledger::RedisStream];
                 shares("redis", &behind, &options)
             }
+            Self::Parts(options) => parts::run(&workshop, &options),
             Self::Spread(options) => spread::run(&workshop, &options),
             Self::Tokens(options) => tokens::run(&workshop, &options),
             Self::SlowClients(options) => slow_clients::run(&workshop, &options),

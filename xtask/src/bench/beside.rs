@@ -1,16 +1,14 @@
 //! What decides and keeps claims beside the ledger: Redis, and Kafka.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::Context as _;
-
 use super::processor;
 use super::server::with_database;
 use super::service::Service;
+use crate::process::{capture, need};
 
 /// The numbered database of Redis that benchmarks have for themselves.
 const REDIS_DATABASE: &str = "9";
@@ -38,8 +36,9 @@ impl Beside {
     /// Brings them up, and empties the database that benchmarks have in Redis.
     ///
     /// # Errors
-    /// When one of them does not start.
+    /// When one of them does not start, or Redis's client is missing.
     pub(crate) fn up(root: &Path, commit: Commit) -> anyhow::Result<Self> {
+        need("redis-cli", "redis-tools")?;
         let redis = Service::up(root, "redis")?;
         let kafka = (commit == Commit::Kafka).then(|| Service::up(root, "kafka")).transpose()?;
         let redis_url = with_database(&redis.running.url, REDIS_DATABASE)?;
@@ -90,6 +89,30 @@ impl Beside {
         Ok(Some(all))
     }
 
+    /// What Redis answers to a command: a text as it is, anything else as JSON. It has to be a process that we have started: the URL is
+    /// among the arguments of the client, and one of somebody else's may hold a password.
+    ///
+    /// # Errors
+    /// When it is another's, or refuses.
+    pub(crate) fn ask(&self, words: &[&str]) -> anyhow::Result<String> {
+        capture(self.client()?.args(words))
+    }
+
+    /// Has Redis do the commands of a file, one a line, each after the answer to the one before.
+    ///
+    /// # Errors
+    /// Like [`Beside::ask`].
+    pub(crate) fn ask_all(&self, commands: File) -> anyhow::Result<()> {
+        capture(self.client()?.stdin(commands)).map(|_| ())
+    }
+
+    fn client(&self) -> anyhow::Result<Command> {
+        anyhow::ensure!(self.redis.running.pid.is_some(), "this Redis is not ours to ask");
+        let mut client = Command::new("redis-cli");
+        client.args(["-u", &self.redis_url, "-e", "--json"]);
+        Ok(client)
+    }
+
     /// Ticks that they may use in one sample and be idle.
     pub(crate) fn idle_ticks_max(&self) -> u64 {
         if self.kafka.is_some() { IDLE_TICKS_OF_KAFKA } else { 0 }
@@ -100,12 +123,7 @@ impl Beside {
         if self.redis.running.pid.is_none() {
             return Ok(());
         }
-        let mut stream = TcpStream::connect(&self.redis.running.address)?;
-        write!(stream, "SELECT {REDIS_DATABASE}\r\nFLUSHDB\r\n")?;
-        let mut answer = [0; 10];
-        stream.read_exact(&mut answer).context("Redis does not empty its database")?;
-        anyhow::ensure!(&answer == b"+OK\r\n+OK\r\n", "Redis does not empty its database");
-        Ok(())
+        self.ask(&["FLUSHDB"]).map(|_| ())
     }
 }
 

@@ -15,9 +15,10 @@ use indicatif::ProgressBar;
 use super::http::Connection;
 
 /// Connections, each with one claim under way at a time.
-const CONNECTIONS: usize = 64;
+pub(crate) const CONNECTIONS: usize = 64;
 
-/// Sends one claim for each token of a file and expects every one to win.
+/// Sends one claim for each token of a file, over so many connections, and expects every one to
+/// win.
 ///
 /// # Errors
 /// When a claim is answered otherwise, or not at all.
@@ -25,12 +26,13 @@ pub(crate) fn claim_all(
     address: SocketAddr,
     path: &str,
     tokens: &Path,
+    connections: usize,
     progress: &ProgressBar,
 ) -> anyhow::Result<()> {
     let tokens = Mutex::new(BufReader::new(File::open(tokens)?).lines());
     std::thread::scope(|scope| {
         let connect = |_| scope.spawn(|| claim_until_done(address, path, &tokens, progress));
-        let threads: Vec<_> = (0..CONNECTIONS).map(connect).collect();
+        let threads: Vec<_> = (0..connections).map(connect).collect();
         threads.into_iter().try_for_each(|thread| {
             thread.join().map_err(|_| anyhow::anyhow!("a connection's thread panicked"))?
         })

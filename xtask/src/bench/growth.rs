@@ -94,7 +94,8 @@ impl<'a> Growing<'a> {
 
     /// Claims once with each of the tokens.
     fn send(&mut self, product: &Product, count: u64) -> anyhow::Result<()> {
-        flood::claim_all(product.served.address, &self.path, &self.tokens(), self.bar)?;
+        let (address, tokens) = (product.served.address, self.tokens());
+        flood::claim_all(address, &self.path, &tokens, flood::CONNECTIONS, self.bar)?;
         self.issued += count;
         Ok(())
     }

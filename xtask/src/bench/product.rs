@@ -44,26 +44,7 @@ impl Product {
         instrument: Option<Command>,
     ) -> anyhow::Result<Self> {
         let program = workshop.program("firstcome");
-        let mut command = match instrument {
-            Some(mut instrument) => {
-                instrument.arg(&program);
-                instrument
-            }
-            None => Command::new(&program),
-        };
-        unconfigured(&mut command).arg("serve").arg("--data-dir").arg(&home.data_dir);
-        if let Some(database) = &home.database {
-            // Not as an argument, which errors show: it may hold a password.
-            command.env("FIRSTCOME_LEDGER_URL", &database.url);
-            if let Some(beside) = &database.server().beside {
-                beside.tell(&mut command);
-            }
-        }
-        let config = home.data_dir.with_extension("toml");
-        let lines = format!("{CONFIG}{}", home.more_config);
-        std::fs::write(&config, lines).with_context(|| format!("write {}", config.display()))?;
-        command.arg("--config").arg(&config);
-        let served = Served::start(command, "/readyz", &home.data_dir.with_extension("log"))?;
+        let served = serve(workshop, &home, home.roles, instrument)?;
         let mut token = token_command(&program, &home.data_dir, "bench-admin");
         let admin_token = capture(token.args(["--scope", "admin"]))?.trim().to_owned();
         let coupon_id = String::new();
@@ -193,6 +174,44 @@ impl Product {
     fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.connect()?.call("POST", path, Some(&self.admin_token), Some(body))?.json(201)
     }
+}
+
+/// Starts a process of the product with these roles, or with all if there are none. With an
+/// instrument, it runs as its last arguments.
+///
+/// # Errors
+/// When it does not start.
+pub(crate) fn serve(
+    workshop: &Workshop,
+    home: &Home,
+    roles: &[&str],
+    instrument: Option<Command>,
+) -> anyhow::Result<Served> {
+    let program = workshop.program("firstcome");
+    let mut command = match instrument {
+        Some(mut instrument) => {
+            instrument.arg(&program);
+            instrument
+        }
+        None => Command::new(&program),
+    };
+    unconfigured(&mut command).arg("serve").arg("--data-dir").arg(&home.data_dir);
+    for role in roles {
+        command.args(["--role", role]);
+    }
+    if let Some(database) = &home.database {
+        // Not as an argument, which errors show: it may hold a password.
+        command.env("FIRSTCOME_LEDGER_URL", &database.url);
+        if let Some(beside) = &database.server().beside {
+            beside.tell(&mut command);
+        }
+    }
+    let config = home.data_dir.with_extension("toml");
+    let lines = format!("{CONFIG}{}", home.more_config);
+    std::fs::write(&config, lines).with_context(|| format!("write {}", config.display()))?;
+    command.arg("--config").arg(&config);
+    let log = [roles, &["log"]].concat().join(".");
+    Served::start(command, "/readyz", &home.data_dir.with_extension(log))
 }
 
 /// Writes tokens of `NAME-1` … `NAME-count` to a file, one a line, signed with the key in a data

@@ -151,13 +151,21 @@ impl Database {
         &self.server
     }
 
+    /// What a statement answers, or a command of the server's own client.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) fn ask(&self, statement: &str) -> anyhow::Result<String> {
+        self.server.ask(&self.name, statement)
+    }
+
     /// Makes the server do now what it would do some time after many writes.
     ///
     /// # Errors
     /// When it refuses.
     pub(crate) fn rest(&self) -> anyhow::Result<()> {
         for statement in self.server.engine.rest {
-            self.server.ask(&self.name, statement)?;
+            self.ask(statement)?;
         }
         Ok(())
     }

@@ -61,7 +61,8 @@ impl Subject {
         let product = Product::start(loads.workshop, home, None)?;
         let held_path = product.open_event(QUANTITY_MAX)?;
         let address = product.served.address;
-        flood::claim_all(address, &held_path, &loads.readers, &ProgressBar::hidden())?;
+        let (connections, bar) = (flood::CONNECTIONS, ProgressBar::hidden());
+        flood::claim_all(address, &held_path, &loads.readers, connections, &bar)?;
         product.come_to_rest()?;
         Ok(Self {
             ledger,
