@@ -89,8 +89,9 @@ impl Beside {
         Ok(Some(all))
     }
 
-    /// What Redis answers to a command: a text as it is, anything else as JSON. It has to be a process that we have started: the URL is
-    /// among the arguments of the client, and one of somebody else's may hold a password.
+    /// What Redis answers to a command: a text as it is, anything else as JSON. It has to be a
+    /// process that we have started: the URL is among the arguments of the client, and one of
+    /// somebody else's may hold a password.
     ///
     /// # Errors
     /// When it is another's, or refuses.

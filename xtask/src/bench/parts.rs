@@ -45,7 +45,7 @@ const WORK_MAX: Duration = Duration::from_secs(600);
 #[derive(Args)]
 pub(crate) struct Options {
     /// Claims of a round.
-    #[arg(long, default_value_t = 400_000, value_parser = clap::value_parser!(u64).range(10_000..10_000_000))]
+    #[arg(long, default_value_t = 400_000, value_parser = clap::value_parser!(u64).range(1..))]
     claims: u64,
     /// Rounds; each begins with an empty ledger.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
