@@ -23,7 +23,6 @@ use super::product::{self, Product, QUANTITY_MAX};
 use super::served::Served;
 use super::server::{Database, Server};
 use super::{Workshop, flood, machine, progress, report};
-use crate::process::need;
 use crate::stopwatch::Stopwatch;
 use script::{Script, Watch};
 
@@ -64,7 +63,6 @@ struct Round {
 /// # Errors
 /// When a claim does not win, or a row is missing.
 pub(crate) fn run(workshop: &Workshop, options: &Options) -> anyhow::Result<()> {
-    need("redis-cli", "redis-tools")?;
     let server = Ledger::Kafka.server(&workshop.root)?.context("no server")?;
     let bar = progress(options.rounds * options.claims);
     let mut rounds = Vec::new();
