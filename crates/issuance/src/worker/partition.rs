@@ -40,8 +40,8 @@ struct Halt {
 }
 
 /// Whether the same reader goes on, or one from what the ledger has.
-type Went = ControlFlow<()>;
-const GOES_ON: Went = ControlFlow::Continue(());
+pub(super) type Went = ControlFlow<()>;
+pub(super) const GOES_ON: Went = ControlFlow::Continue(());
 const BEGINS_ANEW: Went = ControlFlow::Break(());
 
 impl Partition {
@@ -114,11 +114,12 @@ impl Partition {
         }
     }
 
-    /// Waits until the brokers answer; the same reader goes on then.
-    async fn wait_for_kafka(&self, error: &ReadError) -> Option<Went> {
-        self.work.kafka_outage.met(self.number, error);
+    /// Waits until the brokers answer; the same reader goes on then. An error that is told late,
+    /// when they answer again, is no outage: after one, a reader has several to tell.
+    pub(super) async fn wait_for_kafka(&self, error: &ReadError) -> Option<Went> {
         let mut backoff = Backoff::new();
         while self.work.journal.end_offset(self.number).await.is_err() {
+            self.work.kafka_outage.met(self.number, error);
             self.unless_stopped(backoff.wait()).await?;
         }
         self.work.kafka_outage.over(self.number);

@@ -1,6 +1,7 @@
 //! What cannot be seen from outside.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use firstcome_core::{Commit, CouponId, EventId, Name, Sequence, Strategy, Timestamp, UserId};
@@ -8,11 +9,13 @@ use firstcome_ledger::{EventRecord, Ledger, LedgerOptions, NewEvent, Purpose};
 use firstcome_testkit::{Engine, ManualClock, TestDatabase, draft, kafka_brokers};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 use uuid::Uuid;
 
 use super::Work;
-use super::partition::Partition;
-use crate::journal::{Journal, JournalRecord, JournalWin, KafkaConfig};
+use super::partition::{GOES_ON, Partition};
+use crate::journal::{Journal, JournalRecord, JournalWin, KafkaConfig, ReadError};
 
 /// Longest that a test waits.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -62,8 +65,13 @@ impl Stage {
 
     /// A task of the partition, as another process has it.
     async fn task(&self, stop: &CancellationToken) -> Partition {
+        self.task_at(&self.config, stop).await
+    }
+
+    /// The same, of a process with that configuration.
+    async fn task_at(&self, config: &KafkaConfig, stop: &CancellationToken) -> Partition {
         let ledger = ledger(self.database.url()).await;
-        let journal = Journal::new(&self.config).unwrap();
+        let journal = Journal::new(config).unwrap();
         Partition::new(Arc::new(Work::new(ledger, journal)), 0, stop.clone())
     }
 
@@ -131,6 +139,67 @@ async fn a_reader_that_stopped_without_a_word_is_replaced() {
     stop.cancel();
     timeout(WAIT_MAX, task).await.unwrap().unwrap();
     stage.end(1).await;
+}
+
+/// Counts warnings, which tell people that something is away.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicU32>);
+
+impl Warnings {
+    fn count(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN && metadata.target().starts_with("firstcome_issuance")
+    }
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test]
+async fn brokers_are_told_to_be_away_only_while_they_are() {
+    let stage = Stage::new(Engine::Postgres).await;
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let stop = CancellationToken::new();
+    let error = ReadError::Away("it was".to_owned());
+    // After an outage a reader tells of it several times, late.
+    let task = stage.task(&stop).await;
+    for _ in 0..3 {
+        assert_eq!(task.wait_for_kafka(&error).await, Some(GOES_ON));
+    }
+    assert_eq!(warnings.count(), 0);
+
+    let nobody = KafkaConfig { brokers: vec!["127.0.0.1:1".to_owned()], ..stage.config.clone() };
+    let task = stage.task_at(&nobody, &stop).await;
+    let told = async {
+        while warnings.count() == 0 {
+            sleep(POLL).await;
+        }
+        stop.cancel();
+    };
+    let (went, ()) = timeout(WAIT_MAX, async { tokio::join!(task.wait_for_kafka(&error), told) })
+        .await
+        .expect("it is told in time");
+    assert_eq!((went, warnings.count()), (None, 1));
+    stage.end(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
