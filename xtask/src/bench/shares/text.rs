@@ -142,7 +142,8 @@ fn notes(account: &Account) -> Vec<String> {
         ),
     ];
     if !account.settings.is_empty() {
-        notes.push(format!("{name}, by itself: `{}`.", account.settings.join("`, `")));
+        let settings = account.settings.join("`, `");
+        notes.push(format!("{name}: the database's settings are `{settings}`."));
     }
     notes
 }
@@ -233,6 +234,7 @@ mod tests {
         assert!(embedded.contains("1500 ms with 3,000 issued coupons, bar 1 s (**not reached**)"));
         let server = notes(&account(Ledger::Postgres, &["fsync = on", "wal_level = replica"]));
         assert!(server[1].ends_with("issued coupons, no bar."), "{server:?}");
-        assert_eq!(server[3], "PostgreSQL, by itself: `fsync = on`, `wal_level = replica`.");
+        let settings = "PostgreSQL: the database's settings are `fsync = on`, `wal_level = replica`.";
+        assert_eq!(server[3], settings);
     }
 }
