@@ -234,7 +234,8 @@ mod tests {
         assert!(embedded.contains("1500 ms with 3,000 issued coupons, bar 1 s (**not reached**)"));
         let server = notes(&account(Ledger::Postgres, &["fsync = on", "wal_level = replica"]));
         assert!(server[1].ends_with("issued coupons, no bar."), "{server:?}");
-        let settings = "PostgreSQL: the database's settings are `fsync = on`, `wal_level = replica`.";
+        let settings =
+            "PostgreSQL: the database's settings are `fsync = on`, `wal_level = replica`.";
         assert_eq!(server[3], settings);
     }
 }
