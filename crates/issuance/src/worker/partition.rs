@@ -40,7 +40,7 @@ struct Halt {
 }
 
 /// Whether the same reader goes on, or one from what the ledger has.
-pub(super) type Went = ControlFlow<()>;
+type Went = ControlFlow<()>;
 pub(super) const GOES_ON: Went = ControlFlow::Continue(());
 const BEGINS_ANEW: Went = ControlFlow::Break(());
 
