@@ -35,6 +35,11 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     format!("{}{}{rows}", line(&header), line(&rule))
 }
 
+/// What a database tells of the settings that a rate depends on, as an item of a list.
+pub(crate) fn settings(database: &str, settings: &[String]) -> String {
+    format!("- The settings of {database}: `{}`.\n", settings.join("`, `"))
+}
+
 /// The middle of the values; of an even number, the lower of the two in the middle.
 ///
 /// # Panics

@@ -148,14 +148,12 @@ fn text(
          servers for one claim, over HTTP, token checked. {samples} pairs of {} claims each, among \
          few in a fresh database and among many in turns; medians, of the ratios too. After the \
          last answer the winners are listed by their holders.\n\n\
-         {}\n- claims/s among many, as a share of those among few: {rates:.2}.\n\
-         - {}, by itself: `{}`.\n",
+         {}\n- claims/s among many, as a share of those among few: {rates:.2}.\n{}",
         ledger.word(),
         ledger.name(),
         thousands(number(claims)),
         table(&header, &rows_shown),
-        ledger.database(),
-        settings.join("`, `"),
+        report::settings(ledger.database(), settings),
     )
 }
 
@@ -206,6 +204,6 @@ mod tests {
         assert!(shown(15.0).contains("as a share of those among few: 0.90"));
         assert!(shown(15.0).contains("of the product (Redis, then Kafka) and"));
         assert!(shown(20.0).contains("| **1.50** | ≤ 1.3 (**not reached**) |"));
-        assert!(shown(15.0).ends_with("- PostgreSQL, by itself: `fsync = on`.\n"));
+        assert!(shown(15.0).ends_with("- The settings of PostgreSQL: `fsync = on`.\n"));
     }
 }

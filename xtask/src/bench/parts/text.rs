@@ -1,7 +1,7 @@
 //! What is written down.
 
 use super::{Options, Round};
-use crate::bench::report::{against, median, table, thousands};
+use crate::bench::report::{self, against, median, table, thousands};
 
 /// Of the rate of one `COPY`.
 const WORKER_SHARE_MIN: f64 = 0.5;
@@ -47,10 +47,9 @@ pub(super) fn section(
     ];
     format!(
         "Command: `cargo xtask bench parts --claims {claims} --rounds {rounds}`  \n\
-         Machine: {machine}\n\nMedians of {rounds} rounds, of the ratio too.\n\n{}\n\
-         - PostgreSQL, by itself: `{}`.\n",
+         Machine: {machine}\n\nMedians of {rounds} rounds, of the ratio too.\n\n{}\n{}",
         table(&["what", "measured", "bar"], &rows),
-        settings.join("`, `"),
+        report::settings("PostgreSQL", settings),
     )
 }
 
@@ -79,7 +78,7 @@ mod tests {
             "| **200** µs by itself; 500 µs in the drop, in batches of 80 | ≤ 200 µs (reached) |";
         assert!(good.contains(script), "{good}");
         assert!(good.contains("`cargo xtask bench parts --claims 10000 --rounds 3`"), "{good}");
-        assert!(good.ends_with("- PostgreSQL, by itself: `fsync = on`.\n"), "{good}");
+        assert!(good.ends_with("- The settings of PostgreSQL: `fsync = on`.\n"), "{good}");
         let bad = shown([round(151.0, 201.0, 499.0)]);
         assert_eq!(bad.matches("(**not reached**)").count(), 3, "{bad}");
     }

@@ -1,5 +1,6 @@
 //! What is written down.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::kind::{Bar, Kind};
@@ -8,7 +9,7 @@ use super::subject::Account;
 use super::{Options, Pair};
 use crate::bench::ledger::Ledger;
 use crate::bench::machine;
-use crate::bench::report::{against, median, table, thousands};
+use crate::bench::report::{self, against, median, table, thousands};
 use crate::bench::wrk::Load;
 
 const MEMORY_BYTES_MAX: u64 = 200 * 1024 * 1024;
@@ -27,13 +28,21 @@ pub(crate) fn section(
     format!(
         "Command: `cargo xtask bench {name} --rounds {rounds} --seconds {seconds}`  \n\
          Machine: {}\n\nMedians of {rounds} rounds of {seconds} s; {} users read their coupons.\n\
-         \n{}\nProcessor time of one request, user and system, in µs:\n\n{}\n- {}\n",
+         \n{}\nProcessor time of one request, user and system, in µs:\n\n{}\n- {}\n{}",
         machine::describe(root),
         count(READERS),
         rates(pairs, accounts),
         costs(pairs, accounts),
-        notes.join("\n- ")
+        notes.join("\n- "),
+        settings(accounts)
     )
+}
+
+/// Those of each database, once.
+fn settings(accounts: &[Account]) -> String {
+    let with_settings = accounts.iter().filter(|account| !account.settings.is_empty());
+    let of = |account: &Account| report::settings(account.ledger.database(), &account.settings);
+    with_settings.map(of).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn rates(pairs: &[Pair], accounts: &[Account]) -> String {
@@ -128,7 +137,7 @@ fn notes(account: &Account) -> Vec<String> {
         _ => "no bar".to_owned(),
     };
     let settled = median(account.settled_seconds.clone());
-    let mut notes = vec![
+    vec![
         format!(
             "{name}: the product's memory at its highest, after {claims} won claims: \
              {mebibytes} MiB, {memory}."
@@ -140,12 +149,7 @@ fn notes(account: &Account) -> Vec<String> {
         format!(
             "{name}: after the last answer of a winning run the work went on for {settled:.1} s."
         ),
-    ];
-    if !account.settings.is_empty() {
-        let settings = account.settings.join("`, `");
-        notes.push(format!("{name}: the database's settings are `{settings}`."));
-    }
-    notes
+    ]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "latencies of one run are far below 2^52 µs")]
@@ -228,14 +232,15 @@ mod tests {
     }
 
     #[test]
-    fn the_notes_tell_what_the_server_says_of_itself() {
+    fn what_the_servers_say_of_themselves_is_told_once() {
         let embedded = notes(&account(Ledger::Sqlite, &[])).join("\n");
         assert!(embedded.contains("201 MiB, bar 200 MiB (**not reached**)"), "{embedded}");
         assert!(embedded.contains("1500 ms with 3,000 issued coupons, bar 1 s (**not reached**)"));
-        let server = notes(&account(Ledger::Postgres, &["fsync = on", "wal_level = replica"]));
+        let of = |ledger| account(ledger, &["fsync = on", "wal_level = replica"]);
+        let server = notes(&of(Ledger::Postgres));
         assert!(server[1].ends_with("issued coupons, no bar."), "{server:?}");
-        let settings =
-            "PostgreSQL: the database's settings are `fsync = on`, `wal_level = replica`.";
-        assert_eq!(server[3], settings);
+        let accounts = [account(Ledger::Sqlite, &[]), of(Ledger::Redis), of(Ledger::Kafka)];
+        let once = "- The settings of PostgreSQL: `fsync = on`, `wal_level = replica`.\n";
+        assert_eq!(settings(&accounts), once);
     }
 }
