@@ -84,8 +84,6 @@ impl Ledger {
 pub(crate) struct Home {
     pub(crate) data_dir: PathBuf,
     pub(crate) database: Option<Database>,
-    /// What the product runs; if none, everything.
-    pub(crate) roles: &'static [&'static str],
     /// Lines of its configuration beyond those that every product has.
     pub(crate) more_config: String,
 }
@@ -93,12 +91,7 @@ pub(crate) struct Home {
 impl Home {
     /// A data directory of that name, new or not, with the ledger in it.
     pub(crate) fn embedded(workshop: &Workshop, name: &str) -> Self {
-        Self {
-            data_dir: workshop.file(name),
-            database: None,
-            roles: &[],
-            more_config: String::new(),
-        }
+        Self { data_dir: workshop.file(name), database: None, more_config: String::new() }
     }
 
     /// A data directory of that name, and a fresh database if there is a server for it.

@@ -84,10 +84,10 @@ fn measure(
 ) -> anyhow::Result<Round> {
     let redis = server.beside.as_ref().context("no Redis")?;
     let mut home = Home::on(Some(server), workshop, &format!("data-{number}"))?;
-    home.roles = WITHOUT_WORKER;
     home.more_config += SHARING;
     bar.set_message(format!("round {number}: claims"));
-    let product = Product::start(workshop, home, None)?;
+    let served = product::serve(workshop, &home, WITHOUT_WORKER, None)?;
+    let product = Product::of(workshop, home, served)?;
     let path = product.open_event(QUANTITY_MAX)?;
     let tokens = workshop.file("tokens");
     product.write_tokens("u", claims, &tokens)?;

@@ -43,8 +43,16 @@ impl Product {
         home: Home,
         instrument: Option<Command>,
     ) -> anyhow::Result<Self> {
+        let served = serve(workshop, &home, &[], instrument)?;
+        Self::of(workshop, home, served)
+    }
+
+    /// A product that has started, with a coupon.
+    ///
+    /// # Errors
+    /// When it refuses what an admin may do.
+    pub(crate) fn of(workshop: &Workshop, home: Home, served: Served) -> anyhow::Result<Self> {
         let program = workshop.program("firstcome");
-        let served = serve(workshop, &home, home.roles, instrument)?;
         let mut token = token_command(&program, &home.data_dir, "bench-admin");
         let admin_token = capture(token.args(["--scope", "admin"]))?.trim().to_owned();
         let coupon_id = String::new();
