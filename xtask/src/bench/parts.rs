@@ -99,13 +99,14 @@ fn measure(
     flood::claim_all(product.served.address, &path, &tokens, CONNECTIONS, bar)?;
     product.wait_until_idle()?;
     let home = product.stop()?;
-    bar.set_message(format!("round {number}: Redis"));
-    let script = watch.finish(claims, &workshop.file("batches"))?;
     bar.set_message(format!("round {number}: a worker"));
     let worker = product::serve(workshop, &home, WORKER, None)?;
     let (rows, time) = wait_until_written(&worker, claims)?;
     let worker_rows_per_second = rate(rows, time)?;
     worker.terminate()?;
+    bar.set_message(format!("round {number}: Redis"));
+    // Not while a process runs that would carry what is decided to Kafka.
+    let script = watch.finish(claims, &workshop.file("batches"))?;
     bar.set_message(format!("round {number}: COPY"));
     let database = home.database.as_ref().context("no database")?;
     let copy_rows_per_second = copy(database, claims + 1, &workshop.file("rows"))?;
