@@ -202,6 +202,16 @@ impl RedisError {
         Some(Self::Refused { refusal, said: error.to_string().into() })
     }
 
+    /// What a script was answered, in the server's words.
+    pub(super) fn of_words(said: &[u8]) -> Self {
+        let said = String::from_utf8_lossy(said);
+        let code = said.split(' ').next().unwrap_or_default();
+        match Refusal::of(code) {
+            Some(refusal) => Self::Refused { refusal, said: said.into() },
+            None => Self::Rejected(said.into()),
+        }
+    }
+
     /// What stands in the way, where the server said so.
     #[must_use]
     pub const fn refusal(&self) -> Option<Refusal> {

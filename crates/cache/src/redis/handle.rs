@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Cmd, FromRedisValue, RedisResult, Value};
+use ::redis::{Cmd, FromRedisValue, RedisResult, Value, from_redis_value};
 use firstcome_core::Invalid;
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
@@ -15,6 +15,7 @@ use crate::breaker::{Breaker, Change};
 use super::connect::Connector;
 use super::link::{Link, Live};
 use super::metrics::Metrics;
+use super::script::Message;
 use super::{RedisConfig, RedisError, RedisKind, ScriptCall, Subscription};
 
 /// Redis, over one connection that all calls share; cheap to clone.
@@ -97,12 +98,18 @@ impl Redis {
     /// # Errors
     /// Each kind of [`RedisError`] tells whether it may have been executed.
     pub async fn run<T: FromRedisValue>(&self, script: &ScriptCall) -> Result<T, RedisError> {
+        let message = Message::of(script);
+        let mut answers = message.answers(self.run_message(message).await);
+        answers.pop().expect("one for each call").and_then(read)
+    }
+
+    async fn run_message(&self, message: Message<'_>) -> Result<Value, RedisError> {
         self.guarded(async |deadline| {
             let mut live = self.connected(deadline).await?;
             let asked = async {
-                match live.connection.query(script.by_digest()).await {
+                match live.connection.query(&message.by_digest()).await {
                     Err(error) if RedisError::is_unknown_script(&error) => {
-                        live.connection.query(&script.by_text()).await
+                        live.connection.query(&message.by_text()).await
                     }
                     answer => answer,
                 }
@@ -126,18 +133,32 @@ impl Redis {
         answers.map(|answer| answer.unwrap_or_else(Err)).collect()
     }
 
-    /// Runs scripts in the same way.
+    /// Runs scripts in the same way; those that may be [executed together](super::Script::for_each)
+    /// are.
     pub async fn run_all<T: FromRedisValue>(
         &self,
         scripts: &[ScriptCall],
     ) -> Vec<Result<T, RedisError>> {
-        if !self.takes_together(scripts.len()) {
+        if self.kind() == RedisKind::Cluster {
             return join_all(scripts.iter().map(|script| self.run(script))).await;
         }
-        let answers = self.call_together(scripts.iter().map(ScriptCall::by_digest)).await;
-        let known = scripts.iter().zip(answers).map(async |(script, answer)| match answer {
+        let messages: Vec<Message<'_>> = Message::of_all(scripts).collect();
+        let answers = match messages[..] {
+            [] => Vec::new(),
+            [message] => vec![self.run_message(message).await],
+            _ => self.run_messages(&messages).await,
+        };
+        let answers = messages.iter().zip(answers);
+        let answers = answers.flat_map(|(message, answer)| message.answers(answer));
+        answers.map(|answer| answer.and_then(read)).collect()
+    }
+
+    async fn run_messages(&self, messages: &[Message<'_>]) -> Vec<Result<Value, RedisError>> {
+        let commands: Vec<Cmd> = messages.iter().map(|message| message.by_digest()).collect();
+        let answers = self.call_together(commands.iter()).await;
+        let known = messages.iter().zip(answers).map(async |(message, answer)| match answer {
             Ok(answer) => answer,
-            Err(_) => self.run(script).await,
+            Err(_) => self.run_message(*message).await,
         });
         join_all(known).await
     }
@@ -279,6 +300,10 @@ impl Redis {
         }
         answer
     }
+}
+
+fn read<T: FromRedisValue>(answer: Value) -> Result<T, RedisError> {
+    from_redis_value(answer).map_err(|error| RedisError::of_call(&error.into()))
 }
 
 impl std::fmt::Debug for Redis {

@@ -2,11 +2,19 @@
 
 use std::sync::LazyLock;
 
-use firstcome_cache::redis::{RedisError, Script, cmd};
+use firstcome_cache::redis::{RedisError, Script, Value, cmd};
 use firstcome_testkit::RedisServer;
 use futures_util::future::join_all;
 
 use crate::support::{get, redis, set};
+
+/// Adds to a number; what it is then, and how many calls were executed with this one until now.
+static ADD_TOGETHER: LazyLock<Script> = LazyLock::new(|| {
+    Script::for_each(
+        "shared.calls = (shared.calls or 0) + 1
+         return { redis.call('INCRBY', KEYS[1], ARGV[1]), shared.calls }",
+    )
+});
 
 static ADD: LazyLock<Script> =
     LazyLock::new(|| Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])"));
@@ -65,6 +73,65 @@ async fn scripts_that_run_together_are_answered_each() {
         server.cli(&["SCRIPT", "FLUSH", "SYNC"]).await;
     }
     assert!(redis.run_all::<u64>(&[]).await.is_empty());
+}
+
+#[tokio::test]
+async fn scripts_that_are_executed_together_see_each_other_and_fail_alone() {
+    let server = RedisServer::start().await;
+    let redis = redis(&server.url());
+    set(&redis, "text", "x").await.unwrap();
+    redis.run::<(u64, u64)>(&ADD_TOGETHER.call(&["n"]).arg(0)).await.unwrap();
+    server.cli(&["CONFIG", "RESETSTAT"]).await;
+    let key = |call| if call == 3 { "text" } else { "n" };
+    let calls: Vec<_> = (0..40).map(|call| ADD_TOGETHER.call(&[key(call)]).arg(2)).collect();
+    let answers = redis.run_all::<(u64, u64)>(&calls).await;
+    assert_eq!(answers.len(), calls.len());
+    let mut sum = 0;
+    for (call, answer) in answers.into_iter().enumerate() {
+        if key(call) == "n" {
+            sum += 2;
+            assert_eq!(answer.unwrap(), (sum, call as u64 % 32 + 1));
+        } else {
+            let failed = answer.unwrap_err();
+            assert!(matches!(failed, RedisError::Rejected(_)), "{failed:?}");
+            assert!(failed.to_string().contains("not an integer"), "{failed}");
+        }
+    }
+    let stats = server.cli(&["INFO", "commandstats"]).await;
+    assert!(stats.contains("cmdstat_evalsha:calls=2,"), "{stats}");
+    server.cli(&["SCRIPT", "FLUSH", "SYNC"]).await;
+    let one = calls.first().expect("there are some");
+    assert_eq!(redis.run::<(u64, u64)>(one).await.unwrap(), (sum + 2, 1));
+    server.cli(&["SCRIPT", "FLUSH", "SYNC"]).await;
+    assert!(redis.run_all::<(u64, u64)>(&calls[..2]).await.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn each_call_is_answered_by_its_own_script() {
+    let server = RedisServer::start().await;
+    let redis = redis(&server.url());
+    let keys = Script::for_each("return { #KEYS, #ARGV, KEYS[#KEYS], ARGV[#ARGV] or 'none' }");
+    let broken = Script::for_each("return missing.member");
+    let calls = [
+        keys.call(&["a"]),
+        keys.call(&["b", "c"]).arg("x").arg("y"),
+        broken.call(&["a"]),
+        ADD.call(&["n"]).arg(1),
+        keys.call(&[] as &[&str]).arg("쿠폰"),
+    ];
+    type Words = (u64, u64, Option<String>, String);
+    let words = |(keys, arguments, key, argument): Words| {
+        format!("{keys} {arguments} {} {argument}", key.unwrap_or_default())
+    };
+    let (first, rest) = calls.split_at(2);
+    let first = redis.run_all::<Words>(first).await.into_iter().map(|it| words(it.unwrap()));
+    assert_eq!(first.collect::<Vec<_>>(), ["1 0 a none", "2 2 c y"]);
+    let answers = redis.run_all::<Value>(rest).await;
+    let [Err(failed), Ok(Value::Int(1)), Ok(Value::Array(last))] = &answers[..] else {
+        panic!("{answers:?}");
+    };
+    assert!(failed.to_string().contains("missing"), "{failed}");
+    assert_eq!(last[..2], [Value::Int(0), Value::Int(1)]);
 }
 
 #[tokio::test]

@@ -170,6 +170,10 @@ async fn a_clusters_keys_are_found_wherever_they_are() {
     let done = redis.run_all::<String>(&all.collect::<Vec<_>>()).await;
     assert!(done.iter().all(Result::is_ok), "{done:?}");
     assert_eq!(get(&redis, "{event-49}:meta").await.unwrap().as_deref(), Some("all"));
+    let size = Script::for_each("return redis.call('STRLEN', KEYS[1])");
+    let all = (0..50_u32).map(|number| size.call(&[format!("{{event-{number}}}:meta")]));
+    let sizes = redis.run_all::<u64>(&all.collect::<Vec<_>>()).await;
+    assert!(sizes.iter().all(|size| matches!(size, Ok(3))), "{sizes:?}");
     let mut sizes = 0;
     for node in cluster.nodes() {
         let size: u32 = node.cli(&["DBSIZE"]).await.parse().unwrap();

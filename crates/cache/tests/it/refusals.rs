@@ -1,9 +1,17 @@
 //! Servers that do not do what they are asked: each says what is wrong and which setting helps.
 
-use firstcome_cache::redis::{Redis, RedisConfig, RedisError, RedisKind, Refusal, Script};
+use std::sync::LazyLock;
+
+use firstcome_cache::redis::{Redis, RedisConfig, RedisError, RedisKind, Refusal, Script, Value};
 use firstcome_testkit::{RedisCluster, RedisServer};
 
 use crate::support::{redis, redis_as, set, until};
+
+/// Scripts that set a key, by themselves and together with others.
+static SETS: LazyLock<[Script; 2]> = LazyLock::new(|| {
+    let set = "return redis.call('SET', KEYS[1], 'x')";
+    [Script::new(set), Script::for_each(set)]
+});
 
 /// Sets a key, which must be refused for this reason, in a sentence with this part.
 async fn assert_refused(redis: &Redis, refusal: Refusal, part: &str) {
@@ -17,9 +25,10 @@ async fn full_memory_is_told() {
     let server = RedisServer::start_with(&["--maxmemory", "100kb"]).await;
     let redis = redis(&server.url());
     assert_refused(&redis, Refusal::OutOfMemory, "`maxmemory`").await;
-    let script = Script::new("return redis.call('SET', KEYS[1], 'x')");
-    let refused = redis.run::<String>(&script.call(&["key"])).await.unwrap_err();
-    assert_eq!(refused.refusal(), Some(Refusal::OutOfMemory), "{refused}");
+    for script in SETS.iter() {
+        let refused = redis.run::<Value>(&script.call(&["key"])).await.unwrap_err();
+        assert_eq!(refused.refusal(), Some(Refusal::OutOfMemory), "{refused}");
+    }
     assert!(!redis.is_silent(), "a server that answers is there");
 }
 
@@ -30,11 +39,12 @@ async fn a_replica_is_told_and_what_it_becomes_is_seen() {
     let server = RedisServer::start_with(&["--replicaof", host, &port]).await;
     let redis = redis(&server.url());
     assert_refused(&redis, Refusal::ReadOnly, "must name the master").await;
-    let script = Script::new("return redis.call('SET', KEYS[1], 'x')");
-    let calls = ["a", "b"].map(|key| script.call(&[key]));
-    for refused in redis.run_all::<String>(&calls).await {
-        let refused = refused.unwrap_err();
-        assert_eq!(refused.refusal(), Some(Refusal::ReadOnly), "{refused}");
+    for script in SETS.iter() {
+        let calls = ["a", "b"].map(|key| script.call(&[key]));
+        for refused in redis.run_all::<Value>(&calls).await {
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.refusal(), Some(Refusal::ReadOnly), "{refused}");
+        }
     }
     server.cli(&["REPLICAOF", "NO", "ONE"]).await;
     until("it takes writes", async || set(&redis, "key", "value").await.is_ok()).await;

@@ -24,12 +24,14 @@ const BUSY_CLAIMS: u64 = 5_000;
 const STEP: i64 = 4_096;
 /// Most transactions between two looks while there are claims.
 const STEPS_BESIDE_CLAIMS: u32 = 4;
+/// Events that are remembered as not all listed.
+const EVENTS_MAX: u32 = 100_000;
 
 /// Lists until the task is ended.
 pub(super) async fn keep_listing(db: InTime<DatabaseConnection>, claims: Arc<AtomicU64>) {
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut lister = Lister { db, metrics: Metrics::new(), last: 0 };
+    let mut lister = Lister { db, metrics: Metrics::new(), left: Vec::new() };
     let mut claims_seen = 0;
     let mut failing = false;
     loop {
@@ -48,13 +50,12 @@ pub(super) async fn keep_listing(db: InTime<DatabaseConnection>, claims: Arc<Ato
 struct Lister {
     db: InTime<DatabaseConnection>,
     metrics: Metrics,
-    /// The event that was last at work; the next in turn comes after it.
-    last: i64,
+    /// Events with winners who were not listed, the next in turn at the end.
+    left: Vec<i64>,
 }
 
-/// Winners of an event that are not listed.
+/// Winners of an event that are not listed: those behind this sequence, of so many in all.
 struct Unlisted {
-    event_no: i64,
     after: i64,
     issued: i64,
 }
@@ -86,9 +87,10 @@ impl Lister {
     /// Lists some winners of one event; whether there may be more to do.
     async fn step(&mut self) -> Result<bool, LedgerError> {
         // Most looks find nothing, and need no transaction to see it.
-        if next_unlisted(&self.db, 0).await?.is_none() {
-            return Ok(false);
+        if self.left.is_empty() {
+            self.left = unlisted_events(&self.db).await?;
         }
+        let Some(event_no) = self.left.pop() else { return Ok(false) };
         let begun = Instant::now();
         let transaction = self.db.begin().await?;
         // Whoever lists holds this row, which never changes.
@@ -98,12 +100,10 @@ impl Lister {
             return Ok(false);
         }
         // The count must be older than the look for rows.
-        let next = match next_unlisted(&transaction, self.last).await? {
-            None => next_unlisted(&transaction, 0).await?,
-            next => next,
+        let Some(Unlisted { after, issued }) = unlisted(&transaction, event_no).await? else {
+            // Another process has listed them.
+            return Ok(true);
         };
-        let Some(Unlisted { event_no, after, issued }) = next else { return Ok(false) };
-        self.last = event_no;
         let Chunk { upto, is_last } = chunk(&transaction, event_no, after).await?;
         let backend = transaction.get_database_backend();
         transaction.execute_unprepared(&list(backend, event_no, after, upto)).await?;
@@ -119,22 +119,26 @@ impl Lister {
     }
 }
 
-/// The next event above this number that has winners who are not listed.
-async fn next_unlisted(
+/// The events with winners who are not listed, by their numbers, the last first.
+async fn unlisted_events(db: &impl ConnectionTrait) -> Result<Vec<i64>, LedgerError> {
+    let sql = format!(
+        "SELECT no FROM events WHERE unlisted_after IS NOT NULL ORDER BY no DESC LIMIT {EVENTS_MAX}"
+    );
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
+    Ok(rows.iter().map(|row| row.try_get("", "no")).collect::<Result<_, _>>()?)
+}
+
+/// What of an event is not listed, if anything is.
+async fn unlisted(
     db: &impl ConnectionTrait,
     event_no: i64,
 ) -> Result<Option<Unlisted>, LedgerError> {
-    let sql = format!(
-        "SELECT no, unlisted_after, issued FROM events \
-         WHERE unlisted_after IS NOT NULL AND no > {event_no} ORDER BY no LIMIT 1"
-    );
+    let sql = format!("SELECT unlisted_after, issued FROM events WHERE no = {event_no}");
     let select = Statement::from_string(db.get_database_backend(), sql);
     let Some(row) = db.query_one_raw(select).await? else { return Ok(None) };
-    Ok(Some(Unlisted {
-        event_no: row.try_get("", "no")?,
-        after: row.try_get("", "unlisted_after")?,
-        issued: row.try_get("", "issued")?,
-    }))
+    let after: Option<i64> = row.try_get("", "unlisted_after")?;
+    let issued = row.try_get("", "issued")?;
+    Ok(after.map(|after| Unlisted { after, issued }))
 }
 
 /// The next winners of an event, as far as one transaction lists them.
@@ -175,7 +179,7 @@ fn list(backend: DbBackend, event_no: i64, after: i64, upto: i64) -> String {
 
 /// With `counted` winners the list is complete, if it is the last chunk. The ledger gives sequences
 /// in their order; of another decider's, one within the chunk may have been recorded since it was
-/// read.
+/// read. The sum keeps PostgreSQL off the index of those values, where 10,000 events may share one.
 fn move_on(event_no: i64, after: i64, upto: i64, counted: i64, is_last: bool) -> String {
     let to = match is_last {
         true => format!("CASE WHEN issued = {counted} THEN NULL ELSE {upto} END"),
@@ -183,7 +187,7 @@ fn move_on(event_no: i64, after: i64, upto: i64, counted: i64, is_last: bool) ->
     };
     format!(
         "UPDATE events SET unlisted_after = {to} \
-         WHERE no = {event_no} AND unlisted_after = {after} \
+         WHERE no = {event_no} AND unlisted_after + 0 = {after} \
            AND (epoch = 0 OR issued = {counted})"
     )
 }

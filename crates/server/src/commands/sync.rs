@@ -43,7 +43,7 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
         // Those that are not over.
         None => {
             let now = ledger.clock().now();
-            ledger.events_decided_by(Strategy::Redis, now, EVENTS_MAX).await?
+            ledger.events_decided_by(Strategy::Redis, None, now, EVENTS_MAX).await?
         }
     };
     let journal = kafka::journal(&settings)?;

@@ -68,10 +68,8 @@ impl RedisStrategy {
     }
 
     async fn try_catch_up_all(&self) -> Result<(), Failed> {
-        for event in self.kept_events().await? {
-            if event.commit == Commit::RedisStream {
-                self.settle_pending(&event, None).await?;
-            }
+        for event in self.kept_events(Some(Commit::RedisStream)).await? {
+            self.settle_pending(&event, None).await?;
         }
         if let Some(journal) = &self.0.journal {
             let deadline = Instant::now() + CATCH_UP_MAX;

@@ -6,8 +6,8 @@ use firstcome_cache::redis::{Cmd, Script, ScriptCall, cmd};
 use firstcome_core::{EventId, Quantity, Sequence, Timestamp, UserId};
 use firstcome_ledger::{EventRecord, Winner, Won};
 
-static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
-static CONFIRM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("confirm.lua")));
+static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::for_each(include_str!("claim.lua")));
+static CONFIRM: LazyLock<Script> = LazyLock::new(|| Script::for_each(include_str!("confirm.lua")));
 static LOAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("load.lua")));
 static CHANGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("change.lua")));
 

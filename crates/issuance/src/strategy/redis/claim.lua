@@ -1,4 +1,4 @@
--- Decides a batch of claims on one event.
+-- Decides a batch of claims on one event; of several events one after the other, all at one moment.
 --
 -- KEYS  meta, winners, pending; all of one event
 -- ARGV  'raw' or 'both', then users, every user once; for 'both' each user is followed by the
@@ -37,9 +37,14 @@ local function info(section, name)
   local _, before = string.find(text, name, 1, true)
   return before and string.sub(text, before + 1, before + 40)
 end
-local run, history = info('server', 'run_id:'), info('replication', 'master_replid:')
-if not event.epoch or event.loading or event.script ~= '2' or not run or not history
-  or event.incarnation ~= run .. '-' .. history
+if not shared.incarnation then
+  local run, history = info('server', 'run_id:'), info('replication', 'master_replid:')
+  shared.incarnation = run and history and run .. '-' .. history
+  local time = redis.call('TIME')
+  shared.now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+if not event.epoch or event.loading or event.script ~= '2' or not shared.incarnation
+  or event.incarnation ~= shared.incarnation
   or redis.call('HLEN', winners) ~= tonumber(event.count)
   or redis.call('HLEN', pending) ~= tonumber(event.pending) then
   return { 'not_loaded' }
@@ -49,8 +54,7 @@ if event.erased == '1' and not both then
   return { 'both' }
 end
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now = shared.now
 local refusal = nil
 if event.closed == '1' or now >= tonumber(event.closes_at) then
   refusal = 'X'

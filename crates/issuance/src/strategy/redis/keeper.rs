@@ -1,8 +1,9 @@
 //! What is done for events in the background: pending wins whose batch has died are made durable,
 //! and what another process has changed in the ledger is followed in Redis.
 //!
-//! A process looks often after the events that it has claims on, and one of all processes looks now
-//! and then after every event that is open: most of 10,000 have nothing to be done.
+//! A process looks often after the events that it has claims on, a bounded number at a time, and one
+//! of all processes looks now and then after every event that is open: most of 10,000 have nothing to
+//! be done.
 
 use std::mem;
 use std::time::Duration;
@@ -28,7 +29,7 @@ const LIST_EVERY: Duration = Duration::from_secs(1);
 const EVENTS_MAX: u64 = 10_000;
 /// Events that are looked after at the same time.
 const AT_ONCE: usize = 32;
-/// Events that are looked at in one message.
+/// Events that are looked at in one message, and of its own by a process at a time.
 const LOOKS_AT_ONCE: usize = 256;
 /// Pending batches that are read at once.
 const STEP: usize = 8;
@@ -56,10 +57,15 @@ impl RedisStrategy {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut swept = Instant::now();
+        let mut round = Vec::new();
         loop {
             look.tick().await;
+            if round.is_empty() {
+                round.extend(mem::take(&mut *self.claimed()));
+            }
+            let own = round.split_off(round.len().saturating_sub(LOOKS_AT_ONCE));
             // Whoever claims is told, and the log with them, what stands in the way.
-            let _ = self.look_after_own().await;
+            let _ = self.look_after_own(own).await;
             if swept.elapsed() >= SWEEP_EVERY {
                 swept = Instant::now();
                 let _ = self.sweep().await;
@@ -77,9 +83,8 @@ impl RedisStrategy {
         loop {
             look.tick().await;
             let lists = listed.is_none_or(|listed| listed.elapsed() >= LIST_EVERY);
-            if lists && let Ok(open) = self.kept_events().await {
+            if lists && let Ok(open) = self.kept_events(Some(Commit::RedisStream)).await {
                 events = open;
-                events.retain(|event| event.commit == Commit::RedisStream);
                 listed = Some(Instant::now());
             }
             // Between two lists, only those that had something the last time.
@@ -96,17 +101,18 @@ impl RedisStrategy {
         }
     }
 
-    /// Events that are not over, or have not been for long.
-    pub(super) async fn kept_events(&self) -> Result<Vec<EventRecord>, Failed> {
+    /// Events that are not over, or have not been for long; those with this commit if one is given.
+    pub(super) async fn kept_events(
+        &self,
+        commit: Option<Commit>,
+    ) -> Result<Vec<EventRecord>, Failed> {
         let day = i64::try_from(KEPT_AFTER_THE_END.as_micros()).expect("a day");
         let since = Timestamp::from_micros(self.0.ledger.clock().now().as_micros() - day);
-        Ok(self.0.ledger.events_decided_by(Strategy::Redis, since, EVENTS_MAX).await?)
+        Ok(self.0.ledger.events_decided_by(Strategy::Redis, commit, since, EVENTS_MAX).await?)
     }
 
-    /// The events that this process has had claims on since it last looked, and those that were not
-    /// done with then.
-    async fn look_after_own(&self) -> Result<(), Failed> {
-        let own = mem::take(&mut *self.claimed());
+    /// Events that this process has had claims on; what is not done with is looked after again.
+    async fn look_after_own(&self, own: Vec<EventId>) -> Result<(), Failed> {
         if own.is_empty() {
             return Ok(());
         }
@@ -141,7 +147,7 @@ impl RedisStrategy {
             return Ok(());
         }
         let before = self.orphaned_before().await?;
-        let settled = self.settle_each(self.kept_events().await?, before).await;
+        let settled = self.settle_each(self.kept_events(None).await?, before).await;
         let is_done = |(event, settled): &(EventRecord, Result<Settled, Failed>)| {
             let is_over = event.rule.closed || event.rule.window.closes_at() < before;
             is_over && settled.as_ref().is_ok_and(|settled| settled.left == 0)

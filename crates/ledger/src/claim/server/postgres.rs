@@ -130,29 +130,34 @@ const RECORD_NEW: &str = "
         FROM event WHERE events.no = event.no)
     SELECT event.* FROM event";
 
-/// The same of several events; for one it takes longer. The list of ids keeps it off all the
-/// others, and the order is that in which everybody locks events.
+/// The same of several events; for one it takes longer. They are locked in the order in which they
+/// are given. Each takes its wins from the lists, from `first` to `last`: to join the lists with the
+/// events would compare each with each, or go by whatever plan suits the statistics.
 const RECORD_NEW_OF_EVENTS: &str = "
     PREPARE claim_record_new_of_events
-        (uuid[], bigint[], boolean[], bigint[], bigint[],
-         uuid[], bigint[], uuid[], text[], bigint[]) AS
+        (uuid[], bigint[], boolean[], bigint[], integer[], integer[],
+         bigint[], uuid[], text[], bigint[]) AS
     WITH event AS MATERIALIZED (
-        SELECT {columns}, asked.sequence_before, asked.wins
-        FROM unnest($1, $2, $3, $4, $5) AS asked (id, epoch, told, sequence_before, wins)
-             JOIN events AS e ON e.id = asked.id JOIN coupons AS c ON c.id = e.coupon_id
-        WHERE e.id = ANY($1) AND e.epoch = asked.epoch
-              AND (asked.told OR NOT (e.paused OR e.closed)) AND e.erased = 0
-              AND asked.wins <= e.quantity - e.issued
-        ORDER BY e.id FOR NO KEY UPDATE OF e),
+        SELECT live.*, asked.sequence_before, asked.first, asked.last
+        FROM unnest($1, $2, $3, $4, $5, $6)
+                 AS asked (id, epoch, told, sequence_before, first, last)
+             CROSS JOIN LATERAL (
+                 SELECT {columns}
+                 FROM events AS e JOIN coupons AS c ON c.id = e.coupon_id
+                 WHERE e.id = asked.id AND e.epoch = asked.epoch
+                       AND (asked.told OR NOT (e.paused OR e.closed)) AND e.erased = 0
+                       AND asked.last - asked.first < e.quantity - e.issued
+                 FOR NO KEY UPDATE OF e) AS live),
     won AS (
         INSERT INTO issued_coupons
                (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
         SELECT event.no, new.sequence, new.id, new.user_id, new.issued_at, {validity}
-        FROM unnest($6, $7, $8, $9, $10) AS new (event_id, sequence, id, user_id, issued_at)
-             JOIN event ON event.id = new.event_id),
+        FROM event CROSS JOIN LATERAL (
+            SELECT $7[nth] AS sequence, $8[nth] AS id, $9[nth] AS user_id, $10[nth] AS issued_at
+            FROM generate_series(event.first, event.last) AS nth) AS new),
     moved AS (
         UPDATE events
-        SET issued = events.issued + event.wins,
+        SET issued = events.issued + 1 + event.last - event.first,
             unlisted_after = LEAST(events.unlisted_after, event.sequence_before)
         FROM event WHERE events.no = event.no)
     SELECT event.* FROM event";
@@ -263,9 +268,11 @@ impl PostgresClaims {
     /// Begins, executes a statement that decides by itself, and commits; tells of each row.
     async fn decide_script(
         &mut self,
-        script: String,
+        decide: &str,
         mut tell: impl FnMut(&PgRow) -> Result<(), LedgerError> + Send,
     ) -> Result<(), NotCommitted> {
+        let script = format!("BEGIN; {decide}; COMMIT");
+        let commit = 2;
         let mut answers = self.0.fetch_many(sqlx::raw_sql(AssertSqlSafe(script)));
         let mut statement = 0;
         loop {
@@ -273,7 +280,7 @@ impl PostgresClaims {
                 Ok(Some(Either::Left(_))) => statement += 1,
                 Ok(Some(Either::Right(row))) => tell(&row).map_err(NotCommitted::Unknown)?,
                 Ok(None) => return Ok(()),
-                Err(error @ Error::Database(_)) if statement < 2 => {
+                Err(error @ Error::Database(_)) if statement < commit => {
                     return Err(NotCommitted::Refused(error.into()));
                 }
                 Err(error) => return Err(NotCommitted::Unknown(error.into())),
@@ -373,14 +380,14 @@ impl ClaimConnection for PostgresClaims {
         let now = now.map_or_else(|| "NULL".to_owned(), |now| now.as_micros().to_string());
         let ids = array(takers.iter().map(|(id, _)| id.as_uuid()));
         let users = array(takers.iter().map(|(_, user)| user.as_str()));
-        let script = format!(
-            "BEGIN; EXECUTE {take}('{}', {}, {}, {now}, {ids}, {users}); COMMIT",
+        let take = format!(
+            "EXECUTE {take}('{}', {}, {}, {now}, {ids}, {users})",
             event_id.as_uuid(),
             known.version,
             known.issued
         );
         let mut taken: Option<Taken> = None;
-        self.decide_script(script, |row| add_taken(&mut taken, row)).await?;
+        self.decide_script(&take, |row| add_taken(&mut taken, row)).await?;
         Ok(taken)
     }
 
@@ -400,16 +407,16 @@ impl ClaimConnection for PostgresClaims {
     }
 
     async fn record_new(&mut self, new: &[NewWins<'_>]) -> Result<Vec<LiveEvent>, NotCommitted> {
-        let record = match new {
-            [new] => record_of_one(new),
-            new => record_of_events(new),
-        };
         let mut events = Vec::with_capacity(new.len());
         let tell = |row: &PgRow| {
             events.push(live_event(row)?);
             Ok(())
         };
-        self.decide_script(format!("BEGIN; {record}; COMMIT"), tell).await?;
+        let record = match new {
+            [new] => record_of_one(new),
+            new => record_of_events(new),
+        };
+        self.decide_script(&record, tell).await?;
         Ok(events)
     }
 
@@ -466,26 +473,34 @@ fn record_of_one(new: &NewWins<'_>) -> String {
         new.of.epoch,
         new.is_told(),
         new.sequence_before(),
-        columns_of(std::slice::from_ref(new)),
+        columns_of(&[new]),
     )
 }
 
+/// The events in the order of their ids, in which everybody locks them.
 fn record_of_events(new: &[NewWins<'_>]) -> String {
-    let events_of_wins = new.iter().flat_map(|new| vec![new.of.event.as_uuid(); new.ids.len()]);
+    let mut new: Vec<&NewWins<'_>> = new.iter().collect();
+    new.sort_unstable_by_key(|new| new.of.event);
+    let wins = || new.iter().map(|new| signed(new.ids.len() as u64));
+    let sum = |last: &mut i64, wins| {
+        *last += wins;
+        Some(*last)
+    };
+    let lasts: Vec<i64> = wins().scan(0, sum).collect();
     format!(
         "EXECUTE claim_record_new_of_events({}, {}, {}, {}, {}, {}, {})",
         array(new.iter().map(|new| new.of.event.as_uuid())),
         array(new.iter().map(|new| signed(new.of.epoch))),
-        array(new.iter().map(NewWins::is_told)),
+        array(new.iter().map(|new| new.is_told())),
         array(new.iter().map(|new| i64::from(new.sequence_before()))),
-        array(new.iter().map(|new| signed(new.ids.len() as u64))),
-        array(events_of_wins),
-        columns_of(new),
+        array(wins().zip(&lasts).map(|(wins, last)| last - wins + 1)),
+        array(lasts.iter().copied()),
+        columns_of(&new),
     )
 }
 
 /// The sequences, ids, users and moments of wins.
-fn columns_of(new: &[NewWins<'_>]) -> String {
+fn columns_of(new: &[&NewWins<'_>]) -> String {
     let wins = || new.iter().flat_map(|new| new.of.wins);
     format!(
         "{}, {}, {}, {}",
