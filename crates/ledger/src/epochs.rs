@@ -192,8 +192,9 @@ impl Ledger {
         }
     }
 
-    /// Events of this strategy, and commit if one is given, that were not over at this moment, newest
-    /// first, at most so many: those that another decider than the ledger may still have something of.
+    /// Events of this strategy, and commit if one is given, that were not over at this moment,
+    /// newest first, at most so many: those that another decider than the ledger may still have
+    /// something of.
     ///
     /// # Errors
     /// When the ledger does not answer.

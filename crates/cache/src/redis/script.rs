@@ -10,7 +10,7 @@ use super::RedisError;
 const FOR_EACH: &str = include_str!("for_each.lua");
 /// Where the text stands in that.
 const TEXT: &str = "--[[ text ]]";
-/// Calls that are executed at once: nobody else is served meanwhile.
+/// Most calls that are executed at once: nobody else is served meanwhile.
 const AT_ONCE: usize = 32;
 
 /// A script whose text is known when the program is built. It is called by its digest; a server
@@ -44,8 +44,8 @@ impl Script {
 
     /// The script with this text, of which several calls in one message may be executed together.
     /// One after the other, they see what the calls before have written; one that fails costs the
-    /// others nothing. They share an empty table `shared`, for what is the same for all of them. None
-    /// answers a bulk string.
+    /// others nothing. They share a table, `shared`, empty at first, for what is the same for all
+    /// of them. None answers a bulk string.
     #[must_use]
     pub fn for_each(text: &str) -> Self {
         Self::known(FOR_EACH.replace(TEXT, text), true)
@@ -164,7 +164,7 @@ impl<'a> Message<'a> {
                 answers.into_iter().map(told).collect()
             }
             Ok(_) if self.script().is_for_each => {
-                let error = RedisError::of_words(b"no answer for each call");
+                let error = RedisError::Rejected("no answer for each call".into());
                 vec![Err(error); self.len()]
             }
             answer => vec![answer; self.len()],

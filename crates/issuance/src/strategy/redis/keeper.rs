@@ -1,9 +1,9 @@
 //! What is done for events in the background: pending wins whose batch has died are made durable,
 //! and what another process has changed in the ledger is followed in Redis.
 //!
-//! A process looks often after the events that it has claims on, a bounded number at a time, and one
-//! of all processes looks now and then after every event that is open: most of 10,000 have nothing to
-//! be done.
+//! A process looks often after the events that it has claims on, a bounded number at a time, and
+//! one of all processes looks now and then after every event that is open: most of 10,000 have
+//! nothing to be done.
 
 use std::mem;
 use std::time::Duration;

@@ -131,8 +131,8 @@ const RECORD_NEW: &str = "
     SELECT event.* FROM event";
 
 /// The same of several events; for one it takes longer. They are locked in the order in which they
-/// are given. Each takes its wins from the lists, from `first` to `last`: to join the lists with the
-/// events would compare each with each, or go by whatever plan suits the statistics.
+/// are given. Each takes its wins from the lists, from `first` to `last`: to join the lists with
+/// the events would compare each with each, or go by whatever plan suits the statistics.
 const RECORD_NEW_OF_EVENTS: &str = "
     PREPARE claim_record_new_of_events
         (uuid[], bigint[], boolean[], bigint[], integer[], integer[],
