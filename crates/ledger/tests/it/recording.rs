@@ -19,6 +19,7 @@ use crate::support::{OPENS_AT, Store, TestLedger};
 use several::{
     a_sequence_of_somebody_else_is_refused_to_its_event_alone,
     an_event_that_takes_nothing_hinders_no_other, of_batches_on_the_same_events_all_are_counted,
+    of_several_events_a_change_is_waited_for,
     of_several_events_a_lost_commit_is_found_or_done_again,
     who_holds_a_coupon_of_one_of_several_events_keeps_it,
     wins_of_several_events_are_recorded_together,
@@ -61,6 +62,7 @@ however_recorded! {
     an_event_that_takes_nothing_hinders_no_other,
     who_holds_a_coupon_of_one_of_several_events_keeps_it,
     a_sequence_of_somebody_else_is_refused_to_its_event_alone,
+    of_several_events_a_change_is_waited_for,
     of_several_events_a_lost_commit_is_found_or_done_again,
     of_batches_on_the_same_events_all_are_counted,
     who_has_nothing_to_record_waits_for_no_connection,

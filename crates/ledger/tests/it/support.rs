@@ -200,6 +200,24 @@ impl TestLedger {
         transaction
     }
 
+    /// Returns once a session of this database waits for a lock, or is about to.
+    pub(crate) async fn somebody_waits(&self) {
+        let database = self.place.database();
+        let waiting = match database.engine() {
+            Engine::Postgres => {
+                "SELECT count(*) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            }
+            Engine::MariaDb => {
+                "SELECT count(*) FROM information_schema.PROCESSLIST \
+                 WHERE DB = DATABASE() AND ID <> CONNECTION_ID() AND COMMAND <> 'Sleep' \
+                   AND INFO LIKE '%JSON_TABLE%FOR UPDATE'"
+            }
+        };
+        let waits = async { while database.number(waiting).await == 0 {} };
+        tokio::time::timeout(Duration::from_secs(15), waits).await.expect("somebody waits");
+    }
+
     /// Lets go of the ledger and opens it again, as after a crash. As a visitor of an embedded
     /// ledger nothing settles in the background.
     pub(crate) async fn reopen(self, purpose: Purpose) -> Self {

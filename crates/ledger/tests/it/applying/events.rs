@@ -1,13 +1,10 @@
 //! What an event is to its journal: its partition, its epochs, and who decides it.
 
-use std::time::Duration;
-
 use firstcome_core::{Commit, CouponDraft, EventId, Name, Quantity};
 use firstcome_ledger::{
     Applied, ClaimError, CouponRecord, EventRecord, JournalWin, LedgerError, NotRecorded, Recorded,
     Recording, Standing, Told, Tried, Unappliable, Won,
 };
-use firstcome_testkit::database::Engine;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -68,21 +65,6 @@ async fn an_event_is_pinned_once(store: Store) {
     assert_eq!(begun(None).await, (5, Some(partition)));
 }
 
-/// Sessions of this database that wait for a lock, or are about to.
-const fn waiting(engine: Engine) -> &'static str {
-    match engine {
-        Engine::Postgres => {
-            "SELECT count(*) FROM pg_stat_activity \
-             WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        }
-        Engine::MariaDb => {
-            "SELECT count(*) FROM information_schema.PROCESSLIST \
-             WHERE DB = DATABASE() AND ID <> CONNECTION_ID() AND COMMAND <> 'Sleep' \
-               AND INFO LIKE '%JSON_TABLE%FOR UPDATE'"
-        }
-    }
-}
-
 /// What is read of an event is read under its lock.
 async fn a_change_of_the_event_is_waited_for(store: Store) {
     let test = TestLedger::new(store).await;
@@ -101,9 +83,7 @@ async fn a_change_of_the_event_is_waited_for(store: Store) {
     held.await.expect("the lock is had");
     let (ledger, record) = (test.ledger.clone(), win(&event, 2, "c", 3));
     let applying = tokio::spawn(async move { try_apply(&ledger, 2, &[record]).await });
-    let database = test.place().database();
-    let waits = async { while database.number(waiting(database.engine())).await == 0 {} };
-    tokio::time::timeout(Duration::from_secs(15), waits).await.expect("it waits for the lock");
+    test.somebody_waits().await;
     release.send(()).expect("it is awaited");
     changing.await.expect("it ends").expect("an answer").expect("the event").expect("a change");
     let applied = applying.await.expect("it ends").expect("an answer");

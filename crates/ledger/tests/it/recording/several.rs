@@ -3,6 +3,7 @@
 use firstcome_core::Timestamp;
 use firstcome_ledger::{ClaimError, EventRecord, IssuedQuery, NotRecorded, Recorded, Tried};
 use firstcome_testkit::proxy::CommitFault;
+use sea_orm::ConnectionTrait as _;
 use tokio::task::JoinSet;
 
 use super::{begun, next_epoch, proxied, recorded, rows, try_record, user};
@@ -205,4 +206,24 @@ pub(super) async fn of_batches_on_the_same_events_all_are_counted(store: Store, 
     for event in &events {
         assert_eq!(rows(&test, event).await.len(), 2 * BATCHES as usize);
     }
+}
+
+pub(super) async fn of_several_events_a_change_is_waited_for(store: Store, tried: Tried) {
+    let test = TestLedger::new(store).await;
+    let (first, second) = (begun(&test, 9).await, begun(&test, 9).await);
+    let held = test.hold(&second).await;
+    let lower = format!("UPDATE events SET quantity = 1 WHERE no = {}", second.no.get());
+    held.execute_unprepared(&lower).await.expect("a change");
+    let (ledger, events) = (test.ledger.clone(), [first.clone(), second.clone()]);
+    let recording = tokio::spawn(async move {
+        let of = &[("a", 1), ("b", 2)][..];
+        try_record(tried, &ledger, &[(&events[0], of), (&events[1], of)]).await
+    });
+    test.somebody_waits().await;
+    held.commit().await.expect("the change");
+    let told = recording.await.expect("it ends");
+    assert_eq!(places(&told[0]), [("a", 1), ("b", 2)]);
+    let refused = matches!(told[1], Ok(Recorded::Refused(NotRecorded::Quantity)));
+    assert!(refused, "{:?}", told[1]);
+    assert_eq!((rows(&test, &first).await.len(), rows(&test, &second).await.len()), (2, 0));
 }
