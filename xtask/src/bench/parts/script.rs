@@ -13,9 +13,11 @@ use crate::bench::report::median;
 
 /// Calls of one round, and some.
 const CALLS_MAX: &str = "1000000";
-/// The words of a call before the users: `EVALSHA`, a digest, the number of keys, three keys, and
-/// how users are named.
-const WORDS_BEFORE: usize = 7;
+/// The words of a call before the users: `EVALSHA`, a digest, the number of keys, three keys; of
+/// the one event, the numbers of keys and of words; and how users are named.
+const WORDS_BEFORE: usize = 9;
+/// Which of them says how many words follow.
+const WORDS: usize = 7;
 /// What stands last in place of words that the log leaves out.
 const MORE: &str = " more arguments)";
 
@@ -119,6 +121,8 @@ fn used_bytes(redis: &Beside) -> anyhow::Result<u64> {
 
 /// Calls for a hundred users each who have not claimed before.
 fn write_batches(head: &[String], file: &Path) -> anyhow::Result<()> {
+    let mut head = head.to_vec();
+    "101".clone_into(&mut head[WORDS]);
     let mut batches = BufWriter::new(File::create(file)?);
     for batch in 0..BATCHES_ALONE {
         let users: Vec<_> = (0..100).map(|user| format!("alone-{batch}-{user}")).collect();
@@ -166,12 +170,12 @@ mod tests {
 
     #[test]
     fn only_calls_that_decide_claims_count() {
-        let head = ["EVALSHA", "d", "3", "m", "w", "p", "raw"];
+        let head = ["EVALSHA", "d", "3", "m", "w", "p", "3", "3", "raw"];
         let claims = |last: &'static str| [head.as_slice(), &["u1", last]].concat();
         let log = json!([
             [3, 1, 90, claims("u2"), "c", ""],
             [2, 1, 200, claims("... (29 more arguments)"), "c", ""],
-            [1, 1, 5, ["EVALSHA", "e", "3", "m", "w", "p", "17"], "c", ""],
+            [1, 1, 5, ["EVALSHA", "e", "3", "m", "w", "p", "3", "2", "17", "5"], "c", ""],
             [0, 1, 5, ["HMGET", "m"], "c", ""],
         ]);
         let call = |users, micros| Call { head: head.map(str::to_owned).to_vec(), users, micros };
@@ -184,12 +188,14 @@ mod tests {
     #[test]
     fn a_batch_has_a_hundred_users_who_have_not_claimed_before() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        write_batches(&["EVALSHA".to_owned(), "raw".to_owned()], file.path()).unwrap();
+        let head = ["EVALSHA", "d", "3", "m", "w", "p", "3", "8", "raw"].map(str::to_owned);
+        write_batches(&head, file.path()).unwrap();
         let written = std::fs::read_to_string(file.path()).unwrap();
-        let users = |line: &str| line.split(' ').skip(2).map(str::to_owned).collect::<Vec<_>>();
+        let users =
+            |line: &str| line.split(' ').skip(WORDS_BEFORE).map(str::to_owned).collect::<Vec<_>>();
         let all: Vec<_> = written.lines().flat_map(users).collect();
         let different: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!((all.len(), different.len()), (100_000, 100_000));
-        assert!(written.starts_with("EVALSHA raw alone-0-0 alone-0-1 "));
+        assert!(written.starts_with("EVALSHA d 3 m w p 3 101 raw alone-0-0 alone-0-1 "));
     }
 }
