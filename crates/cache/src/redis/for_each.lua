@@ -4,7 +4,8 @@
 -- ARGV  of each call: how many keys it has, how many arguments, and these
 --
 -- Answers for each call what the script answers, or as a text the error by which it failed. What the
--- server refuses to the first call it refuses to all, as a replica does: that is the only answer.
+-- server refuses to the first call it refuses to all, as a replica does: that is the only answer. An
+-- error that begins with ERR or WRONGTYPE is of the call itself.
 
 local function run(KEYS, ARGV, shared)
 --[[ text ]]

@@ -110,7 +110,8 @@ impl Lister {
         // Where none was won since the count was read, these are all.
         let on = move_on(event_no, after, upto, issued, is_last);
         if transaction.execute_unprepared(&on).await?.rows_affected() != 1 {
-            // Winners with lower sequences were recorded meanwhile: the next step begins with them.
+            // Winners with lower sequences were recorded meanwhile: the event's next turn begins
+            // with them.
             return Ok(true);
         }
         transaction.commit().await?;

@@ -1,4 +1,5 @@
--- Decides a batch of claims on one event; of several events one after the other, all at one moment.
+-- Decides a batch of claims on one event; of several events one after the other, all at one moment:
+-- this is run for each, with a table `shared` for what is the same for all.
 --
 -- KEYS  meta, winners, pending; all of one event
 -- ARGV  'raw' or 'both', then users, every user once; for 'both' each user is followed by the
