@@ -261,6 +261,7 @@ impl Deployment {
                 let audit = audit.json();
                 let waits = self.commit != Commit::Ledger && audit["pending"] != 0;
                 if waits && Instant::now() < deadline {
+                    sleep(POLL).await;
                     continue;
                 }
                 let told = (&audit["verdict"], &audit["pending"]);
