@@ -14,16 +14,9 @@ end
 local shared, answers, key, word = {}, {}, 1, 1
 while word <= #ARGV do
   local keys, words = tonumber(ARGV[word]), tonumber(ARGV[word + 1])
-  local of_call, with = {}, {}
-  for i = 1, keys do
-    of_call[i] = KEYS[key]
-    key = key + 1
-  end
-  word = word + 2
-  for i = 1, words do
-    with[i] = ARGV[word]
-    word = word + 1
-  end
+  local of_call = { unpack(KEYS, key, key + keys - 1) }
+  local with = { unpack(ARGV, word + 2, word + 1 + words) }
+  key, word = key + keys, word + 2 + words
   local is_run, answer = pcall(run, of_call, with, shared)
   if not is_run then
     local said = type(answer) == 'table' and answer.err or tostring(answer)

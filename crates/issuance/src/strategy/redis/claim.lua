@@ -22,14 +22,10 @@
 -- Every read and every check comes before the first write: Redis does not roll back.
 
 local meta, winners, pending = KEYS[1], KEYS[2], KEYS[3]
-local names = { 'incarnation', 'epoch', 'version', 'script', 'loading', 'quantity', 'count', 'next',
-  'opens_at', 'closes_at', 'opened_early', 'paused', 'closed', 'frozen_until', 'erased', 'pending',
-  'last' }
-local values = redis.call('HMGET', meta, unpack(names))
-local event = {}
-for i, name in ipairs(names) do
-  event[name] = values[i]
-end
+local incarnation, epoch, version, script, loading, quantity, count, first, opens_at, closes_at,
+  opened_early, paused, closed, frozen_until, erased, batches, last = unpack(redis.call('HMGET', meta,
+  'incarnation', 'epoch', 'version', 'script', 'loading', 'quantity', 'count', 'next', 'opens_at',
+  'closes_at', 'opened_early', 'paused', 'closed', 'frozen_until', 'erased', 'pending', 'last'))
 
 -- What this server's memory has been through: another run, or another history after a failover, is
 -- another incarnation.
@@ -44,41 +40,40 @@ if not shared.incarnation then
   local time = redis.call('TIME')
   shared.now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
-if not event.epoch or event.loading or event.script ~= '2' or not shared.incarnation
-  or event.incarnation ~= shared.incarnation
-  or redis.call('HLEN', winners) ~= tonumber(event.count)
-  or redis.call('HLEN', pending) ~= tonumber(event.pending) then
+if not epoch or loading or script ~= '2' or not shared.incarnation
+  or incarnation ~= shared.incarnation
+  or redis.call('HLEN', winners) ~= tonumber(count)
+  or redis.call('HLEN', pending) ~= tonumber(batches) then
   return { 'not_loaded' }
 end
 local both = ARGV[1] == 'both'
-if event.erased == '1' and not both then
+if erased == '1' and not both then
   return { 'both' }
 end
 
 local now = shared.now
 local refusal = nil
-if event.closed == '1' or now >= tonumber(event.closes_at) then
+if closed == '1' or now >= tonumber(closes_at) then
   refusal = 'X'
-elseif event.frozen_until and now < tonumber(event.frozen_until) then
+elseif frozen_until and now < tonumber(frozen_until) then
   refusal = 'F'
-elseif event.paused == '1' then
+elseif paused == '1' then
   refusal = 'U'
-elseif event.opened_early ~= '1' and now < tonumber(event.opens_at) then
+elseif opened_early ~= '1' and now < tonumber(opens_at) then
   refusal = 'N'
 end
 -- Later than every batch before, also for a clock that steps back.
-now = math.max(now, tonumber(event.last or 0) + 1)
+now = math.max(now, tonumber(last or 0) + 1)
 local moment = string.format('%.0f', now)
 
-local quantity, count = tonumber(event.quantity), tonumber(event.count)
-local first = tonumber(event.next)
-local following = first
+quantity, count = tonumber(quantity), tonumber(count)
+local following = tonumber(first)
 local since = ':' .. moment
 local step = both and 2 or 1
 local held = redis.call('HMGET', winners, unpack(ARGV, 2))
 local is_pending = {}
-local places, placed, batch, won = {}, 0, { event.next }, 1
-local answer = { 'decided', event.epoch, event.version, event.opens_at, moment, event.next }
+local places, placed, batch, won = {}, 0, { first }, 1
+local answer = { 'decided', epoch, version, opens_at, moment, first }
 local told = #answer
 local verdict, alike = nil, 0
 local function tell_alike()
@@ -116,14 +111,14 @@ for i = 1, #ARGV - 1, step do
 end
 tell_alike()
 
-if following > first then
+if placed > 0 then
   redis.call('HSET', pending, moment, table.concat(batch, ' '))
   redis.call('HSET', winners, unpack(places))
   redis.call('HSET', meta, 'count', count, 'next', following, 'last', moment,
-    'pending', event.pending + 1)
+    'pending', batches + 1)
 end
 -- Closed is closed, also for a clock that steps back.
-if refusal == 'X' and event.closed ~= '1' then
+if refusal == 'X' and closed ~= '1' then
   redis.call('HSET', meta, 'closed', '1')
 end
 return answer
