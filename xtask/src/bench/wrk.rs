@@ -12,6 +12,7 @@ use crate::process::capture;
 
 /// Threads of wrk; each has its own slice of the tokens.
 pub(crate) const THREADS: usize = 2;
+/// Connections of a crowd.
 pub(crate) const CONNECTIONS: usize = 256;
 
 /// What one run of wrk saw.
@@ -63,12 +64,14 @@ pub(crate) struct Requests<'a> {
     pub(crate) paths: &'a [String],
     /// A file that was dealt out to the threads by [`deal_tokens`].
     pub(crate) tokens: Option<&'a Path>,
+    /// Each has one request under way.
+    pub(crate) connections: usize,
 }
 
 impl<'a> Requests<'a> {
-    /// Claims at these paths.
+    /// Claims of a crowd at these paths.
     pub(crate) fn claims(paths: &'a [String], tokens: &'a Path) -> Self {
-        Self { method: "POST", paths, tokens: Some(tokens) }
+        Self { method: "POST", paths, tokens: Some(tokens), connections: CONNECTIONS }
     }
 }
 
@@ -87,7 +90,7 @@ pub(crate) fn send(
     let output = capture(
         Command::new("wrk")
             .arg(format!("-t{THREADS}"))
-            .arg(format!("-c{CONNECTIONS}"))
+            .arg(format!("-c{}", requests.connections))
             .arg(format!("-d{seconds}s"))
             .arg("-s")
             .arg(workshop.root.join("bench/wrk/requests.lua"))

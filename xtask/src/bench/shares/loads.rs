@@ -71,7 +71,8 @@ impl<'a> Loads<'a> {
             Kind::MyCoupons => Some(self.readers.as_path()),
         };
         let paths = [path.to_owned()];
-        let requests = Requests { method: kind.method(), paths: &paths, tokens };
+        let connections = wrk::CONNECTIONS;
+        let requests = Requests { method: kind.method(), paths: &paths, tokens, connections };
         wrk::send(self.workshop, to, &requests, self.seconds)
     }
 
