@@ -1,17 +1,24 @@
-//! The lock of `redis_lock`: it is let go whatever becomes of a batch, and ends with its holder.
+//! The lock of `redis_lock`: it is let go whatever becomes of a batch, and ends with its holder. Who
+//! loses it while holding it does no harm.
 
 use firstcome_core::Strategy;
 use firstcome_issuance::{NoVerdict, Undecided};
 use firstcome_ledger::{Decision, EventRecord};
+use firstcome_testkit::TestDatabase;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 use super::losses::key;
-use super::{Deployment, Place, claim, decided, held, issued, on_a_file};
+use super::{Deployment, POLL, Place, WAIT_MAX, claim, decided, held, issued, on_a_file};
+use crate::support::TestIssuance;
 
 mod ledger {
     super::super::for_commit! {
         Ledger:
         it_is_let_go_whatever_becomes_of_the_batch,
         a_lock_of_another_is_waited_for_and_left_alone,
+        of_two_who_hold_it_the_ledger_lets_one_win,
+        who_has_lost_it_lets_no_other_go,
     }
 }
 
@@ -61,4 +68,81 @@ async fn a_lock_of_another_is_waited_for_and_left_alone(test: Deployment) {
     test.redis.cli(&["SET", &lock, "another", "PX", "500"]).await;
     issued(decided(&test.one, &event, "kim").await);
     assert_eq!(test.winners(&event).await.len(), 1);
+}
+
+/// A batch whose process has the lock, and waits for the event's row.
+struct Waiting {
+    _process: TestIssuance,
+    /// What its claim is told.
+    told: JoinHandle<Result<Decision, NoVerdict>>,
+    /// The token of its lock.
+    token: String,
+}
+
+impl Waiting {
+    /// A claim by this process, which nobody with another token keeps from the lock.
+    async fn of(test: &Deployment, process: TestIssuance, event: &EventRecord, user: &str) -> Self {
+        let lock = key(event, "lock");
+        let (handle, claim) = (process.handle.clone(), claim(event, user));
+        let told = tokio::spawn(async move { handle.claim(claim).await });
+        let token = async {
+            loop {
+                let token = test.redis.cli(&["GET", &lock]).await;
+                if !token.is_empty() {
+                    return token;
+                }
+                sleep(POLL).await;
+            }
+        };
+        let token = timeout(WAIT_MAX, token).await.expect("it gets the lock");
+        Self { _process: process, told, token }
+    }
+
+    async fn told(self) -> Decision {
+        self.told.await.expect("no panic").expect("a verdict")
+    }
+}
+
+/// Nobody decides for the event from now on, until [`let_go`].
+async fn hold(database: &TestDatabase, event: &EventRecord) {
+    let row = format!("SELECT no FROM events WHERE no = {} FOR UPDATE", event.no.get());
+    database.execute(&format!("BEGIN; {row}")).await;
+}
+
+async fn let_go(database: &TestDatabase) {
+    database.execute("COMMIT").await;
+}
+
+/// Its lease ends while it is held, as when the holder is stopped for longer than it lasts.
+async fn of_two_who_hold_it_the_ledger_lets_one_win(test: Deployment) {
+    let Place::Server(database) = &test.ledger else { panic!("another process needs a server") };
+    let event = test.event(Strategy::RedisLock, 1).await;
+    let (one, other) = (test.another().await, test.another().await);
+    hold(database, &event).await;
+    let kim = Waiting::of(&test, one, &event, "kim").await;
+    test.redis.cli(&["DEL", &key(&event, "lock")]).await;
+    let lee = Waiting::of(&test, other, &event, "lee").await;
+    assert_ne!(kim.token, lee.token, "each has had the lock");
+    let_go(database).await;
+    let coupon = match (kim.told().await, lee.told().await) {
+        (Decision::Issued(coupon), Decision::SoldOut)
+        | (Decision::SoldOut, Decision::Issued(coupon)) => coupon,
+        both => panic!("{both:?}"),
+    };
+    assert_eq!(test.winners(&event).await, [coupon]);
+    assert_eq!(test.redis.cli(&["EXISTS", &key(&event, "lock")]).await, "0");
+}
+
+async fn who_has_lost_it_lets_no_other_go(test: Deployment) {
+    let Place::Server(database) = &test.ledger else { panic!("a row is held on a server") };
+    let event = test.event(Strategy::RedisLock, 1).await;
+    let one = test.another().await;
+    hold(database, &event).await;
+    let kim = Waiting::of(&test, one, &event, "kim").await;
+    let lock = key(&event, "lock");
+    test.redis.cli(&["SET", &lock, "another"]).await;
+    let_go(database).await;
+    let coupon = issued(kim.told().await);
+    assert_eq!(test.redis.cli(&["GET", &lock]).await, "another");
+    assert_eq!(test.winners(&event).await, [coupon]);
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use firstcome_core::{Commit, Strategy};
 use firstcome_issuance::{NoVerdict, Undecided};
-use firstcome_ledger::{Decision, EventRecord, Purpose};
-use firstcome_testkit::{CommitFault, Engine, Proxy, RedisServer};
+use firstcome_ledger::{Decision, EventRecord, Ledger, LedgerOptions, Purpose};
+use firstcome_testkit::{CommitFault, Engine, ManualClock, Proxy, RedisServer, draft};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Deployment, POLL, WAIT_MAX, claim, decided, held, issued, on_a_file, on_every_server,
-    process_as,
+    Deployment, POLL, WAIT_MAX, claim, connection, decided, held, issued, on_a_file,
+    on_every_server, process_as,
 };
 use crate::support::TestIssuance;
 
@@ -32,6 +32,7 @@ for_every_safe_commit! {
     a_redis_that_is_away_is_told_soon_and_one_that_is_back_is_used,
     a_redis_that_hangs_is_told_soon,
     the_word_of_a_decider_that_was_replaced_is_not_told,
+    of_what_redis_decides_while_the_database_is_away_nothing_is_told,
 }
 
 on_a_file! {
@@ -53,6 +54,17 @@ pub(super) async fn epoch(redis: &RedisServer, event: &EventRecord) -> u64 {
     epoch.trim().parse().expect("a number")
 }
 
+/// Waits until nothing is pending.
+pub(super) async fn settled(redis: &RedisServer, event: &EventRecord) {
+    let pending = key(event, "pending");
+    let settled = async {
+        while redis.cli(&["HLEN", &pending]).await != "0" {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, settled).await.expect("what is pending is made durable");
+}
+
 async fn whatever_redis_loses_is_rebuilt(test: Deployment) {
     let event = test.event(Strategy::Redis, 100).await;
     let first = issued(decided(&test.one, &event, "kim").await);
@@ -63,6 +75,8 @@ async fn whatever_redis_loses_is_rebuilt(test: Deployment) {
         &["FLUSHALL"][..],
         &["DEL", &meta],
         &["DEL", &winners],
+        // Its time to live is over.
+        &["PEXPIREAT", &winners, "1"],
         &["HDEL", &winners, "kim"],
         &["HDEL", &meta, "incarnation"],
         &["HSET", &meta, "script", "0"],
@@ -78,6 +92,9 @@ async fn whatever_redis_loses_is_rebuilt(test: Deployment) {
         won += 1;
         let next = issued(decided(&test.one, &event, &format!("user-{won}")).await);
         assert_eq!(next.sequence.get(), won, "after {loss:?}");
+        for key in [&meta, &winners] {
+            assert_eq!(test.redis.cli(&["TTL", key]).await, "-1", "{key} ends by itself");
+        }
     }
     assert_eq!(test.winners(&event).await.len(), won as usize);
 }
@@ -293,4 +310,31 @@ async fn the_word_of_a_decider_that_was_replaced_is_not_told(test: Deployment) {
     let refused = test.one.handle.claim(claim(&event, "park")).await;
     assert!(matches!(refused, Err(NoVerdict::Undecided(_)) | Ok(Decision::SoldOut)), "{refused:?}");
     assert_eq!(decided(&test.one, &event, "park").await, Decision::SoldOut);
+}
+
+/// To nobody, whatever it is; and it is told when the database is back.
+async fn of_what_redis_decides_while_the_database_is_away_nothing_is_told(test: Deployment) {
+    let url = test.ledger.url();
+    let proxy = Proxy::start(&url).await;
+    let options = LedgerOptions::parse_url(&proxy.url(&url), Purpose::Visit).expect("a URL");
+    let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
+    let ledger = Ledger::open(options, clock).await.expect("the database is a ledger");
+    let process = TestIssuance::beside(connection(&test.redis.url()), test.journal(), ledger);
+    let event = test.event(Strategy::Redis, 2).await;
+    let kims = issued(decided(&process, &event, "kim").await);
+    settled(&test.redis, &event).await;
+    proxy.refuse(true);
+    proxy.reset().await;
+    for (user, code) in [("kim", "unavailable"), ("lee", "in_doubt"), ("park", "unavailable")] {
+        let began = Instant::now();
+        process.claim(event.id, user).await.problem(503, code);
+        assert!(began.elapsed() < Duration::from_secs(3), "after {:?}", began.elapsed());
+    }
+    assert_eq!(test.redis.cli(&["HLEN", &key(&event, "winners")]).await, "2", "it has decided");
+    proxy.refuse(false);
+    assert_eq!(held(decided(&process, &event, "kim").await), kims);
+    let lees = held(decided(&process, &event, "lee").await);
+    assert_eq!(lees.sequence.get(), 2);
+    assert_eq!(decided(&process, &event, "park").await, Decision::SoldOut);
+    assert_eq!(test.winners(&event).await, [kims, lees]);
 }

@@ -10,7 +10,7 @@ use firstcome_ledger::{Decision, EventRecord};
 use firstcome_testkit::{CommitFault, Direction, Engine, Proxy};
 use tokio::time::{sleep, timeout};
 
-use super::losses::{epoch, key, proxied};
+use super::losses::{epoch, key, proxied, settled};
 use super::{Deployment, POLL, WAIT_MAX, claim, decided, held, issued, on_every_server, process};
 
 const LOAD: &str = include_str!("../../../src/strategy/redis/load.lua");
@@ -135,12 +135,8 @@ async fn a_win_of_an_event_that_was_paused_meanwhile_is_told_later(test: Deploym
     change_in_ledger_alone(&test, &event, |event| event.rule.paused = true).await;
     let refused = test.one.handle.claim(claim(&event, "lee")).await;
     assert_eq!(refused, Err(NoVerdict::Undecided(Undecided::InDoubt)));
-    let settled = timeout(WAIT_MAX, async {
-        while test.redis.cli(&["HLEN", &key(&event, "pending")]).await != "0" {
-            sleep(POLL).await;
-        }
-    });
-    settled.await.expect("whoever keeps the event makes it durable");
+    // Whoever keeps the event makes it durable.
+    settled(&test.redis, &event).await;
     assert_eq!(held(decided(&test.one, &event, "lee").await).sequence.get(), 2);
     assert_eq!(test.winners(&event).await.len(), 2);
 }
