@@ -254,11 +254,11 @@ mod tests {
         let shown = |many| text_of(Ledger::Sqlite, many);
         for line in [
             "| 256 | of the only event that is open | 1,000 | **1.00** | no bar |",
-            "| 256 | of one event, while 10,000 others are open | 900 | **1.11** | ≤ 1.3 (reached) |",
+            "| 256 | of one event, while 10,000 others are open | 900 | **1.11** | ≤ 1.3 (reached)",
             "| 256 | of 256 events, each of the next in turn | 750 | **1.33** | no bar |",
-            "| 256 | of 10,000 events, each of the next in turn | 800 | **1.25** | ≤ 1.3 (reached) |",
+            "| 256 | of 10,000 events, each of the next in turn | 800 | **1.25** | ≤ 1.3 (reached)",
             "| 2 | of the only event that is open | 100 | **1.00** | no bar |",
-            "| 2 | of 10,000 events, each of the next in turn | 160 | **0.62** | ≤ 1.3 (reached) |",
+            "| 2 | of 10,000 events, each of the next in turn | 160 | **0.62** | ≤ 1.3 (reached)",
         ] {
             assert!(shown(800).contains(line), "{line}");
         }

@@ -1,5 +1,5 @@
-//! The lock of `redis_lock`: it is let go whatever becomes of a batch, and ends with its holder. Who
-//! loses it while holding it does no harm.
+//! The lock of `redis_lock`: it is kept while a batch is decided, let go whatever becomes of it, and
+//! ends with its holder. Who loses it while holding it does no harm.
 
 use firstcome_core::Strategy;
 use firstcome_issuance::{NoVerdict, Undecided};
@@ -17,6 +17,7 @@ mod ledger {
         Ledger:
         it_is_let_go_whatever_becomes_of_the_batch,
         a_lock_of_another_is_waited_for_and_left_alone,
+        it_is_kept_for_as_long_as_the_batch_takes,
         of_two_who_hold_it_the_ledger_lets_one_win,
         who_has_lost_it_lets_no_other_go,
     }
@@ -111,6 +112,30 @@ async fn hold(database: &TestDatabase, event: &EventRecord) {
 
 async fn let_go(database: &TestDatabase) {
     database.execute("COMMIT").await;
+}
+
+/// Its lease is renewed, so that it ends later than it would have.
+async fn it_is_kept_for_as_long_as_the_batch_takes(test: Deployment) {
+    let Place::Server(database) = &test.ledger else { panic!("a row is held on a server") };
+    let event = test.event(Strategy::RedisLock, 1).await;
+    hold(database, &event).await;
+    let kim = Waiting::of(&test, test.another().await, &event, "kim").await;
+    let lock = key(&event, "lock");
+    let ends = || async {
+        let ends = test.redis.cli(&["PEXPIRETIME", &lock]).await;
+        ends.parse::<i64>().expect("a moment, or -2 where the lock is gone")
+    };
+    let first = ends().await;
+    let kept = async {
+        while ends().await == first {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, kept).await.expect("its lease is renewed, or ends");
+    assert!(ends().await > first, "it has ended");
+    assert_eq!(test.redis.cli(&["GET", &lock]).await, kim.token);
+    let_go(database).await;
+    issued(kim.told().await);
 }
 
 /// Its lease ends while it is held, as when the holder is stopped for longer than it lasts.
