@@ -1,5 +1,5 @@
-//! The lock of `redis_lock`: it is kept while a batch is decided, let go whatever becomes of it, and
-//! ends with its holder. Who loses it while holding it does no harm.
+//! The lock of `redis_lock`: it is kept while a batch is decided, let go whatever becomes of it,
+//! and ends with its holder. Who loses it while holding it does no harm.
 
 use firstcome_core::Strategy;
 use firstcome_issuance::{NoVerdict, Undecided};
