@@ -1,6 +1,7 @@
 //! Recording what a decider beside the ledger has issued: in any order, once, by the word of the
-//! present epoch only. Below it, `several` has wins of several events.
+//! present epoch only. Below it, `several` has wins of several events, and `plans` what that reads.
 
+mod plans;
 mod several;
 
 use std::pin::pin;

@@ -218,6 +218,11 @@ impl TestLedger {
         tokio::time::timeout(Duration::from_secs(15), waits).await.expect("somebody waits");
     }
 
+    /// Lets go of the ledger, and with it of its connections; its rows stay.
+    pub(crate) fn end(self) -> Place {
+        self.place
+    }
+
     /// Lets go of the ledger and opens it again, as after a crash. As a visitor of an embedded
     /// ledger nothing settles in the background.
     pub(crate) async fn reopen(self, purpose: Purpose) -> Self {
