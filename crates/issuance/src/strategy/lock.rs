@@ -15,6 +15,8 @@ const LEASE: Duration = Duration::from_secs(5);
 const RENEW_EVERY: Duration = Duration::from_millis(1_500);
 /// How often who waits looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How often it is tried to let go of a lock while Redis does not answer.
+const LATE_EVERY: Duration = Duration::from_millis(50);
 
 static LOCK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lock.lua")));
 
@@ -31,7 +33,7 @@ impl Lock {
     /// deadline.
     ///
     /// # Errors
-    /// When Redis does not answer. The lock may be had then, until its lease ends.
+    /// When Redis does not answer. Where the lock may be had then, it is let go once Redis answers.
     pub(super) async fn acquire(
         redis: &Redis,
         event: EventId,
@@ -44,7 +46,13 @@ impl Lock {
         let mut set = cmd("SET");
         set.arg(&key).arg(&token).arg("NX").arg("PX").arg(lease);
         loop {
-            let had: Option<String> = redis.call(&set).await?;
+            let had: Option<String> = match redis.call(&set).await {
+                Err(error @ RedisError::InDoubt(_)) => {
+                    tokio::spawn(release_late(redis.clone(), key, token));
+                    return Err(error);
+                }
+                had => had?,
+            };
             if had.is_some() {
                 let renewing = tokio::spawn(renew(redis.clone(), key.clone(), token.clone()));
                 return Ok(Some(Self { redis: redis.clone(), key, token, renewing }));
@@ -59,15 +67,26 @@ impl Lock {
     /// Lets it go, unless it has ended and is another's.
     pub(super) async fn release(self) {
         self.renewing.abort();
-        let release = LOCK.call(&[&self.key]).arg(&self.token).arg("0");
         // Where that fails, the lease ends it.
-        let _ = self.redis.run::<i64>(&release).await;
+        let _ = release(&self.redis, &self.key, &self.token).await;
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         self.renewing.abort();
+    }
+}
+
+async fn release(redis: &Redis, key: &str, token: &str) -> Result<i64, RedisError> {
+    redis.run(&LOCK.call(&[key]).arg(token).arg("0")).await
+}
+
+/// Lets go of a lock that may be had, as soon as Redis answers; after that its lease has ended.
+async fn release_late(redis: Redis, key: String, token: String) {
+    let deadline = Instant::now() + LEASE;
+    while release(&redis, &key, &token).await.is_err() && Instant::now() < deadline {
+        sleep(LATE_EVERY).await;
     }
 }
 

@@ -103,21 +103,28 @@ impl RedisStrategy {
         }
     }
 
-    /// Makes ready for a change that allows less. Where the ledger is the commit and Redis does not
-    /// answer, the ledger's refusal does instead.
+    /// Makes ready for a change that allows less. Where Redis does not answer, the ledger's refusal
+    /// does instead if it is the commit, and what the journal's writers ask afterwards if that is.
     ///
     /// # Errors
-    /// When the quantity cannot be lowered safely now.
+    /// When the quantity cannot be lowered safely now, or anything at all where Redis alone has the
+    /// wins and does not answer.
     async fn before_restriction(
         &self,
         event: &EventRecord,
         restriction: Restriction,
     ) -> Result<Option<Lowered>, IssuanceError> {
         let micros = i64::try_from(FREEZE_MAX.as_micros()).expect("seconds");
-        let frozen = self.0.redis.run::<i64>(&Keys::of(event.id).freeze(micros)).await;
-        if frozen.is_ok_and(|frozen| frozen == 1) {
-            // What cannot be made durable in time is refused, or void, later.
-            let _ = timeout(DRAIN_MAX, self.settle_pending(event, None)).await;
+        match self.0.redis.run::<i64>(&Keys::of(event.id).freeze(micros)).await {
+            Ok(1) => {
+                // What cannot be made durable in time is refused, or void, later.
+                let _ = timeout(DRAIN_MAX, self.settle_pending(event, None)).await;
+            }
+            // Others may reach it: whoever wins there is told so, whatever the ledger says.
+            Err(error) if event.commit == Commit::RedisStream => {
+                return Err(Failed::from(error).into());
+            }
+            _ => {}
         }
         match restriction.quantity {
             Some(quantity) if event.commit != Commit::Ledger => {

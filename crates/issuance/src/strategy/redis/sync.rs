@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firstcome_core::{Commit, EventId, EventState};
-use firstcome_ledger::{EventRecord, JournalRecord};
+use firstcome_ledger::{EventRecord, JournalRecord, LedgerError};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
@@ -128,12 +128,18 @@ impl RedisStrategy {
         ended
     }
 
-    /// Rebuilds what Redis knows of an event, to the end; where somebody else is at it, waits for
-    /// that.
+    /// Rebuilds what Redis knows of an event, to the end even if the caller goes away; where
+    /// somebody else is at it, waits for that.
     ///
     /// # Errors
     /// When Redis or the ledger does not answer, or it takes too long.
     pub async fn sync_event(&self, event: EventId) -> Result<Synced, IssuanceError> {
+        let strategy = self.clone();
+        let synced = tokio::spawn(async move { strategy.sync_or_wait(event).await });
+        synced.await.unwrap_or(Err(LedgerError::Closing.into()))
+    }
+
+    async fn sync_or_wait(&self, event: EventId) -> Result<Synced, IssuanceError> {
         let deadline = Instant::now() + WHOLE_MAX;
         loop {
             if let Some(synced) = self.sync(event).await? {

@@ -6,12 +6,13 @@ use axum::http::Method;
 use firstcome_core::{Commit, Strategy};
 use firstcome_issuance::{NoVerdict, Undecided};
 use firstcome_ledger::{Decision, EventRecord, IssuedCouponRecord};
+use firstcome_testkit::Proxy;
 use futures_util::future::join_all;
 use serde_json::Value;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::losses::{epoch, key};
-use super::{Deployment, claim, decided, held, issued};
+use super::{Deployment, POLL, WAIT_MAX, claim, decided, held, issued, process};
 
 mod kafka {
     super::super::for_commit! {
@@ -33,6 +34,7 @@ mod redis_stream {
         an_event_is_loaded_only_with_all_that_was_promised,
         workers_share_a_drop_and_end_at_any_moment,
         what_only_redis_has_outlives_its_restart,
+        who_cannot_reach_redis_stops_no_event,
     }
 }
 
@@ -219,4 +221,30 @@ async fn what_only_redis_has_outlives_its_restart(mut test: Deployment) {
     assert!(epoch(&test.redis, &event).await > before, "another incarnation");
     assert_eq!(issued(decided(&test.one, &event, "next").await).sequence.get(), 12);
     assert_eq!(test.winners(&event).await[1..11], told);
+}
+
+/// The others go on to promise coupons on Redis's word.
+async fn who_cannot_reach_redis_stops_no_event(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    let redis = test.redis.url();
+    let proxy = Proxy::start(&redis).await;
+    proxy.refuse(true);
+    let admin = process(&proxy.url(&redis), &test.ledger.url(), None).await;
+    let act = async |action: &str| {
+        let path = format!("/v1/events/{}/{action}", event.id);
+        admin.admin(Method::POST, &path, &Value::Null).await
+    };
+    for action in ["pause", "close"] {
+        act(action).await.problem(503, "unavailable");
+    }
+    issued(decided(&test.one, &event, "lee").await);
+    proxy.refuse(false);
+    let deadline = Instant::now() + WAIT_MAX;
+    while act("close").await.status != 200 {
+        assert!(Instant::now() < deadline, "it cannot be closed");
+        sleep(POLL).await;
+    }
+    assert_eq!(decided(&test.one, &event, "park").await, Decision::Closed);
+    assert_eq!(test.winners(&event).await.len(), 2);
 }

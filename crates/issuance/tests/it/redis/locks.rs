@@ -20,6 +20,7 @@ mod ledger {
         it_is_kept_for_as_long_as_the_batch_takes,
         of_two_who_hold_it_the_ledger_lets_one_win,
         who_has_lost_it_lets_no_other_go,
+        one_that_was_had_without_an_answer_is_let_go,
     }
 }
 
@@ -105,12 +106,12 @@ impl Waiting {
 }
 
 /// Nobody decides for the event from now on, until [`let_go`].
-async fn hold(database: &TestDatabase, event: &EventRecord) {
+pub(super) async fn hold(database: &TestDatabase, event: &EventRecord) {
     let row = format!("SELECT no FROM events WHERE no = {} FOR UPDATE", event.no.get());
     database.execute(&format!("BEGIN; {row}")).await;
 }
 
-async fn let_go(database: &TestDatabase) {
+pub(super) async fn let_go(database: &TestDatabase) {
     database.execute("COMMIT").await;
 }
 
@@ -170,4 +171,28 @@ async fn who_has_lost_it_lets_no_other_go(test: Deployment) {
     let coupon = issued(kim.told().await);
     assert_eq!(test.redis.cli(&["GET", &lock]).await, "another");
     assert_eq!(test.winners(&event).await, [coupon]);
+}
+
+/// As soon as Redis answers again, and not when its lease ends.
+async fn one_that_was_had_without_an_answer_is_let_go(test: Deployment) {
+    let event = test.event(Strategy::RedisLock, 2).await;
+    issued(decided(&test.one, &event, "kim").await);
+    test.redis.cli(&["CONFIG", "RESETSTAT"]).await;
+    test.redis.hang();
+    let refused = test.one.handle.claim(claim(&event, "lee")).await;
+    assert_eq!(refused, Err(NoVerdict::Undecided(Undecided::Unavailable)));
+    test.redis.go_on();
+    let is_in =
+        async |section: &str, line: &str| test.redis.cli(&["INFO", section]).await.contains(line);
+    let let_go = async {
+        let lock = key(&event, "lock");
+        while !is_in("commandstats", "cmdstat_set:calls=1,").await
+            || test.redis.cli(&["EXISTS", &lock]).await == "1"
+        {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, let_go).await.expect("it was had, and is let go");
+    assert!(is_in("stats", "expired_keys:0").await, "its lease has ended");
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
 }

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use firstcome_core::{Commit, Strategy};
-use firstcome_issuance::{NoVerdict, Undecided};
+use firstcome_issuance::{NoVerdict, RedisStrategy, Undecided};
 use firstcome_ledger::{Decision, EventRecord, Ledger, LedgerOptions, Purpose};
 use firstcome_testkit::{CommitFault, Engine, ManualClock, Proxy, RedisServer, draft};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::locks::{hold, let_go};
 use super::{
-    Deployment, POLL, WAIT_MAX, claim, connection, decided, held, issued, on_a_file,
+    Deployment, POLL, Place, WAIT_MAX, claim, connection, decided, held, issued, on_a_file,
     on_every_server, process_as,
 };
 use crate::support::TestIssuance;
@@ -33,6 +34,7 @@ for_every_safe_commit! {
     a_redis_that_hangs_is_told_soon,
     the_word_of_a_decider_that_was_replaced_is_not_told,
     of_what_redis_decides_while_the_database_is_away_nothing_is_told,
+    a_rebuild_goes_on_without_who_asked_for_it,
 }
 
 on_a_file! {
@@ -337,4 +339,34 @@ async fn of_what_redis_decides_while_the_database_is_away_nothing_is_told(test: 
     assert_eq!(lees.sequence.get(), 2);
     assert_eq!(decided(&process, &event, "park").await, Decision::SoldOut);
     assert_eq!(test.winners(&event).await, [kims, lees]);
+}
+
+async fn a_rebuild_goes_on_without_who_asked_for_it(test: Deployment) {
+    let Place::Server(database) = &test.ledger else { panic!("a row is held on a server") };
+    let event = test.event(Strategy::Redis, 9).await;
+    let first = issued(decided(&test.one, &event, "kim").await);
+    let before = epoch(&test.redis, &event).await;
+    let meta = key(&event, "meta");
+    let is_loading = async || test.redis.cli(&["HEXISTS", &meta, "loading"]).await == "1";
+    let begins = async {
+        while !is_loading().await {
+            sleep(POLL).await;
+        }
+    };
+    let ledger = test.one.ledger.clone();
+    let strategy = RedisStrategy::new(connection(&test.redis.url()), ledger, test.journal());
+    hold(database, &event).await;
+    tokio::select! {
+        synced = strategy.sync_event(event.id) => panic!("{synced:?}"),
+        begun = timeout(WAIT_MAX, begins) => begun.expect("it begins"),
+    }
+    let_go(database).await;
+    let ends = async {
+        while is_loading().await || epoch(&test.redis, &event).await == before {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, ends).await.expect("it comes to its end");
+    assert_eq!(held(decided(&test.one, &event, "kim").await), first);
+    assert_eq!(test.winners(&event).await, [first]);
 }

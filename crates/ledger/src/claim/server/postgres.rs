@@ -238,7 +238,8 @@ const TAKE: &str = "
         UPDATE events
         SET issued = event.issued + counted.wins,
             unlisted_after = COALESCE(events.unlisted_after, event.issued)
-        FROM event CROSS JOIN counted WHERE events.no BETWEEN event.no AND event.no AND counted.wins > 0)
+        FROM event CROSS JOIN counted
+        WHERE events.no BETWEEN event.no AND event.no AND counted.wins > 0)
     SELECT event.*, counted.wins, asked.event_no, asked.sequence, asked.id, asked.user_id,
            asked.issued_at, asked.valid_from, asked.expires_at, asked.used_at, asked.revoked_at
     FROM event CROSS JOIN counted LEFT JOIN asked ON asked.sequence IS NOT NULL";
