@@ -1,20 +1,27 @@
 //! Redis at the start: whether it is what its use needs.
 
+use std::time::Duration;
+
 use anyhow::bail;
-use firstcome_cache::redis::{Redis, RedisError, RedisUse, Refusal};
+use firstcome_cache::redis::{Redis, RedisError, RedisUse, Refusal, ServerFacts};
 use firstcome_core::{Commit, Strategy};
+use tokio::time::sleep;
 
 use crate::config::Settings;
 
-/// Asks Redis what it is, and logs what may cost something.
+/// How often one that is away at the start is looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Asks Redis what it is, and logs what may cost something. One that is away is asked as soon as it
+/// is there, and not used if it does not fit.
 ///
 /// # Errors
 /// What a retry does not change: settings, user or password that do not fit. That it is away is
 /// none: a cache does without it, and what it decides is answered 503 until it is there.
 pub(crate) async fn check(redis: &Redis, used_for: RedisUse) -> anyhow::Result<()> {
     let address = redis.shown();
-    let servers = match redis.inspect().await {
-        Ok(servers) => servers,
+    match redis.inspect().await {
+        Ok(servers) => judge(redis, servers, used_for),
         Err(error) if is_lasting(&error) => bail!("{address}: {error}"),
         Err(error) => {
             let meanwhile = match used_for {
@@ -25,9 +32,32 @@ pub(crate) async fn check(redis: &Redis, used_for: RedisUse) -> anyhow::Result<(
                 redis.address = address,
                 "Redis is away; {meanwhile} until it is there: {error}"
             );
-            return Ok(());
+            tokio::spawn(check_later(redis.clone(), used_for));
+            Ok(())
+        }
+    }
+}
+
+async fn check_later(redis: Redis, used_for: RedisUse) {
+    let servers = loop {
+        sleep(LOOK_EVERY).await;
+        // Whoever uses it meanwhile is told why it does not answer.
+        if let Ok(servers) = redis.inspect().await {
+            break servers;
         }
     };
+    if let Err(unfit) = judge(&redis, servers, used_for) {
+        tracing::error!(
+            redis.address = redis.shown(),
+            "Redis is there, and not used: set it right and start this process again: {unfit}"
+        );
+        redis.refuse(unfit.to_string());
+    }
+}
+
+/// Whether these servers fit; logs what may cost something.
+fn judge(redis: &Redis, servers: Vec<ServerFacts>, used_for: RedisUse) -> anyhow::Result<()> {
+    let address = redis.shown();
     let mut refusals = Vec::new();
     for server in servers {
         let judgement = server.judge(redis.kind(), used_for);

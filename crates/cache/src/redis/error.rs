@@ -10,7 +10,8 @@ use ::redis::{ErrorKind, ServerErrorKind};
 /// have changed something.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RedisError {
-    /// Certainly not executed: there is no connection, or the breaker is open.
+    /// Certainly not executed: there is no connection, the breaker is open, or the server is not
+    /// [fit](super::Redis::refuse).
     #[error("Redis cannot be reached: {0}")]
     Unavailable(Arc<str>),
     /// Sent, and no answer was seen in time: it may have been executed, or may yet be.

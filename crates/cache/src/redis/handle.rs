@@ -1,6 +1,6 @@
 //! The handle that calls go through.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ::redis::{Cmd, FromRedisValue, RedisResult, Value, from_redis_value};
@@ -35,6 +35,8 @@ struct Shared {
     metrics: Metrics,
     used_for: &'static str,
     runtime: Handle,
+    /// Why it is not called any more.
+    refused: OnceLock<String>,
 }
 
 impl Redis {
@@ -56,6 +58,7 @@ impl Redis {
             metrics: Metrics::declare(used_for),
             used_for,
             runtime,
+            refused: OnceLock::new(),
         });
         Ok(Self { shared, answer_timeout: config.answer_timeout() })
     }
@@ -77,6 +80,12 @@ impl Redis {
     #[must_use]
     pub fn kind(&self) -> RedisKind {
         self.shared.connector.address.kind
+    }
+
+    /// Makes every call from now on fail at once, of every copy of this handle: what Redis is was
+    /// seen only after the start. The first reason counts.
+    pub fn refuse(&self, reason: String) {
+        let _ = self.shared.refused.set(reason);
     }
 
     /// Sends a command, and gives its answer. A cluster's node may get it twice.
@@ -246,7 +255,11 @@ impl Redis {
         &self,
         call: impl AsyncFnOnce(Instant) -> Result<T, RedisError>,
     ) -> Result<T, RedisError> {
-        let Shared { breaker, metrics, .. } = self.shared.as_ref();
+        let Shared { breaker, metrics, refused, .. } = self.shared.as_ref();
+        if let Some(reason) = refused.get() {
+            metrics.failed_at_once();
+            return Err(RedisError::unavailable(reason));
+        }
         let Some(pass) = breaker.pass() else {
             metrics.failed_at_once();
             return Err(RedisError::unavailable("it did not answer the last calls"));

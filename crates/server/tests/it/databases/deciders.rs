@@ -1,11 +1,12 @@
 //! Two processes that serve from one database and one Redis, by each strategy that needs it; and a
 //! deployment whose roles run apart, by each commit beside the ledger.
 
-use firstcome_testkit::{Engine, RedisServer, TestDatabase, remove_kafka_topic};
+use firstcome_testkit::{Answer, Engine, RedisServer, TestDatabase, remove_kafka_topic};
 
 use crate::cluster::{Behind, Cluster};
 use crate::databases::on_each_engine;
-use crate::shop::{Shop, patient};
+use crate::shop::{Shop, eventually, patient};
+use crate::startup::{self, check_refused};
 use crate::{durability, scenario};
 
 on_each_engine!(
@@ -15,6 +16,8 @@ on_each_engine!(
     twenty_thousand_claims_committed_to_kafka,
     twenty_thousand_claims_committed_to_redis,
     no_acknowledged_claim_is_lost_that_kafka_holds,
+    a_redis_that_does_not_fit_is_not_used,
+    a_redis_that_does_not_fit_is_not_used_when_it_comes_later,
 );
 
 /// Drops in which both processes are killed.
@@ -88,4 +91,40 @@ async fn no_acknowledged_claim_is_lost_that_kafka_holds(engine: Engine) {
     durability::kill_all_again_and_again(shops, workers, DROPS).await;
     drop(cluster);
     remove_kafka_topic(database.name()).await;
+}
+
+const FORGETFUL: &[&str] = &["--maxmemory-policy", "allkeys-lru"];
+
+async fn a_redis_that_does_not_fit_is_not_used(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    let without_file = RedisServer::start().await;
+    let forgetful = RedisServer::start_with(FORGETFUL).await;
+    for (redis, commit, names) in [
+        (&forgetful, "ledger", ["`maxmemory-policy allkeys-lru`", "noeviction"]),
+        (&without_file, "redis_stream", ["`appendonly no`", "appendonly yes"]),
+    ] {
+        let data = startup::directory();
+        let launch = startup::serve(data.path())
+            .environment("FIRSTCOME_LEDGER_URL", database.url())
+            .environment("FIRSTCOME_REDIS_URL", &redis.url())
+            .environment("FIRSTCOME_STRATEGY", "redis")
+            .environment("FIRSTCOME_COMMIT", commit);
+        check_refused(launch, &names).await;
+    }
+}
+
+async fn a_redis_that_does_not_fit_is_not_used_when_it_comes_later(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    let mut forgetful = RedisServer::start_with(FORGETFUL).await;
+    forgetful.kill9();
+    let shop = shop("redis", &forgetful, &database).await;
+    forgetful.restart().await;
+    let logged = || async { shop.server.logged() };
+    let is_judged = |log: &String| log.contains("maxmemory-policy allkeys-lru");
+    eventually("the reason", logged, is_judged).await;
+    let (event, kim) = (shop.event(1).await, shop.user("kim").await);
+    let refused = |answer: &Answer| answer.status == 503;
+    eventually("no verdict", || shop.claim(&event, &kim), refused).await;
+    let _ = shop.claim(&event, &kim).await.expect_problem(503, "unavailable");
+    assert_eq!(database.number("SELECT count(*) FROM issued_coupons").await, 0);
 }
