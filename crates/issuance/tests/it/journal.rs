@@ -92,7 +92,7 @@ impl TestTopic {
     }
 
     /// A configuration that the topic satisfies.
-    fn config(&self) -> KafkaConfig {
+    pub(crate) fn config(&self) -> KafkaConfig {
         KafkaConfig {
             brokers: self.brokers.clone(),
             topic: self.name.clone(),

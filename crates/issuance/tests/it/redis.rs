@@ -6,6 +6,7 @@ mod locks;
 mod losses;
 mod rights;
 mod sleepers;
+mod unacknowledged;
 mod verdicts;
 
 use std::sync::Arc;
@@ -145,14 +146,25 @@ impl Deployment {
     }
 
     async fn committing(commit: Commit, engine: Engine) -> Self {
+        let topic = if commit == Commit::Kafka { Some(TestTopic::new(2).await) } else { None };
+        Self::with(commit, topic, engine).await
+    }
+
+    /// Where Kafka holds the wins, in a topic of the test's own choice.
+    async fn at(topic: TestTopic, engine: Engine) -> Self {
+        Self::with(Commit::Kafka, Some(topic), engine).await
+    }
+
+    async fn with(commit: Commit, topic: Option<TestTopic>, engine: Engine) -> Self {
         let saves: &[&str] = match commit {
             // As the operations page asks for.
             Commit::RedisStream => &["--appendonly", "yes", "--appendfsync", "always"],
             Commit::Ledger | Commit::Kafka => &[],
         };
-        let redis = RedisServer::start_with(saves).await;
+        // What tests make it suffer.
+        let open = ["--enable-debug-command", "yes", "--enable-protected-configs", "yes"];
+        let redis = RedisServer::start_with(&[saves, &open].concat()).await;
         let ledger = Place::Server(TestDatabase::new(engine).await);
-        let topic = if commit == Commit::Kafka { Some(TestTopic::new(2).await) } else { None };
         let journal = topic.as_ref().map(TestTopic::journal);
         let one = process(&redis.url(), &ledger.url(), journal).await;
         let mut test = Self { redis, ledger, commit, topic, one, worker: None };
