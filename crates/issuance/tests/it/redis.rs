@@ -4,6 +4,7 @@ mod behind;
 mod kinds;
 mod locks;
 mod losses;
+mod refusals;
 mod rights;
 mod sleepers;
 mod unacknowledged;
