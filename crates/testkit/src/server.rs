@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::launch::{POLL, Process};
 use crate::{Api, Document, Ended, Launch, Wire};
 
-/// Longest from the start to the first `/readyz` that says yes.
+/// Longest from the start to the first `/readyz`, or `/livez`, that says yes.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest from SIGTERM to the end; the server's own deadline is shorter.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -69,6 +69,18 @@ impl Server {
         Self::start_with(binary, data.to_owned(), None, change).await
     }
 
+    /// Starts it as `change` wants it, and waits until it lives: what it stands on may be away.
+    ///
+    /// # Panics
+    /// When it does not come to live.
+    pub async fn start_unready_as(binary: &str, change: impl FnOnce(Launch) -> Launch) -> Self {
+        let made = TempDir::new().expect("a temporary directory");
+        let data = made.path().to_owned();
+        let launch = change(launch(binary, &data));
+        let (process, authority, document) = answers(&launch, "/livez").await;
+        Self { launch, document, data, _made: Some(made), process, authority }
+    }
+
     /// Starts another process in the same way, on the same data directory, which is this one's.
     ///
     /// # Panics
@@ -85,9 +97,7 @@ impl Server {
         made: Option<TempDir>,
         change: impl FnOnce(Launch) -> Launch,
     ) -> Self {
-        let directory = data.to_str().expect("a path in UTF-8");
-        let launch = Launch::new(binary, &["serve", "--listen", "127.0.0.1:0"]);
-        let launch = change(launch.arguments(&["--data-dir", directory]));
+        let launch = change(launch(binary, &data));
         let (process, authority, document) = ready(&launch).await;
         Self { launch, document, data, _made: made, process, authority }
     }
@@ -254,23 +264,36 @@ impl Drop for Server {
     }
 }
 
+/// `binary serve` on this data directory and any free port.
+fn launch(binary: &str, data: &Path) -> Launch {
+    let directory = data.to_str().expect("a path in UTF-8");
+    Launch::new(binary, &["serve", "--listen", "127.0.0.1:0", "--data-dir", directory])
+}
+
 /// Starts a server and waits until it is ready; where it listens, and what it says of itself.
 async fn ready(launch: &Launch) -> (Process, String, Arc<Document>) {
+    answers(launch, "/readyz").await
+}
+
+/// Starts a server and waits until it says yes to this question; where it listens, and what it says
+/// of itself.
+async fn answers(launch: &Launch, question: &str) -> (Process, String, Arc<Document>) {
     let mut process = launch.spawn();
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
         if let Some(ended) = process.child.try_wait().expect("the child's status") {
             // What it said last is what matters.
             process.wait(Duration::ZERO).await;
-            panic!("{ended:?} before it was ready; it said:\n{}", process.said());
+            panic!("{ended:?} before its {question}; it said:\n{}", process.said());
         }
         if let Some(authority) = announced(&process.said())
-            && is_ready(&authority).await
+            && says_yes(&authority, question).await
         {
             let document = Document::of(&Api::new(&format!("http://{authority}"))).await;
             return (process, authority, Arc::new(document));
         }
-        assert!(Instant::now() < deadline, "not ready in time; it said:\n{}", process.said());
+        let said = || process.said();
+        assert!(Instant::now() < deadline, "no {question} in time; it said:\n{}", said());
         sleep(POLL).await;
     }
 }
@@ -282,7 +305,7 @@ fn announced(said: &str) -> Option<String> {
     Some(format!("127.0.0.1:{port}"))
 }
 
-async fn is_ready(authority: &str) -> bool {
-    let asked = Api::new(&format!("http://{authority}")).get("/readyz").try_send().await;
+async fn says_yes(authority: &str, question: &str) -> bool {
+    let asked = Api::new(&format!("http://{authority}")).get(question).try_send().await;
     asked.is_ok_and(|answer| answer.status == 200)
 }

@@ -6,12 +6,13 @@ use firstcome_core::{Commit, CouponId, EventId, Name, Strategy};
 use firstcome_issuance::journal::{Journal, JournalRecord, KafkaConfig};
 use firstcome_ledger::{Ledger, LedgerOptions, NewEvent, Purpose};
 use firstcome_testkit::{
-    Answer, Engine, KafkaServer, Launch, ManualClock, Server, TestDatabase, draft, kafka_brokers,
+    Answer, Engine, KafkaServer, Launch, ManualClock, RedisServer, Server, TestDatabase, draft,
+    kafka_brokers, kafka_configs,
 };
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use crate::shop::{BINARY, eventually};
+use crate::shop::{BINARY, Shop, eventually};
 use crate::startup::{check_refused, directory, serve};
 
 const COUPON: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -35,9 +36,19 @@ fn with(launch: Launch, file: &NamedTempFile, database: &TestDatabase) -> Launch
         .environment("FIRSTCOME_LEDGER_URL", database.url())
 }
 
+/// What one broker alone can have.
+fn config(broker: &KafkaServer) -> KafkaConfig {
+    KafkaConfig {
+        brokers: vec![broker.authority()],
+        partitions_min: 2,
+        replication_factor_min: 1,
+        min_insync_replicas_min: 1,
+        ..KafkaConfig::default()
+    }
+}
+
 fn journal(broker: &KafkaServer) -> Journal {
-    let config = KafkaConfig { brokers: vec![broker.authority()], ..KafkaConfig::default() };
-    Journal::new(&config).expect("a good configuration")
+    Journal::new(&config(broker)).expect("a good configuration")
 }
 
 fn fence(event: &str) -> JournalRecord {
@@ -187,6 +198,69 @@ async fn a_process_that_needs_kafka_says_when_it_is_away() {
     eventually("ready again", ask, |answer| answer.status == 200).await;
     let logged = worker.logged();
     assert!(logged.contains("Kafka answers, and its topic is fit"), "{logged}");
+}
+
+/// The shop's process lacks this one thing.
+async fn lacks(shop: &Shop, missing: &str) {
+    let ask = || async { shop.api.get("/readyz").await };
+    let names =
+        |answer: &Answer| answer.status == 503 && answer.member("/missing") == json!([missing]);
+    let answer = eventually(missing, ask, names).await;
+    let _ = answer.expect_problem(503, "unavailable");
+    let _ = shop.api.get("/livez").await.expect(200);
+}
+
+/// What needs no Kafka is decided, and what needs it waits.
+async fn only_what_needs_no_kafka_is_decided(shop: &Shop, event: &str, user: &str) {
+    for strategy in ["ledger", "redis_lock"] {
+        let other = shop.event_of(|body| body.with("/strategy", strategy)).await;
+        let other = other.member_text("/id");
+        let _ = shop.claim(&other, user).await.expect(201);
+        let _ = shop.claim(&other, user).await.expect_problem(409, "already_claimed");
+        shop.expect_audit(&other, 1).await;
+    }
+    let _ = shop.claim(event, user).await.expect_problem(503, "unavailable");
+}
+
+/// Whoever starts a deployment need not start Kafka first, nor have its topic right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_starts_without_kafka_serves_what_needs_none_until_it_is_fit() {
+    let (mut broker, redis) = (KafkaServer::start_soon_back().await, RedisServer::start().await);
+    let database = TestDatabase::new(Engine::Postgres).await;
+    let config = KafkaConfig { create_topic: true, retention_hours_min: 100, ..config(&broker) };
+    let made = Journal::new(&config).expect("a good configuration").check_topic().await;
+    made.expect("the topic is made");
+    broker.kill9();
+
+    // It wants records kept for 168 hours.
+    let file = configuration(&[broker.authority()]);
+    let server = Server::start_unready_as(BINARY, |launch| {
+        with(launch, &file, &database)
+            .environment("FIRSTCOME_REDIS_URL", &redis.url())
+            .environment("FIRSTCOME_STRATEGY", "redis")
+            .environment("FIRSTCOME_COMMIT", "kafka")
+    });
+    let shop = Shop::of(server.await, Vec::new()).await;
+    // At once, and not when it has missed an answer or two.
+    let answer = shop.api.get("/readyz").await.expect_problem(503, "unavailable");
+    assert_eq!(answer.member("/missing"), json!(["kafka"]));
+    let (event, user) = (shop.event(10).await, shop.user("kim").await);
+    assert_eq!(database.text("SELECT commit_to FROM events").await, "kafka");
+    only_what_needs_no_kafka_is_decided(&shop, &event, &user).await;
+    lacks(&shop, "kafka").await;
+
+    broker.restart().await;
+    lacks(&shop, "kafka.topic").await;
+    let topic = ["--entity-type", "topics", "--entity-name", &config.topic];
+    let command = ["--bootstrap-server", &broker.authority(), "--alter"];
+    let longer = ["--add-config", "retention.ms=-1"];
+    kafka_configs(&[&command[..], &topic, &longer].concat()).await;
+    let ask = || async { shop.api.get("/readyz").await };
+    eventually("ready", ask, |answer| answer.status == 200).await;
+    shop.ready(&event).await;
+    let _ = shop.claim(&event, &user).await.expect(201);
+    shop.recorded(&event).await;
+    shop.expect_audit(&event, 1).await;
 }
 
 #[tokio::test]
