@@ -8,6 +8,7 @@ use crate::shop::{BINARY, Shop};
 
 /// What the servers behind a deployment are.
 pub(crate) struct Behind<'a> {
+    strategy: &'a str,
     ledger_url: &'a str,
     redis_url: &'a str,
     brokers: Vec<String>,
@@ -28,14 +29,26 @@ pub(crate) struct Cluster {
 }
 
 impl<'a> Behind<'a> {
-    /// With the brokers that tests share, and time-outs that a busy machine does not reach.
+    /// With the brokers that tests share, and time-outs that a busy machine does not reach. Redis
+    /// decides.
     pub(crate) fn new(ledger_url: &'a str, redis_url: &'a str, topic: &'a str) -> Self {
-        Self { ledger_url, redis_url, brokers: kafka_brokers(), topic, is_patient: true }
+        let (strategy, brokers) = ("redis", kafka_brokers());
+        Self { strategy, ledger_url, redis_url, brokers, topic, is_patient: true }
+    }
+
+    /// With another decider.
+    pub(crate) fn by(self, strategy: &'a str) -> Self {
+        Self { strategy, ..self }
     }
 
     /// With a broker of the test's own.
     pub(crate) fn at(self, broker: &KafkaServer) -> Self {
         Self { brokers: vec![broker.authority()], ..self }
+    }
+
+    /// With no Kafka.
+    pub(crate) fn without_kafka(self) -> Self {
+        Self { brokers: Vec::new(), ..self }
     }
 
     /// With the usual time-outs.
@@ -45,12 +58,12 @@ impl<'a> Behind<'a> {
 
     /// What all processes are configured with.
     fn configuration(&self, algorithm: &str, commit: &str) -> String {
-        let Self { ledger_url, redis_url, brokers, topic, is_patient } = self;
+        let Self { strategy, ledger_url, redis_url, brokers, topic, is_patient } = self;
         let patience = "ledger.acquire_timeout_ms = 10000\nledger.statement_timeout_ms = 10000\n\
                         redis.answer_timeout_ms = 10000\nissuance.claim_timeout_ms = 30000\n";
         let patience = if *is_patient { patience } else { "" };
         format!(
-            "claims.strategy = \"redis\"\nclaims.commit = \"{commit}\"\n\
+            "claims.strategy = \"{strategy}\"\nclaims.commit = \"{commit}\"\n\
              ledger.url = \"{ledger_url}\"\nredis.url = \"{redis_url}\"\n\
              kafka.brokers = {brokers:?}\nkafka.topic = \"{topic}\"\nkafka.partitions_min = 2\n\
              kafka.replication_factor_min = 1\nkafka.min_insync_replicas_min = 1\n\
@@ -60,7 +73,7 @@ impl<'a> Behind<'a> {
 }
 
 impl Cluster {
-    /// Starts all of it; new events are decided in Redis and committed so. Who has the role
+    /// Starts all of it; new events are committed so. Who has the role
     /// identity signs with this algorithm, and the others get its public keys from there.
     pub(crate) async fn start(behind: &Behind<'_>, algorithm: &str, commit: &str) -> Self {
         let file = NamedTempFile::new().expect("a file");

@@ -1,5 +1,5 @@
-//! Faults at random, one after another and all together, in the midst of two drops that Redis
-//! decides and Kafka holds: one is sold out meanwhile, the other never.
+//! Faults at random, one after another and all together, in the midst of two drops, by each
+//! strategy that needs Redis and each commit: one is sold out meanwhile, the other never.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +17,12 @@ use crate::cluster::{Behind, Cluster};
 use crate::durability;
 use crate::shop::{Shop, lasting};
 
-on_each_engine!(faults_at_random_and_all_together);
+on_each_engine!(
+    faults_where_kafka_holds_the_wins,
+    faults_where_the_ledger_holds_the_wins,
+    faults_where_redis_alone_holds_the_wins,
+    faults_where_a_lock_orders_the_claims,
+);
 
 /// Of the drop that is sold out, and of the other.
 const QUANTITIES: [usize; 2] = [300, 100_000];
@@ -39,21 +44,58 @@ enum Fault {
     Flush,
     /// Redis dies, and begins with nothing.
     Redis,
+    /// Redis dies, and begins with its file.
+    RedisWithFile,
     Kafka,
     Database,
     Worker,
     Issuance,
 }
 
-const ALL: [Fault; 6] =
-    [Fault::Flush, Fault::Redis, Fault::Kafka, Fault::Database, Fault::Worker, Fault::Issuance];
+/// What decides the claims and what holds the wins, and all that may befall them.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    strategy: &'static str,
+    commit: &'static str,
+    faults: &'static [Fault],
+}
+
+const KAFKA: Kind = Kind {
+    strategy: "redis",
+    commit: "kafka",
+    faults: &[
+        Fault::Flush,
+        Fault::Redis,
+        Fault::Kafka,
+        Fault::Database,
+        Fault::Worker,
+        Fault::Issuance,
+    ],
+};
+const LEDGER: Kind = Kind {
+    strategy: "redis",
+    commit: "ledger",
+    faults: &[Fault::Flush, Fault::Redis, Fault::Database, Fault::Issuance],
+};
+/// Redis is never emptied: nobody else has what it holds.
+const STREAM: Kind = Kind {
+    strategy: "redis",
+    commit: "redis_stream",
+    faults: &[Fault::RedisWithFile, Fault::Database, Fault::Worker, Fault::Issuance],
+};
+const LOCK: Kind = Kind {
+    strategy: "redis_lock",
+    commit: "ledger",
+    faults: &[Fault::Flush, Fault::Redis, Fault::Database, Fault::Issuance],
+};
 
 /// A deployment with all that it stands on.
 struct Deployment {
     // Its processes end before what they stand on.
     cluster: Cluster,
     redis: RedisServer,
-    broker: KafkaServer,
+    /// Where it holds the wins.
+    broker: Option<KafkaServer>,
     database: DatabaseServer,
 }
 
@@ -74,12 +116,25 @@ struct Crowd {
 }
 
 impl Deployment {
-    async fn start(engine: Engine) -> Self {
-        let (redis, broker) = (RedisServer::start().await, KafkaServer::start_soon_back().await);
+    async fn start(kind: Kind, engine: Engine) -> Self {
+        let saves: &[&str] = match kind.commit {
+            // As the operations page asks for.
+            "redis_stream" => &["--appendonly", "yes", "--appendfsync", "always"],
+            _ => &[],
+        };
+        let redis = RedisServer::start_with(saves).await;
+        let broker = match kind.commit {
+            "kafka" => Some(KafkaServer::start_soon_back().await),
+            _ => None,
+        };
         let database = DatabaseServer::start(engine).await;
         let redis_url = redis.url();
-        let behind = Behind::new(database.url(), &redis_url, "wins").at(&broker).hurried();
-        let cluster = Cluster::start(&behind, "ES256", "kafka").await;
+        let behind = Behind::new(database.url(), &redis_url, "wins").by(kind.strategy).hurried();
+        let behind = match &broker {
+            Some(broker) => behind.at(broker),
+            None => behind.without_kafka(),
+        };
+        let cluster = Cluster::start(&behind, "ES256", kind.commit).await;
         Self { cluster, redis, broker, database }
     }
 
@@ -88,8 +143,8 @@ impl Deployment {
             // Who is dead has forgotten everything already.
             Fault::Flush if self.redis.is_dead() => {}
             Fault::Flush => assert_eq!(self.redis.cli(&["FLUSHALL"]).await, "OK"),
-            Fault::Redis => self.redis.kill9(),
-            Fault::Kafka => self.broker.kill9(),
+            Fault::Redis | Fault::RedisWithFile => self.redis.kill9(),
+            Fault::Kafka => self.broker.as_mut().expect("a broker").kill9(),
             Fault::Database => self.database.kill9(),
             Fault::Worker => self.cluster.workers[0].kill9(),
             Fault::Issuance => self.cluster.shops[0].server.kill9(),
@@ -100,7 +155,8 @@ impl Deployment {
         match fault {
             Fault::Flush => {}
             Fault::Redis => self.redis.restart_empty().await,
-            Fault::Kafka => self.broker.restart().await,
+            Fault::RedisWithFile => self.redis.restart().await,
+            Fault::Kafka => self.broker.as_mut().expect("a broker").restart().await,
             Fault::Database => self.database.restart().await,
             Fault::Worker => self.cluster.workers[0].restart().await,
             Fault::Issuance => self.cluster.shops[0].reopen().await,
@@ -239,11 +295,11 @@ async fn sell_out(shop: &Shop, event: &str) {
     panic!("more are won than there are");
 }
 
-/// Rebuilds an event; by whose word it is decided since.
+/// Rebuilds an event that Redis decides; by whose word it is decided since.
 ///
 /// Each rebuild may take from every client the place in line of its one claim that was told
-/// nothing yet: it was decided, and the end of Redis or of the process came before the brokers had
-/// it, or the fence did. A place that others stand behind by then is given to nobody again.
+/// nothing yet: it was decided, and the end of Redis or of the process came before what holds it
+/// had it, or the fence did. A place that others stand behind by then is given to nobody again.
 async fn rebuilt(cluster: &Cluster, event: &str) -> usize {
     let ended = cluster.shops[0].server.command(&["sync", "--event", event]).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -251,21 +307,38 @@ async fn rebuilt(cluster: &Cluster, event: &str) -> usize {
     epoch.and_then(|epoch| epoch.parse().ok()).expect("an epoch")
 }
 
-async fn faults_at_random_and_all_together(engine: Engine) {
+async fn faults_where_kafka_holds_the_wins(engine: Engine) {
+    faults_at_random_and_all_together(KAFKA, engine).await;
+}
+
+async fn faults_where_the_ledger_holds_the_wins(engine: Engine) {
+    faults_at_random_and_all_together(LEDGER, engine).await;
+}
+
+async fn faults_where_redis_alone_holds_the_wins(engine: Engine) {
+    faults_at_random_and_all_together(STREAM, engine).await;
+}
+
+async fn faults_where_a_lock_orders_the_claims(engine: Engine) {
+    faults_at_random_and_all_together(LOCK, engine).await;
+}
+
+async fn faults_at_random_and_all_together(kind: Kind, engine: Engine) {
     let mut chance = Chance::new(6);
-    let mut deployment = Deployment::start(engine).await;
+    let mut deployment = Deployment::start(kind, engine).await;
     let crowd = Crowd::gather(&deployment.cluster.shops[1], places(&deployment.cluster)).await;
+    let is_rebuilt = kind.strategy == "redis";
     let mut epochs = [0; 2];
-    for (epoch, event) in epochs.iter_mut().zip(&crowd.events) {
+    for (epoch, event) in epochs.iter_mut().zip(&crowd.events).filter(|_| is_rebuilt) {
         *epoch = rebuilt(&deployment.cluster, event).await;
     }
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
         clients.spawn(Arc::clone(&crowd).claim(number % 2));
     }
-    let mut faults = ALL;
+    let mut faults = kind.faults.to_vec();
     chance.shuffle(&mut faults);
-    for fault in faults {
+    for &fault in &faults {
         deployment.strike_all(&mut [fault], &mut chance, &crowd).await;
     }
     chance.shuffle(&mut faults);
@@ -276,8 +349,11 @@ async fn faults_at_random_and_all_together(engine: Engine) {
     let told = std::mem::take(&mut *crowd.told.lock().expect("no panic while held"));
     sell_out(&deployment.cluster.shops[0], &crowd.events[0]).await;
     for (drop, event) in crowd.events.iter().enumerate() {
-        // The last one found all claims told.
-        let rebuilds = rebuilt(&deployment.cluster, event).await - 1 - epochs[drop];
+        let rebuilds = match is_rebuilt {
+            // The last one found all claims told.
+            true => rebuilt(&deployment.cluster, event).await - 1 - epochs[drop],
+            false => 0,
+        };
         for shop in deployment.cluster.shops() {
             let issued = durability::check_told(shop, event, QUANTITIES[drop], &told[drop]).await;
             let missing = shop.expect_audit_to(event, issued).await - issued;
