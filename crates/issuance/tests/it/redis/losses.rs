@@ -35,6 +35,7 @@ for_every_safe_commit! {
     the_word_of_a_decider_that_was_replaced_is_not_told,
     of_what_redis_decides_while_the_database_is_away_nothing_is_told,
     a_rebuild_goes_on_without_who_asked_for_it,
+    a_rebuild_that_ended_half_way_is_gone_on_with,
 }
 
 on_a_file! {
@@ -369,4 +370,21 @@ async fn a_rebuild_goes_on_without_who_asked_for_it(test: Deployment) {
     timeout(WAIT_MAX, ends).await.expect("it comes to its end");
     assert_eq!(held(decided(&test.one, &event, "kim").await), first);
     assert_eq!(test.winners(&event).await, [first]);
+}
+
+/// By the word of the same epoch, and with what was copied: its process has died between two steps.
+async fn a_rebuild_that_ended_half_way_is_gone_on_with(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    for user in ["kim", "lee", "park"] {
+        issued(decided(&test.one, &event, user).await);
+    }
+    settled(&test.redis, &event).await;
+    let before = epoch(&test.redis, &event).await;
+    let (meta, winners) = (key(&event, "meta"), key(&event, "winners"));
+    test.redis.cli(&["HSET", &meta, "loading", "1", "token", "dead", "loaded", "2"]).await;
+    test.redis.cli(&["HDEL", &winners, "park"]).await;
+    assert_eq!(held(decided(&test.one, &event, "park").await).sequence.get(), 3);
+    assert_eq!(issued(decided(&test.one, &event, "choi").await).sequence.get(), 4);
+    assert_eq!(epoch(&test.redis, &event).await, before);
+    assert_eq!(test.winners(&event).await.len(), 4);
 }
