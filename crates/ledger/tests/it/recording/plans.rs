@@ -1,7 +1,9 @@
 //! The plans of PostgreSQL, which a connection keeps: what is good for few events is for thousands.
 
-use firstcome_ledger::{EventRecord, Purpose, Tried};
-use tokio::time::{Duration, timeout};
+use std::time::Duration;
+
+use firstcome_ledger::{EventRecord, Purpose, Recorded, Tried};
+use tokio::time::timeout;
 
 use super::{next_epoch, try_record};
 use crate::support::{Store, TestLedger, batch, draft};
@@ -19,25 +21,18 @@ async fn claim_and_record(
 ) {
     let user = |name: &str| format!("{name}-{number}");
     for name in ["kim", "kim", "lee"] {
-        test.claim(&decided[0], &[user(name)].each_ref().map(String::as_str)).await;
+        test.claim(&decided[0], &[user(name).as_str()]).await;
     }
     let both = decided.iter().flat_map(|event| batch(event, &[user("park")])).collect();
     test.ledger.claim(both).await.expect("verdicts");
-    let ledger = &test.ledger;
-    let (one, two) = (user("choi"), user("jung"));
-    let first = number * 4;
-    let [a, b] = begun;
-    for (tried, sequence) in [(Tried::Never, first + 1), (Tried::Perhaps, first + 2)] {
-        let wins = [(one.as_str(), sequence)];
-        let of_both = [(two.as_str(), sequence)];
-        let recorded = match tried {
-            Tried::Never => try_record(tried, ledger, &[(a, &wins)]).await,
-            Tried::Perhaps => try_record(tried, ledger, &[(b, &wins)]).await,
-        };
-        assert!(recorded.iter().all(Result::is_ok), "{recorded:?}");
-        let of = [(a, &of_both[..]), (b, &of_both[..])];
-        let recorded = try_record(tried, ledger, &of).await;
-        assert!(recorded.iter().all(Result::is_ok), "{recorded:?}");
+    let ([a, b], ledger) = (begun, &test.ledger);
+    let first = number * 4 + 1;
+    for (tried, sequence) in [(Tried::Never, first), (Tried::Perhaps, first + 2)] {
+        let (choi, jung) = (user(&format!("choi-{sequence}")), user(&format!("jung-{sequence}")));
+        let mut told = try_record(tried, ledger, &[(a, &[(&choi, sequence)])]).await;
+        let of_both = [(jung.as_str(), sequence + 1)];
+        told.extend(try_record(tried, ledger, &[(a, &of_both), (b, &of_both)]).await);
+        assert!(told.iter().all(|told| matches!(told, Ok(Recorded::Held(_)))), "{told:?}");
     }
     let ids = [a.id, b.id];
     assert_eq!(ledger.standings(&ids).await.expect("an answer").len(), 2);
