@@ -199,8 +199,8 @@ impl ServerFacts {
             Some(other) => found.warn(
                 self,
                 &format!(
-                    "has `appendfsync {other}`: a power cut, or a kill while the disk is slow, \
-                     loses the claims of its last moments; `appendfsync always` keeps them"
+                    "has `appendfsync {other}`: a power cut, or a kill while one of its fsyncs \
+                     runs, loses the claims of its last moments; `appendfsync always` keeps them"
                 ),
             ),
             None => found.unchecked(self, "that `appendfsync` is always", "CONFIG GET"),

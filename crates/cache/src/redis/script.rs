@@ -45,7 +45,8 @@ impl Script {
     /// The script with this text, of which several calls in one message may be executed together.
     /// One after the other, they see what the calls before have written; one that fails costs the
     /// others nothing. They share a table, `shared`, empty at first, for what is the same for all
-    /// of them. None answers a bulk string.
+    /// of them. None answers a bulk string, and none has more than 7,000 arguments: Lua unpacks no
+    /// more at once.
     #[must_use]
     pub fn for_each(text: &str) -> Self {
         Self::known(FOR_EACH.replace(TEXT, text), true)
