@@ -349,10 +349,11 @@ async fn faults_at_random_and_all_together(kind: Kind, engine: Engine) {
     let told = std::mem::take(&mut *crowd.told.lock().expect("no panic while held"));
     sell_out(&deployment.cluster.shops[0], &crowd.events[0]).await;
     for (drop, event) in crowd.events.iter().enumerate() {
-        let rebuilds = match is_rebuilt {
+        let rebuilds = if is_rebuilt {
             // The last one found all claims told.
-            true => rebuilt(&deployment.cluster, event).await - 1 - epochs[drop],
-            false => 0,
+            rebuilt(&deployment.cluster, event).await - 1 - epochs[drop]
+        } else {
+            0
         };
         for shop in deployment.cluster.shops() {
             let issued = durability::check_told(shop, event, QUANTITIES[drop], &told[drop]).await;
