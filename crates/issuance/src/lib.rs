@@ -11,9 +11,8 @@
 //! Modules in reading order: [`routes`] (every call), [`claims`], `service` (a claim's way),
 //! `latch` (answers from memory), `deciders` (whose an event is), `lane` (queue and batch),
 //! [`strategy`] (who decides), [`journal`] (won claims in Kafka), [`worker`] (from there to the
-//! ledger),
-//! [`events`] with `draft` and `view`, [`issued`] with `accept` and `csv`, [`audit`], `config`,
-//! `metrics`, `error`.
+//! ledger), `out_of_reach` (wins before the ledger, for who has no Redis), [`events`] with `draft`
+//! and `view`, [`issued`] with `accept` and `csv`, [`audit`], `config`, `metrics`, `error`.
 
 mod accept;
 pub mod audit;
@@ -30,6 +29,7 @@ pub mod journal;
 mod lane;
 mod latch;
 mod metrics;
+mod out_of_reach;
 pub mod routes;
 mod service;
 pub mod strategy;

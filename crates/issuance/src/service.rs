@@ -17,6 +17,7 @@ use crate::lane::{self, Lanes, NotDrained};
 use crate::latch::watch::watch;
 use crate::latch::{Build, Latch, Latches, Lookup};
 use crate::metrics::Metrics;
+use crate::out_of_reach::{self, OutOfReach};
 use crate::strategy::{LedgerStrategy, Restriction, Strategy};
 use crate::{IssuanceConfig, IssuanceError, NoVerdict, Undecided};
 
@@ -47,6 +48,8 @@ struct Inner {
     lanes: lane::Handle,
     /// Where there is a Redis.
     ways: Option<Ways>,
+    /// What may not be in the ledger yet.
+    promised: Promised,
     latches: Arc<Latches>,
     /// Where the builder of latches waits.
     builds: mpsc::Sender<Build>,
@@ -97,8 +100,22 @@ impl Issuance {
         let builder = tokio::spawn(builder.run(asked));
         let watch =
             ledger.is_shared().then(|| tokio::spawn(watch(ledger.clone(), Arc::clone(&latches))));
-        let lanes_handle = lanes.handle();
-        let inner = Inner { ledger, clock, lanes: lanes_handle, ways, latches, builds, metrics };
+        let promised = match &ways {
+            Some(ways) => Promised::by(ways.strategy().clone()),
+            // Redis decides beside no embedded ledger.
+            None if !ledger.is_shared() => Promised::default(),
+            None => Promised::by(OutOfReach(ledger.clone())),
+        };
+        let inner = Inner {
+            ledger,
+            clock,
+            lanes: lanes.handle(),
+            ways,
+            promised,
+            latches,
+            builds,
+            metrics,
+        };
         let handle = IssuanceHandle { inner: Arc::new(inner), events: Cache::none() };
         Ok((Self { lanes, deciders, builder, watch }, handle))
     }
@@ -228,7 +245,7 @@ impl IssuanceHandle {
     /// What was promised and may not be in the ledger yet.
     #[must_use]
     pub fn promised(&self) -> Promised {
-        self.inner.ways.as_ref().map_or_else(Promised::default, |ways| ways.strategy().promised())
+        self.inner.promised.clone()
     }
 
     /// Brings the ledger up to every win of an event that was told before the call.
@@ -237,7 +254,7 @@ impl IssuanceHandle {
     /// When that takes too long, or what it needs does not answer.
     pub(crate) async fn catch_up(&self, event: &EventRecord) -> Result<(), IssuanceError> {
         match &self.inner.ways {
-            None => Ok(()),
+            None => out_of_reach::check(event),
             Some(ways) => Box::pin(ways.strategy().catch_up_event(event)).await,
         }
     }
@@ -247,7 +264,10 @@ impl IssuanceHandle {
     /// # Errors
     /// When the ledger, Redis or the journal does not answer.
     pub(crate) async fn drain(&self, id: EventId) -> Result<u64, IssuanceError> {
-        let Some(ways) = &self.inner.ways else { return Ok(0) };
+        let Some(ways) = &self.inner.ways else {
+            let event = self.inner.ledger.event(id).await?;
+            return event.map_or(Ok(0), |event| out_of_reach::check(&event).map(|()| 0));
+        };
         let Some(redis) = ways.redis_of(id).await? else { return Ok(0) };
         redis.drain_for_audit(id).await
     }

@@ -12,7 +12,6 @@ use firstcome_core::{
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
-    QueryTrait,
 };
 
 use crate::entity::{event, issued_coupon};
@@ -198,16 +197,16 @@ impl Ledger {
         }
     }
 
-    /// Events of this strategy, and commit if one is given, that were not over at this moment,
-    /// newest first, at most so many: those that another decider than the ledger may still have
-    /// something of.
+    /// Events of this strategy and one of these commits that were not over at this moment, newest
+    /// first, at most so many: those that another decider than the ledger may still have something
+    /// of.
     ///
     /// # Errors
     /// When the ledger does not answer.
     pub async fn events_decided_by(
         &self,
         strategy: Strategy,
-        commit: Option<Commit>,
+        commits: &[Commit],
         since: Timestamp,
         limit: u64,
     ) -> Result<Vec<EventRecord>, LedgerError> {
@@ -216,9 +215,7 @@ impl Ledger {
         let by_hand = event::Column::Closed.eq(true).and(event::Column::UpdatedAt.gt(since));
         let rows = event::Entity::find()
             .filter(event::Column::Strategy.eq(strategy.as_str()))
-            .apply_if(commit, |events, commit| {
-                events.filter(event::Column::CommitTo.eq(commit.as_str()))
-            })
+            .filter(event::Column::CommitTo.is_in(commits.iter().map(|commit| commit.as_str())))
             .filter(by_window.or(by_hand))
             .order_by_desc(event::Column::Id)
             .limit(limit)

@@ -137,9 +137,13 @@ pub(crate) struct KafkaFlags {
 impl KafkaFlags {
     /// The configuration with these flags on top.
     pub(crate) fn load(&self) -> Result<Configuration, ConfigError> {
+        Configuration::load(self.data.config.as_deref(), std::env::vars_os(), self.given())
+    }
+
+    fn given(&self) -> Vec<FlagValue> {
         let mut flags = self.data.given();
         flags.extend(given([("--kafka-brokers", "kafka.brokers", &self.kafka_brokers)]));
-        Configuration::load(self.data.config.as_deref(), std::env::vars_os(), flags)
+        flags
     }
 }
 
@@ -188,19 +192,26 @@ pub(crate) struct SyncFlags {
     /// The event to rebuild [default: every one that Redis decides and that is not closed]
     #[arg(long, value_name = "ID", value_parser = event_id)]
     pub(crate) event: Option<EventId>,
+    #[command(flatten)]
+    pub(crate) flags: BesideFlags,
+}
+
+/// What a command takes that looks at the ledger and at what may have wins before it.
+#[derive(Debug, Args)]
+pub(crate) struct BesideFlags {
     /// Redis, as redis://user:password@host:6379 [env: FIRSTCOME_REDIS_URL]
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
     #[command(flatten)]
-    data: DataFlags,
+    kafka: KafkaFlags,
 }
 
-impl SyncFlags {
+impl BesideFlags {
     /// The configuration with these flags on top.
     pub(crate) fn load(&self) -> Result<Configuration, ConfigError> {
-        let mut flags = self.data.given();
+        let mut flags = self.kafka.given();
         flags.extend(given([("--redis-url", "redis.url", &self.redis_url)]));
-        Configuration::load(self.data.config.as_deref(), std::env::vars_os(), flags)
+        Configuration::load(self.kafka.data.config.as_deref(), std::env::vars_os(), flags)
     }
 }
 
@@ -216,7 +227,7 @@ pub(crate) struct AuditFlags {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) flags: DataFlags,
+    pub(crate) flags: BesideFlags,
 }
 
 #[derive(Debug, Args)]

@@ -72,16 +72,24 @@ fn judge(redis: &Redis, servers: Vec<ServerFacts>, used_for: RedisUse) -> anyhow
     }
 }
 
+/// The Redis that claims are decided in, or ordered by, unlooked at; none where none is configured.
+///
+/// # Errors
+/// When the configuration is wrong.
+pub(crate) fn connect(settings: &Settings) -> anyhow::Result<Option<Redis>> {
+    if !settings.redis.is_set() {
+        return Ok(None);
+    }
+    Redis::new(&settings.redis, "claims").map(Some).map_err(|invalid| anyhow::anyhow!("{invalid}"))
+}
+
 /// The Redis that claims are decided in, or ordered by; none where none is configured, or where it
 /// is not fit and no event needs it by default.
 ///
 /// # Errors
 /// As [`check`]'s, where events are decided so by default.
 pub(crate) async fn decider(settings: &Settings) -> anyhow::Result<Option<Redis>> {
-    if !settings.redis.is_set() {
-        return Ok(None);
-    }
-    let redis = Redis::new(&settings.redis, "claims").map_err(|it| anyhow::anyhow!("{it}"))?;
+    let Some(redis) = connect(settings)? else { return Ok(None) };
     let used_for = match settings.claims.commit {
         Commit::RedisStream => RedisUse::Journal,
         Commit::Ledger | Commit::Kafka => RedisUse::Decider,

@@ -1,16 +1,19 @@
-//! `firstcome audit`: the invariants of a drop, counted again from the rows.
+//! `firstcome audit`: the invariants of a drop, counted again from the rows, beside the wins that
+//! Redis or Kafka has and the ledger lacks.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use firstcome_core::EventId;
-use firstcome_issuance::AuditView;
-use firstcome_ledger::{AuditRecord, EventQuery, Ledger};
+use anyhow::Context as _;
+use firstcome_core::{Commit, EventId};
+use firstcome_issuance::{AuditView, RedisStrategy};
+use firstcome_ledger::{AuditRecord, EventQuery, EventRecord, Ledger};
 use indicatif::ProgressIterator as _;
 use serde_json::json;
 
 use super::{bar, visit};
 use crate::cli::AuditFlags;
+use crate::{kafka, redis};
 
 /// Events that are listed at once.
 const PAGE_EVENTS: u64 = 200;
@@ -20,16 +23,41 @@ pub(crate) async fn audit(flags: &AuditFlags, out: &mut impl Write) -> anyhow::R
     let settings = flags.flags.load()?.settings;
     let ledger = visit(&settings).await?;
     let events = match flags.event {
-        Some(event) => vec![event],
+        Some(id) => {
+            vec![ledger.event(id).await?.with_context(|| format!("there is no event {id}"))?]
+        }
         None => all_events(&ledger).await?,
     };
-    let mut passed = true;
+    let beside = match redis::connect(&settings)? {
+        Some(redis) => {
+            let journal = kafka::journal(&settings)?;
+            Some(RedisStrategy::new(redis, ledger.clone(), journal))
+        }
+        None => None,
+    };
+    let (mut passed, mut not_asked) = (true, 0);
     for event in events.iter().progress_with(bar(events.len() as u64)) {
-        let Some(audit) = ledger.audit(*event).await? else {
-            anyhow::bail!("there is no event {event}");
+        let id = event.id;
+        let promised = match &beside {
+            Some(beside) => beside.count_promised(event).await.with_context(|| {
+                format!("cannot tell which wins of the event {id} the ledger lacks")
+            })?,
+            None => {
+                not_asked += usize::from(event.commit != Commit::Ledger);
+                0
+            }
         };
+        let audit = ledger.audit(id).await?.with_context(|| format!("there is no event {id}"))?;
+        let audit = audit.beside(promised);
         passed &= audit.pass();
         tell(out, audit, flags.json)?;
+    }
+    if not_asked > 0 {
+        writeln!(
+            std::io::stderr(),
+            "of {not_asked} events wins may wait in Redis or Kafka, and only the ledger was \
+             counted: --redis-url and --kafka-brokers count them, too"
+        )?;
     }
     let faults = ledger.integrity_faults().await?;
     passed &= faults.is_empty();
@@ -39,17 +67,17 @@ pub(crate) async fn audit(flags: &AuditFlags, out: &mut impl Write) -> anyhow::R
 }
 
 /// Every event, oldest first.
-async fn all_events(ledger: &Ledger) -> anyhow::Result<Vec<EventId>> {
-    let mut events: Vec<EventId> = Vec::new();
+async fn all_events(ledger: &Ledger) -> anyhow::Result<Vec<EventRecord>> {
+    let mut events: Vec<EventRecord> = Vec::new();
     loop {
-        let after = events.last().copied();
+        let after: Option<EventId> = events.last().map(|event| event.id);
         let query = EventQuery { state: None, after, limit: PAGE_EVENTS };
         let page = ledger.events(&query).await?;
         if page.is_empty() {
             events.reverse();
             return Ok(events);
         }
-        events.extend(page.iter().map(|event| event.id));
+        events.extend(page);
     }
 }
 

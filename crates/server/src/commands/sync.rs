@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use firstcome_core::{EventId, Strategy};
+use firstcome_core::{Commit, EventId, Strategy};
 use firstcome_issuance::{RedisStrategy, Synced};
 use firstcome_ledger::Ledger;
 use indicatif::ProgressBar;
@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Rebuilds what Redis knows of one event, or of all that it decides.
 pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let settings = flags.load()?.settings;
+    let settings = flags.flags.load()?.settings;
     let Some(redis) = redis::decider(&settings).await? else {
         let sentence =
             "nothing to rebuild: without Redis (redis.url) the ledger decides every claim";
@@ -43,7 +43,7 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
         // Those that are not over.
         None => {
             let now = ledger.clock().now();
-            ledger.events_decided_by(Strategy::Redis, None, now, EVENTS_MAX).await?
+            ledger.events_decided_by(Strategy::Redis, &Commit::ALL, now, EVENTS_MAX).await?
         }
     };
     let journal = kafka::journal(&settings)?;

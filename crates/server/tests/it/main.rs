@@ -24,6 +24,7 @@ mod lifecycle;
 mod limits;
 mod live_changes;
 mod oauth;
+mod out_of_reach;
 mod promised;
 mod providers;
 mod rebuilds;

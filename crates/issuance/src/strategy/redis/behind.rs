@@ -2,16 +2,16 @@
 //! reads the ledger may have to wait for them, or write them.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_core::{Commit, EventId};
-use firstcome_ledger::{CatchUp, EventRecord, Promised};
+use firstcome_ledger::{CatchUp, EventRecord};
 use tokio::time::{Instant, sleep};
 
 use super::{Failed, RedisStrategy};
 use crate::IssuanceError;
 use crate::journal::Journal;
+use crate::out_of_reach::kept_events;
 
 /// Longest that a reader waits for what was promised.
 const CATCH_UP_MAX: Duration = Duration::from_secs(2);
@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 impl CatchUp for RedisStrategy {
     fn catch_up(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        Box::pin(async { self.catch_up_all().await.map_err(|error| error.to_string()) })
+        Box::pin(async { self.catch_up_all().await.map_err(|failed| failed.to_string()) })
     }
 }
 
@@ -46,39 +46,47 @@ impl RedisStrategy {
     }
 
     /// Brings the ledger up to every win that was told before the call, whatever its event.
+    async fn catch_up_all(&self) -> Result<(), Failed> {
+        let in_redis = self.kept_events(&[Commit::RedisStream]).await?;
+        for (_, settled) in self.settle_each(in_redis, None).await {
+            settled?;
+        }
+        let Some(journal) = &self.0.journal else {
+            return match kept_events(&self.0.ledger, &[Commit::Kafka], 1).await?.as_slice() {
+                [] => Ok(()),
+                _ => Err(Failed::NoJournal),
+            };
+        };
+        let deadline = Instant::now() + CATCH_UP_MAX;
+        let partitions = i32::try_from(journal.partitions().await?).unwrap_or(i32::MAX);
+        for partition in 0..partitions {
+            self.applied(partition, deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// How many wins of this event were told and are not in the ledger, two seconds from now at the
+    /// latest; changes nothing. Of a partition of the journal, all records that are not applied
+    /// count.
     ///
     /// # Errors
-    /// When that is not done within two seconds, or cannot be.
-    pub async fn catch_up_all(&self) -> Result<(), IssuanceError> {
-        let asked = Instant::now();
-        let mut last = self.0.caught_up.lock().await;
-        // Who waited for another's turn shares it, if that began later than it asked.
-        if last.is_none_or(|began| began < asked) {
-            let began = Instant::now();
-            self.try_catch_up_all().await?;
-            *last = Some(began);
+    /// When Redis, the journal or the ledger does not answer.
+    pub async fn count_promised(&self, event: &EventRecord) -> Result<u64, IssuanceError> {
+        let deadline = Instant::now() + CATCH_UP_MAX;
+        match event.commit {
+            Commit::Ledger => Ok(0),
+            Commit::RedisStream => loop {
+                let pending = self.count_pending(event.id).await?;
+                if pending == 0 || Instant::now() >= deadline {
+                    return Ok(pending);
+                }
+                sleep(LOOK_EVERY).await;
+            },
+            Commit::Kafka => match self.try_catch_up(event).await {
+                Err(Failed::NotApplied { lacks, .. }) => Ok(lacks),
+                applied => Ok(applied.map(|()| 0)?),
+            },
         }
-        Ok(())
-    }
-
-    /// The same, for who knows the ledger alone.
-    #[must_use]
-    pub fn promised(&self) -> Promised {
-        Promised::by(Arc::new(self.clone()))
-    }
-
-    async fn try_catch_up_all(&self) -> Result<(), Failed> {
-        for event in self.kept_events(Some(Commit::RedisStream)).await? {
-            self.settle_pending(&event, None).await?;
-        }
-        if let Some(journal) = &self.0.journal {
-            let deadline = Instant::now() + CATCH_UP_MAX;
-            let partitions = i32::try_from(journal.partitions().await?).unwrap_or(i32::MAX);
-            for partition in 0..partitions {
-                self.applied(partition, deadline).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Brings the ledger up to all that Redis has decided of an event; how many wins it still lacks

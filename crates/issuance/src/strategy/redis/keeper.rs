@@ -9,13 +9,14 @@ use std::mem;
 use std::time::Duration;
 
 use firstcome_cache::redis::cmd;
-use firstcome_core::{Commit, EventId, Strategy, Timestamp};
+use firstcome_core::{Commit, EventId, Timestamp};
 use firstcome_ledger::EventRecord;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::calls::{Keys, Look, Pending, PendingBatch};
 use super::{Failed, RedisStrategy};
+use crate::out_of_reach::kept_events;
 
 /// How often a process looks after its own events.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -35,8 +36,6 @@ const LOOKS_AT_ONCE: usize = 256;
 const STEP: usize = 8;
 /// More batches than are ever pending.
 const BATCHES_MAX: usize = 10_000_000;
-/// How long an event is looked after that is over.
-const KEPT_AFTER_THE_END: Duration = Duration::from_secs(24 * 60 * 60);
 /// How old a pending win is before anyone but its batch makes it durable.
 const ORPHANED: Duration = Duration::from_secs(2);
 /// How long the quantity may be half lowered: who did it is dead then.
@@ -83,7 +82,7 @@ impl RedisStrategy {
         loop {
             look.tick().await;
             let lists = listed.is_none_or(|listed| listed.elapsed() >= LIST_EVERY);
-            if lists && let Ok(open) = self.kept_events(Some(Commit::RedisStream)).await {
+            if lists && let Ok(open) = self.kept_events(&[Commit::RedisStream]).await {
                 events = open;
                 listed = Some(Instant::now());
             }
@@ -101,14 +100,9 @@ impl RedisStrategy {
         }
     }
 
-    /// Events that are not over, or have not been for long; those with this commit if one is given.
-    pub(super) async fn kept_events(
-        &self,
-        commit: Option<Commit>,
-    ) -> Result<Vec<EventRecord>, Failed> {
-        let day = i64::try_from(KEPT_AFTER_THE_END.as_micros()).expect("a day");
-        let since = Timestamp::from_micros(self.0.ledger.clock().now().as_micros() - day);
-        Ok(self.0.ledger.events_decided_by(Strategy::Redis, commit, since, EVENTS_MAX).await?)
+    /// Events with one of these commits that are not over, or have not been for long.
+    pub(super) async fn kept_events(&self, commits: &[Commit]) -> Result<Vec<EventRecord>, Failed> {
+        Ok(kept_events(&self.0.ledger, commits, EVENTS_MAX).await?)
     }
 
     /// Events that this process has had claims on; what is not done with is looked after again.
@@ -130,7 +124,7 @@ impl RedisStrategy {
                 Err(_) => _ = self.claimed().insert(id),
             }
         }
-        for (event, settled) in self.settle_each(events, before).await {
+        for (event, settled) in self.settle_each(events, Some(before)).await {
             if settled.map_or(true, |settled| settled.left > 0) {
                 self.claimed().insert(event.id);
             }
@@ -147,7 +141,7 @@ impl RedisStrategy {
             return Ok(());
         }
         let before = self.orphaned_before().await?;
-        let settled = self.settle_each(self.kept_events(None).await?, before).await;
+        let settled = self.settle_each(self.kept_events(&Commit::ALL).await?, Some(before)).await;
         let is_done = |(event, settled): &(EventRecord, Result<Settled, Failed>)| {
             let is_over = event.rule.closed || event.rule.window.closes_at() < before;
             is_over && settled.as_ref().is_ok_and(|settled| settled.left == 0)
@@ -162,10 +156,10 @@ impl RedisStrategy {
 
     /// [Settles](Self::settle_pending) each of these events. Most have nothing to be done, which is
     /// seen of many at once.
-    async fn settle_each(
+    pub(super) async fn settle_each(
         &self,
         mut events: Vec<EventRecord>,
-        before: Timestamp,
+        before: Option<Timestamp>,
     ) -> Vec<(EventRecord, Result<Settled, Failed>)> {
         let mut all = Vec::with_capacity(events.len());
         while !events.is_empty() {
@@ -174,7 +168,7 @@ impl RedisStrategy {
             let looks = self.0.redis.call_all::<Look>(&looks).await;
             let settled = some.into_iter().zip(looks).map(|(event, look)| async move {
                 let settled = match look {
-                    Ok(look) => self.settle_seen(&event, look, Some(before)).await,
+                    Ok(look) => self.settle_seen(&event, look, before).await,
                     Err(error) => Err(error.into()),
                 };
                 (event, settled)

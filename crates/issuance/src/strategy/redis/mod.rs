@@ -34,7 +34,6 @@ use std::time::Duration;
 use firstcome_cache::redis::{Redis, RedisError};
 use firstcome_core::{CouponId, EventId};
 use firstcome_ledger::{ClaimError, EventRecord, Ledger, LedgerError, NotRecorded};
-use tokio::time::Instant;
 
 use crate::journal::{AppendError, Journal, TopicError, Unreachable};
 use crate::{IssuanceError, Undecided};
@@ -62,8 +61,6 @@ struct Shared {
     validities: Mutex<HashMap<CouponId, KnownValidity>>,
     /// Events that had claims since the keeper last looked.
     claimed: Mutex<HashSet<EventId>>,
-    /// When the last catching up began that has ended.
-    caught_up: tokio::sync::Mutex<Option<Instant>>,
     syncs: Syncs,
     metrics: Metrics,
     failing: AtomicBool,
@@ -81,7 +78,6 @@ impl RedisStrategy {
             events: Mutex::default(),
             validities: Mutex::default(),
             claimed: Mutex::default(),
-            caught_up: tokio::sync::Mutex::default(),
             syncs: Syncs::default(),
             metrics: Metrics::declare(),
             failing: AtomicBool::new(false),

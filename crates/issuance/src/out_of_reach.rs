@@ -1,0 +1,55 @@
+//! Wins that Redis or Kafka keeps before the ledger has them, for a process that has no Redis: it
+//! cannot tell whether there are any, and does not say that there are none.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use firstcome_core::{Commit, Strategy, Timestamp};
+use firstcome_ledger::{CatchUp, EventRecord, Ledger, LedgerError};
+
+use crate::IssuanceError;
+
+/// How long an event is looked after that is over.
+const KEPT_AFTER_THE_END: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What this process would have to look at.
+const SENTENCE: &str = "wins of events that Redis decides may not be in the ledger yet, and this \
+                        process cannot look: give it the redis.url of the others";
+
+/// Newest events that Redis decides by one of these commits, at most so many, which are not over or
+/// have not been for a day.
+pub(crate) async fn kept_events(
+    ledger: &Ledger,
+    commits: &[Commit],
+    limit: u64,
+) -> Result<Vec<EventRecord>, LedgerError> {
+    let day = i64::try_from(KEPT_AFTER_THE_END.as_micros()).expect("a day");
+    let since = Timestamp::from_micros(ledger.clock().now().as_micros() - day);
+    ledger.events_decided_by(Strategy::Redis, commits, since, limit).await
+}
+
+/// Says what may be lacking, where anything may.
+pub(crate) struct OutOfReach(pub(crate) Ledger);
+
+impl CatchUp for OutOfReach {
+    fn catch_up(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async {
+            let kept = kept_events(&self.0, &[Commit::Kafka, Commit::RedisStream], 1).await;
+            match kept.map_err(|error| error.to_string())?.as_slice() {
+                [] => Ok(()),
+                _ => Err(SENTENCE.to_owned()),
+            }
+        })
+    }
+}
+
+/// The same of one event.
+///
+/// # Errors
+/// Where it is one of those.
+pub(crate) fn check(event: &EventRecord) -> Result<(), IssuanceError> {
+    match event.commit {
+        Commit::Ledger => Ok(()),
+        Commit::Kafka | Commit::RedisStream => Err(IssuanceError::Beside(SENTENCE.to_owned())),
+    }
+}
