@@ -141,6 +141,19 @@ impl RedisServer {
         cli(self.port, &self.login, command).await
     }
 
+    /// How often it was given this command since its start, in lower case.
+    ///
+    /// # Panics
+    /// When it answers an error, or not at all.
+    pub async fn calls_of(&self, command: &str) -> u64 {
+        let stats = self.cli(&["INFO", "commandstats"]).await;
+        let line = stats.lines().find_map(|line| {
+            line.strip_prefix("cmdstat_")?.strip_prefix(command)?.strip_prefix(":calls=")
+        });
+        let calls = line.and_then(|line| line.split(',').next()?.parse().ok());
+        calls.unwrap_or(0)
+    }
+
     /// Kills it at once, as `kill -9`.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 use firstcome_testkit::Answer;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::promised::Promises;
 use crate::shop::{Shop, eventually, lasting};
@@ -72,4 +73,40 @@ async fn a_long_rebuild_says_how_far_it_is() {
     assert_eq!(count().await, WINNERS.to_string());
     let late = eventually("an answer", || shop.claim(&event, &kim), |it| it.status == 409).await;
     assert_eq!(late.member("/code"), "sold_out");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_for_a_rebuild_that_runs_waits_for_that_one() {
+    let Promises { shop, database, redis, .. } = &Promises::open("ledger", "").await;
+    let other = shop.beside().await;
+    let event = shop.event(5).await;
+    let kim = shop.user("kim").await;
+    eventually("a win", || shop.claim(&event, &kim), |it| it.status == 201).await;
+    let epoch = || database.number("SELECT epoch FROM events");
+    let before = epoch().await;
+    // Copying does not begin until the lock is let go.
+    database.execute("BEGIN; LOCK TABLE issued_coupons IN ACCESS EXCLUSIVE MODE").await;
+    let (begun, asked) = (Notify::new(), Notify::new());
+    let first = async { shop.act(&event, "sync").await.expect(200) };
+    let second = async {
+        begun.notified().await;
+        asked.notify_one();
+        other.act(&event, "sync").await.expect(200)
+    };
+    let let_go = async {
+        let meta = format!("firstcome:ev:{{{event}}}:meta");
+        let loading = || async { redis.cli(&["HGET", &meta, "loading"]).await };
+        eventually("a rebuild", loading, |loading: &String| !loading.is_empty()).await;
+        begun.notify_one();
+        asked.notified().await;
+        // Who waits for a lock asks for it again and again.
+        let tries = redis.calls_of("set").await;
+        let now = || redis.calls_of("set");
+        eventually("somebody waits", now, |now| *now >= tries + 10).await;
+        database.execute("ROLLBACK").await;
+    };
+    tokio::join!(first, second, let_go);
+    assert_eq!(epoch().await, before + 1);
+    let again = shop.claim(&event, &kim).await.expect_problem(409, "already_claimed");
+    assert_eq!(again.member("/issued_coupon/sequence"), 1);
 }

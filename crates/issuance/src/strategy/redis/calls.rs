@@ -114,6 +114,13 @@ impl Keys {
         get
     }
 
+    /// How many winners are known.
+    pub(super) fn count(&self) -> Cmd {
+        let mut count = cmd("HLEN");
+        count.arg(&self.0[1]);
+        count
+    }
+
     /// All that is known ends in so many seconds, unless it does anyway, or something is pending.
     pub(super) fn expire(&self, seconds: u32) -> ScriptCall {
         CHANGE.call(&self.0).arg("expire").arg(seconds)

@@ -187,6 +187,10 @@ impl RedisStrategy {
         Ok(Timestamp::from_micros(seconds * 1_000_000 + micros - age))
     }
 
+    pub(super) async fn look(&self, event: EventId) -> Result<Look, Failed> {
+        Ok(self.0.redis.call(&Keys::of(event).look()).await?)
+    }
+
     /// Makes durable all wins that are pending; of batches before this moment if one is given. That
     /// is by whoever keeps the event, who has Redis follow the ledger too.
     pub(super) async fn settle_pending(
@@ -194,7 +198,7 @@ impl RedisStrategy {
         event: &EventRecord,
         before: Option<Timestamp>,
     ) -> Result<Settled, Failed> {
-        let look = self.0.redis.call(&Keys::of(event.id).look()).await?;
+        let look = self.look(event.id).await?;
         self.settle_seen(event, look, before).await
     }
 
@@ -256,11 +260,10 @@ impl RedisStrategy {
     /// # Errors
     /// When there are some, and the event is being rebuilt: none of them is pending afterwards.
     pub(super) async fn count_pending(&self, event: EventId) -> Result<u64, Failed> {
-        let keys = Keys::of(event);
-        let before: Look = self.0.redis.call(&keys.look()).await?;
-        let all = keys.pending(0, BATCHES_MAX);
+        let before = self.look(event).await?;
+        let all = Keys::of(event).pending(0, BATCHES_MAX);
         let (_, entries): Pending = self.0.redis.call(&all).await?;
-        let after: Look = self.0.redis.call(&keys.look()).await?;
+        let after = self.look(event).await?;
         let (_, _, _, loading, _) = &after;
         if !entries.is_empty() && (loading.is_some() || before.0 != after.0) {
             return Err(Failed::NotLoaded);

@@ -115,7 +115,7 @@ impl RedisStrategy {
         drop(syncs);
         let strategy = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = strategy.sync(event).await {
+            if let Err(error) = strategy.sync(event, None).await {
                 tracing::warn!(
                     firstcome.event.id = %event, error.message = %error,
                     "what Redis knows of an event cannot be rebuilt yet"
@@ -129,7 +129,7 @@ impl RedisStrategy {
     }
 
     /// Rebuilds what Redis knows of an event, to the end even if the caller goes away; where
-    /// somebody else is at it, waits for that.
+    /// somebody else is at it, waits for that, and rebuilds nothing that was rebuilt meanwhile.
     ///
     /// # Errors
     /// When Redis or the ledger does not answer, or it takes too long.
@@ -140,25 +140,40 @@ impl RedisStrategy {
     }
 
     async fn sync_or_wait(&self, event: EventId) -> Result<Synced, IssuanceError> {
-        let deadline = Instant::now() + WHOLE_MAX;
+        let began = Instant::now();
+        let mut others = None;
         loop {
-            if let Some(synced) = self.sync(event).await? {
+            if let Some(synced) = self.sync(event, others).await? {
                 return Ok(synced);
             }
-            if Instant::now() >= deadline {
+            if began.elapsed() >= WHOLE_MAX {
                 return Err(Failed::NotLoaded.into());
             }
+            let (_, _, _, loading, _) = self.look(event).await?;
+            others = others.or(loading.map(|_| began));
             sleep(LOOK_EVERY).await;
         }
     }
 
     /// Rebuilds what Redis knows of an event. Claims are answered 503 meanwhile, and go on by
-    /// themselves afterwards. None where somebody else is at it.
-    async fn sync(&self, event: EventId) -> Result<Option<Synced>, Failed> {
+    /// themselves afterwards. None where somebody else is at it. Whoever has waited for `others`
+    /// since they were seen to rebuild it leaves it as they did.
+    async fn sync(
+        &self,
+        event: EventId,
+        others: Option<Instant>,
+    ) -> Result<Option<Synced>, Failed> {
         let redis = &self.0.redis;
         let Some(lock) = Lock::acquire(redis, event, "sync", Instant::now()).await? else {
             return Ok(None);
         };
+        if let Some(since) = others
+            && let Ok((Some(epoch), _, _, None, _)) = self.look(event).await
+        {
+            lock.release().await;
+            let winners = redis.call(&Keys::of(event).count()).await?;
+            return Ok(Some(Synced { epoch, winners, took: since.elapsed() }));
+        }
         let metrics = &self.0.metrics;
         metrics.running.increment(1);
         let progress = Progress::default();

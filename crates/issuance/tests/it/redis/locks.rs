@@ -182,17 +182,16 @@ async fn one_that_was_had_without_an_answer_is_let_go(test: Deployment) {
     let refused = test.one.handle.claim(claim(&event, "lee")).await;
     assert_eq!(refused, Err(NoVerdict::Undecided(Undecided::Unavailable)));
     test.redis.go_on();
-    let is_in =
-        async |section: &str, line: &str| test.redis.cli(&["INFO", section]).await.contains(line);
     let let_go = async {
         let lock = key(&event, "lock");
-        while !is_in("commandstats", "cmdstat_set:calls=1,").await
+        while test.redis.calls_of("set").await != 1
             || test.redis.cli(&["EXISTS", &lock]).await == "1"
         {
             sleep(POLL).await;
         }
     };
     timeout(WAIT_MAX, let_go).await.expect("it was had, and is let go");
-    assert!(is_in("stats", "expired_keys:0").await, "its lease has ended");
+    let stats = test.redis.cli(&["INFO", "stats"]).await;
+    assert!(stats.contains("expired_keys:0"), "its lease has ended");
     assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
 }
