@@ -1,12 +1,13 @@
 //! Applying journals of won claims: each record once, in the journal's order, or loudly not at all.
 //!
 //! Below it, `events` has what an event is to its journal, `faults` commits without an answer and
-//! two workers on one partition, `histories` random journals against a simple model, `skipping`
-//! positions and records that are skipped.
+//! two workers on one partition, `histories` random journals against a simple model, `plans` what
+//! PostgreSQL reads, `skipping` positions and records that are skipped.
 
 mod events;
 mod faults;
 mod histories;
+mod plans;
 mod skipping;
 
 use firstcome_core::{

@@ -1,5 +1,7 @@
 //! A ledger in a directory or a database of its own, with a clock that stands until it is moved.
 
+pub(crate) mod plans;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
