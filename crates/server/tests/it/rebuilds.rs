@@ -110,3 +110,60 @@ async fn who_asks_for_a_rebuild_that_runs_waits_for_that_one() {
     let again = shop.claim(&event, &kim).await.expect_problem(409, "already_claimed");
     assert_eq!(again.member("/issued_coupon/sequence"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_rebuilds_one_event_or_all() {
+    let Promises { shop, database, redis, .. } = &Promises::open("ledger", "").await;
+    let by_ledger = shop.event_of(|body| body.with("/strategy", "ledger")).await;
+    let over = shop.event(5).await;
+    let _ = shop.act(&over, "close").await.expect(200);
+    let (one, other) = (shop.event(5).await, shop.event(5).await);
+    let kim = shop.user("kim").await;
+    eventually("a win", || shop.claim(&one, &kim), |it| it.status == 201).await;
+    let epoch_of = |event: &str| {
+        let sql = format!("SELECT epoch FROM events WHERE id = '{event}'");
+        async move { database.number(&sql).await }
+    };
+    let before = [epoch_of(&one).await, epoch_of(&other).await, epoch_of(&over).await];
+    redis.cli(&["FLUSHALL"]).await;
+    let sync =
+        async |arguments: &[&str]| shop.server.command(&[&["sync"], arguments].concat()).await;
+
+    let rebuilt = sync(&["--event", &one]).await;
+    assert_eq!((rebuilt.code, &*rebuilt.stderr), (Some(0), ""), "{rebuilt:?}");
+    let told = format!("{one}: 1 winners, epoch {}, ", before[0] + 1);
+    assert!(rebuilt.stdout.starts_with(&told), "{rebuilt:?}");
+    let again = shop.claim(&one, &kim).await.expect_problem(409, "already_claimed");
+    assert_eq!(again.member("/issued_coupon/sequence"), 1);
+
+    let rebuilt = sync(&[]).await;
+    assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
+    for (event, winners) in [(&one, 1), (&other, 0)] {
+        assert!(rebuilt.stdout.contains(&format!("{event}: {winners} winners, ")), "{rebuilt:?}");
+    }
+    assert_eq!(rebuilt.stdout.lines().count(), 2, "{rebuilt:?}");
+    let after = [epoch_of(&one).await, epoch_of(&other).await, epoch_of(&over).await];
+    assert_eq!(after, [before[0] + 2, before[1] + 1, before[2]]);
+
+    let by_ledger = by_ledger.member_text("/id");
+    for (event, why) in [
+        (by_ledger.as_str(), "is decided by the strategy ledger"),
+        ("0199a8e1-5f2c-7a10-9b00-0123456789ab", "there is no event"),
+    ] {
+        let refused = sync(&["--event", event]).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains(why) && refused.stderr.contains(event), "{refused:?}");
+    }
+    redis.cli(&["CONFIG", "SET", "requirepass", "another"]).await;
+    let refused = sync(&[]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("password"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn without_redis_there_is_nothing_to_rebuild() {
+    let shop = Shop::open().await;
+    let told = shop.server.command(&["sync"]).await;
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(told.stdout.contains("without Redis (redis.url)"), "{told:?}");
+}
