@@ -23,6 +23,9 @@ use crate::IssuanceError;
 
 /// Longest that an event stays frozen when the one who froze it has died.
 const FREEZE_MAX: Duration = Duration::from_secs(2);
+/// The same where Redis alone has the wins: whoever changed it may not reach Redis any more, and
+/// others would promise what the ledger has closed, until one of them [sweeps](super::keeper).
+const FREEZE_ALONE_MAX: Duration = Duration::from_secs(15);
 /// Longest that a change waits for what is pending.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Longest that lowering the quantity waits until the event is loaded.
@@ -114,7 +117,11 @@ impl RedisStrategy {
         event: &EventRecord,
         restriction: Restriction,
     ) -> Result<Option<Lowered>, IssuanceError> {
-        let micros = i64::try_from(FREEZE_MAX.as_micros()).expect("seconds");
+        let longest = match event.commit {
+            Commit::Ledger | Commit::Kafka => FREEZE_MAX,
+            Commit::RedisStream => FREEZE_ALONE_MAX,
+        };
+        let micros = i64::try_from(longest.as_micros()).expect("seconds");
         match self.0.redis.run::<i64>(&Keys::of(event.id).freeze(micros)).await {
             Ok(1) => {
                 // What cannot be made durable in time is refused, or void, later.

@@ -4,14 +4,18 @@
 use std::mem;
 use std::time::Duration;
 
+use axum::http::Method;
 use firstcome_core::{Quantity, Strategy};
 use firstcome_issuance::{NoVerdict, Undecided};
 use firstcome_ledger::{Decision, EventRecord};
 use firstcome_testkit::{CommitFault, Direction, Engine, Proxy};
+use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::losses::{epoch, key, proxied, settled};
-use super::{Deployment, POLL, WAIT_MAX, claim, decided, held, issued, on_every_server, process};
+use super::{
+    Deployment, POLL, Place, WAIT_MAX, claim, decided, held, issued, on_every_server, process,
+};
 
 const LOAD: &str = include_str!("../../../src/strategy/redis/load.lua");
 const CHANGE: &str = include_str!("../../../src/strategy/redis/change.lua");
@@ -41,6 +45,7 @@ mod redis_stream {
         RedisStream:
         no_two_batches_have_the_same_moment,
         nobody_raises_what_another_is_lowering,
+        nobody_wins_what_was_closed_by_one_who_lost_redis,
     }
 }
 
@@ -179,6 +184,45 @@ async fn what_redis_could_not_be_told_is_followed_when_it_is_back(engine: Engine
     followed(&test, &event).await;
     assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
     assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// Between the freeze and the end of it: others can reach Redis.
+async fn nobody_wins_what_was_closed_by_one_who_lost_redis(test: Deployment) {
+    let Place::Server(database) = &test.ledger else { panic!("a server") };
+    let proxy = Proxy::start(&test.redis.url()).await;
+    let admins = format!("redis://{}", proxy.authority());
+    let admins = process(&admins, database.url(), None).await;
+    let event = test.event(Strategy::Redis, 10_000).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    // The close waits in the ledger until Redis is out of its reach.
+    database.execute("BEGIN").await;
+    database.execute("UPDATE events SET name = name").await;
+    let path = format!("/v1/events/{}/close", event.id);
+    let close = admins.admin(Method::POST, &path, &Value::Null);
+    let lose_redis = async {
+        while test.redis.cli(&["HGET", &key(&event, "meta"), "frozen_until"]).await.is_empty() {
+            sleep(POLL).await;
+        }
+        proxy.cut(Direction::ToServer);
+        database.execute("ROLLBACK").await;
+    };
+    let both = async { tokio::join!(close, lose_redis) };
+    let (closed, ()) = timeout(WAIT_MAX, both).await.expect("it is frozen, and closed");
+    assert_eq!(closed.status, 200, "{closed:?}");
+    let mut late = 0;
+    let told = async {
+        loop {
+            late += 1;
+            match test.one.handle.claim(claim(&event, &format!("late-{late}"))).await {
+                Err(NoVerdict::Undecided(_)) => sleep(POLL).await,
+                told => break told,
+            }
+        }
+    };
+    let told = timeout(WAIT_MAX, told).await.expect("a verdict");
+    assert_eq!(told, Ok(Decision::Closed));
+    assert_eq!(test.winners(&event).await.len(), 1);
 }
 
 /// Waits until Redis has the event as the ledger has it.
