@@ -13,7 +13,7 @@ use crate::config::Settings;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Asks Redis what it is, and logs what may cost something. One that is away is asked as soon as it
-/// is there, and not used if it does not fit.
+/// is there, and not used until it fits.
 ///
 /// # Errors
 /// What a retry does not change: settings, user or password that do not fit. That it is away is
@@ -39,37 +39,42 @@ pub(crate) async fn check(redis: &Redis, used_for: RedisUse) -> anyhow::Result<(
 }
 
 async fn check_later(redis: Redis, used_for: RedisUse) {
-    let servers = loop {
+    let (address, judging) = (redis.shown(), redis.judging());
+    let mut was_refused = false;
+    loop {
         sleep(LOOK_EVERY).await;
         // Whoever uses it meanwhile is told why it does not answer.
-        if let Ok(servers) = redis.inspect().await {
-            break servers;
+        let Ok(servers) = judging.inspect().await else { continue };
+        let Err(unfit) = judge(&redis, servers, used_for) else { break };
+        if !was_refused {
+            let sentence = "Redis is there, and not used until it is set right";
+            tracing::error!(redis.address = address, "{sentence}: {unfit}");
         }
-    };
-    if let Err(unfit) = judge(&redis, servers, used_for) {
-        tracing::error!(
-            redis.address = redis.shown(),
-            "Redis is there, and not used: set it right and start this process again: {unfit}"
-        );
         redis.refuse(unfit.to_string());
+        was_refused = true;
+    }
+    if was_refused {
+        redis.accept();
+        tracing::info!(redis.address = address, "Redis is as it must be, and is used");
     }
 }
 
-/// Whether these servers fit; logs what may cost something.
+/// Whether these servers fit; logs what may cost something where they do.
 fn judge(redis: &Redis, servers: Vec<ServerFacts>, used_for: RedisUse) -> anyhow::Result<()> {
     let address = redis.shown();
-    let mut refusals = Vec::new();
+    let (mut refusals, mut warnings) = (Vec::new(), Vec::new());
     for server in servers {
         let judgement = server.judge(redis.kind(), used_for);
         refusals.extend(judgement.refusals);
-        for warning in judgement.warnings {
-            tracing::warn!(redis.address = address, "{warning}");
-        }
+        warnings.extend(judgement.warnings);
     }
-    match refusals.as_slice() {
-        [] => Ok(()),
-        _ => bail!("{address} cannot be used: {}", refusals.join("; ")),
+    if !refusals.is_empty() {
+        bail!("{address} cannot be used: {}", refusals.join("; "));
     }
+    for warning in warnings {
+        tracing::warn!(redis.address = address, "{warning}");
+    }
+    Ok(())
 }
 
 /// The Redis that claims are decided in, or ordered by, unlooked at; none where none is configured.

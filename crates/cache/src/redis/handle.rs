@@ -1,6 +1,7 @@
 //! The handle that calls go through.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::redis::{Cmd, FromRedisValue, RedisResult, Value, from_redis_value};
@@ -26,6 +27,8 @@ use super::{RedisConfig, RedisError, RedisKind, ScriptCall, Subscription};
 pub struct Redis {
     shared: Arc<Shared>,
     answer_timeout: Duration,
+    /// Whether it is called though it is refused.
+    judges: bool,
 }
 
 struct Shared {
@@ -35,8 +38,9 @@ struct Shared {
     metrics: Metrics,
     used_for: &'static str,
     runtime: Handle,
-    /// Why it is not called any more.
-    refused: OnceLock<String>,
+    is_refused: AtomicBool,
+    /// Why, where it is.
+    refusal: Mutex<String>,
 }
 
 impl Redis {
@@ -58,16 +62,23 @@ impl Redis {
             metrics: Metrics::declare(used_for),
             used_for,
             runtime,
-            refused: OnceLock::new(),
+            is_refused: AtomicBool::new(false),
+            refusal: Mutex::default(),
         });
-        Ok(Self { shared, answer_timeout: config.answer_timeout() })
+        Ok(Self { shared, answer_timeout: config.answer_timeout(), judges: false })
     }
 
     /// The same for calls that are given up after `limit`, where that is shorter.
     #[must_use]
     pub fn within(&self, limit: Duration) -> Self {
         let answer_timeout = self.answer_timeout.min(limit);
-        Self { shared: Arc::clone(&self.shared), answer_timeout }
+        Self { answer_timeout, ..self.clone() }
+    }
+
+    /// The same for who judges it: its calls are made though it is [refused](Self::refuse).
+    #[must_use]
+    pub fn judging(&self) -> Self {
+        Self { judges: true, ..self.clone() }
     }
 
     /// Where it is, without user and password.
@@ -82,10 +93,17 @@ impl Redis {
         self.shared.connector.address.kind
     }
 
-    /// Makes every call from now on fail at once, of every copy of this handle: what Redis is was
-    /// seen only after the start. The first reason counts.
+    /// Makes every call from now on fail at once with this reason, of every copy of this handle:
+    /// what Redis is was seen only after the start.
     pub fn refuse(&self, reason: String) {
-        let _ = self.shared.refused.set(reason);
+        let Shared { is_refused, refusal, .. } = self.shared.as_ref();
+        *refusal.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+        is_refused.store(true, Ordering::Release);
+    }
+
+    /// Makes calls again.
+    pub fn accept(&self) {
+        self.shared.is_refused.store(false, Ordering::Release);
     }
 
     /// Sends a command, and gives its answer. A cluster's node may get it twice.
@@ -255,10 +273,11 @@ impl Redis {
         &self,
         call: impl AsyncFnOnce(Instant) -> Result<T, RedisError>,
     ) -> Result<T, RedisError> {
-        let Shared { breaker, metrics, refused, .. } = self.shared.as_ref();
-        if let Some(reason) = refused.get() {
+        let Shared { breaker, metrics, is_refused, refusal, .. } = self.shared.as_ref();
+        if is_refused.load(Ordering::Acquire) && !self.judges {
             metrics.failed_at_once();
-            return Err(RedisError::unavailable(reason));
+            let reason = refusal.lock().unwrap_or_else(PoisonError::into_inner);
+            return Err(RedisError::unavailable(reason.as_str()));
         }
         let Some(pass) = breaker.pass() else {
             metrics.failed_at_once();

@@ -17,7 +17,7 @@ on_each_engine!(
     twenty_thousand_claims_committed_to_redis,
     no_acknowledged_claim_is_lost_that_kafka_holds,
     a_redis_that_does_not_fit_is_not_used,
-    a_redis_that_does_not_fit_is_not_used_when_it_comes_later,
+    a_redis_that_does_not_fit_is_not_used_until_it_does,
 );
 
 /// Drops in which both processes are killed.
@@ -113,7 +113,7 @@ async fn a_redis_that_does_not_fit_is_not_used(engine: Engine) {
     }
 }
 
-async fn a_redis_that_does_not_fit_is_not_used_when_it_comes_later(engine: Engine) {
+async fn a_redis_that_does_not_fit_is_not_used_until_it_does(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let mut forgetful = RedisServer::start_with(FORGETFUL).await;
     forgetful.kill9();
@@ -127,4 +127,8 @@ async fn a_redis_that_does_not_fit_is_not_used_when_it_comes_later(engine: Engin
     eventually("no verdict", || shop.claim(&event, &kim), refused).await;
     let _ = shop.claim(&event, &kim).await.expect_problem(503, "unavailable");
     assert_eq!(database.number("SELECT count(*) FROM issued_coupons").await, 0);
+    // Set right, it is used without a restart of anything.
+    forgetful.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    eventually("a win", || shop.claim(&event, &kim), |answer| answer.status == 201).await;
+    shop.expect_audit(&event, 1).await;
 }
