@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use crate::shop::Shop;
 
-async fn sign_up(shop: &Shop, email: &str) -> (String, Value) {
+pub(crate) async fn sign_up(shop: &Shop, email: &str) -> (String, Value) {
     let credentials = json!({"email": email, "password": "correct horse"});
     let made = shop.api.post("/v1/users").json(credentials.clone()).await.expect(201);
     let tokens = shop.api.post("/v1/sessions").json(credentials).await.expect(200);
     (made.member_text("/id"), tokens.json())
 }
 
-fn text<'a>(tokens: &'a Value, name: &str) -> &'a str {
+pub(crate) fn text<'a>(tokens: &'a Value, name: &str) -> &'a str {
     tokens[name].as_str().expect("a text")
 }
 

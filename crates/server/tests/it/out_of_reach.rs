@@ -23,7 +23,7 @@ struct Lagging {
 
 impl Lagging {
     async fn open(commit: &str) -> Self {
-        let promises = Promises::open(commit, "").await;
+        let promises = Promises::open(commit).await;
         let shop = &promises.shop;
         let event = shop.event(5).await;
         let (first, kim) = (shop.user("first").await, shop.user("kim").await);
@@ -133,7 +133,7 @@ async fn who_has_no_kafka_denies_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_only_the_ledger_holds_wins_nobody_need_look() {
-    let Promises { shop, database, .. } = &Promises::open("ledger", "").await;
+    let Promises { shop, database, .. } = &Promises::open("ledger").await;
     let event = shop.event(5).await;
     let kim = shop.user("kim").await;
     eventually("a win", || shop.claim(&event, &kim), |it| it.status == 201).await;

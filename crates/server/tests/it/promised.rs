@@ -4,7 +4,37 @@ use firstcome_testkit::{Answer, Engine, Launch, RedisServer, TestDatabase, kafka
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
+use crate::erasure::{sign_up, text};
 use crate::shop::{Shop, eventually, lasting};
+
+/// A test of each of these functions, where Kafka holds the wins and where Redis does.
+macro_rules! of_each_commit {
+    ($($test:ident),+ $(,)?) => {
+        mod kafka {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(super::Promises::open("kafka").await).await;
+                }
+            )+
+        }
+        mod redis_stream {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(super::Promises::open("redis_stream").await).await;
+                }
+            )+
+        }
+    };
+}
+
+of_each_commit! {
+    a_win_is_read_right_after_it_was_told,
+    what_a_user_has_won_is_never_denied_them,
+    what_was_won_is_never_denied_to_staff,
+    nobody_is_erased_before_what_they_have_won,
+}
 
 /// A configuration with a topic of its own, whose wins are held by this.
 fn configuration(commit: &str, topic: &str) -> NamedTempFile {
@@ -21,17 +51,16 @@ fn configuration(commit: &str, topic: &str) -> NamedTempFile {
     file
 }
 
-/// A shop, and what its wins wait for while it is away: a table of the ledger.
+/// A shop whose wins are promised before the ledger has them.
 pub(crate) struct Promises {
     pub(crate) shop: Shop,
     pub(crate) database: TestDatabase,
     pub(crate) redis: RedisServer,
-    table: &'static str,
     _file: NamedTempFile,
 }
 
 impl Promises {
-    pub(crate) async fn open(commit: &str, table: &'static str) -> Self {
+    pub(crate) async fn open(commit: &str) -> Self {
         let redis = RedisServer::start_with(&["--appendonly", "yes"]).await;
         let database = TestDatabase::new(Engine::Postgres).await;
         let file = configuration(commit, database.name());
@@ -43,76 +72,134 @@ impl Promises {
                 .environment("FIRSTCOME_LEDGER_URL", &ledger_url)
                 .environment("FIRSTCOME_REDIS_URL", &redis_url)
         });
-        Self { shop: shop.await, database, redis, table, _file: file }
+        Self { shop: shop.await, database, redis, _file: file }
     }
 
-    /// Nobody writes a win to the ledger from now on.
-    async fn hold(&self) {
-        self.database.execute(&format!("ALTER TABLE {} RENAME TO elsewhere", self.table)).await;
+    /// An event that one user has won in, and whose next wins nobody can write to the ledger. All
+    /// that is there is read as ever.
+    async fn event_behind(&self) -> String {
+        let event = self.shop.event(5).await;
+        let first = self.shop.user("first").await;
+        eventually("a win", || self.shop.claim(&event, &first), |it| it.status == 201).await;
+        self.shop.expect_audit(&event, 1).await;
+        let hold = "ALTER TABLE issued_coupons ADD CONSTRAINT held CHECK (false) NOT VALID";
+        self.database.execute(hold).await;
+        event
     }
 
     async fn let_go(&self) {
-        self.database.execute(&format!("ALTER TABLE elsewhere RENAME TO {}", self.table)).await;
+        self.database.execute("ALTER TABLE issued_coupons DROP CONSTRAINT held").await;
     }
 }
 
-async fn what_was_promised_is_never_denied(promises: Promises) {
-    let shop = &promises.shop;
-    let event = shop.event(5).await;
-    let (first, kim) = (shop.user("first").await, shop.user("kim").await);
-    eventually("a win", || shop.claim(&event, &first), |it| it.status == 201).await;
-    shop.expect_audit(&event, 1).await;
-    promises.hold().await;
+/// Nothing is denied, and to ask again is worth it.
+fn expect_later(answer: Answer) {
+    let later = answer.expect_problem(503, "unavailable");
+    assert_eq!(later.member("/retryable"), true, "{later}");
+}
+
+fn order() -> Value {
+    json!({"order_id": "order-1", "order_amount": 50_000})
+}
+
+/// Without anything held up: each answer is read at once.
+async fn a_win_is_read_right_after_it_was_told(promises: Promises) {
+    let Promises { shop, .. } = &promises;
+    let (event, api) = (shop.event(20).await, &shop.api);
+    for number in 0..10 {
+        let user = shop.user(&format!("user-{number}")).await;
+        let won = |it: &Answer| it.status == 201;
+        let claimed = eventually("a win", || shop.claim(&event, &user), won).await;
+        let id = claimed.member_text("/id");
+        let list = api.get("/v1/me/coupons").token(&user).await.expect(200);
+        assert_eq!(list.member("/items/0/id"), Value::from(id.clone()));
+        let _ = api.get(&format!("/v1/events/{event}/claims/me")).token(&user).await.expect(200);
+        let _ = shop.redeem(&id, &user, order()).await.expect(201);
+    }
+    shop.expect_audit(&event, 10).await;
+}
+
+async fn what_a_user_has_won_is_never_denied_them(promises: Promises) {
+    let Promises { shop, .. } = &promises;
+    let event = promises.event_behind().await;
+    let kim = shop.user("kim").await;
     let claimed = shop.claim(&event, &kim).await.expect(201);
     let (id, code) = (claimed.member_text("/id"), claimed.member_text("/code"));
     let mine = format!("/v1/events/{event}/claims/me");
     let coupon = format!("/v1/me/coupons/{id}");
     let api = &shop.api;
     for path in [mine.as_str(), "/v1/me/coupons", &coupon] {
-        let behind = api.get(path).token(&kim).await.expect(503);
-        assert_eq!(behind.member("/code"), "unavailable", "{path}");
-        assert_eq!(behind.member("/retryable"), true, "{path}");
+        expect_later(api.get(path).token(&kim).await);
     }
-    let order = json!({"order_id": "order-1", "order_amount": 50_000});
-    let _ = shop.redeem(&id, &kim, order.clone()).await.expect(503);
+    expect_later(shop.redeem(&id, &kim, order()).await);
     promises.let_go().await;
-    let found = |answer: &Answer| answer.status == 200;
     let ask = || async { api.get(&mine).token(&kim).await };
-    let told = eventually("the claim", ask, found).await;
+    let told = eventually("the claim", ask, |it| it.status == 200).await;
     assert_eq!(lasting(&told.json()), lasting(&claimed.json()));
     let list = api.get("/v1/me/coupons").token(&kim).await.expect(200);
     assert_eq!(list.member("/items/0/code"), Value::from(code));
     let _ = api.get(&coupon).token(&kim).await.expect(200);
-    let _ = shop.redeem(&id, &kim, order).await.expect(201);
+    let _ = shop.redeem(&id, &kim, order()).await.expect(201);
     shop.expect_audit(&event, 2).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_kafka_has_is_never_denied() {
-    let promises = Promises::open("kafka", "journal_positions").await;
-    what_was_promised_is_never_denied(promises).await;
+async fn what_was_won_is_never_denied_to_staff(promises: Promises) {
+    let Promises { shop, .. } = &promises;
+    let (event, api) = (promises.event_behind().await, &shop.api);
+    let checkout = shop.checkout().await;
+    let kims = shop.claim(&event, &shop.user("kim").await).await.expect(201);
+    let lees = shop.claim(&event, &shop.user("lee").await).await.expect(201);
+    let mut by_code = order();
+    by_code["code"] = kims.member("/code");
+    let redeem =
+        || async { api.post("/v1/redemptions").token(&checkout).json(by_code.clone()).await };
+    let path = format!("/v1/issued-coupons/{}/revoke", lees.member_text("/id"));
+    let reason = json!({"reason": "The order was fraudulent."});
+    let revoke = || async { api.post(&path).token(&shop.admin).json(reason.clone()).await };
+    let path = format!("/v1/events/{event}/issued-coupons");
+    let list = || async { api.get(&path).token(&shop.admin).await };
+    let csv = || async { api.get(&path).token(&shop.admin).header("accept", "text/csv").await };
+    expect_later(redeem().await);
+    expect_later(revoke().await);
+    expect_later(list().await);
+    expect_later(csv().await);
+    let audit = api.get(&format!("/v1/events/{event}/audit")).token(&shop.admin).await;
+    // What a journal still has is counted; what Redis has is written first.
+    if audit.status == 200 {
+        assert_eq!(audit.member("/pending"), 2, "{audit}");
+    } else {
+        expect_later(audit);
+    }
+    promises.let_go().await;
+    eventually("the list", list, |it| it.status == 200).await;
+    assert!(shop.issued(&event).await.keys().eq(["first", "kim", "lee"]));
+    let file = csv().await.expect(200).text();
+    for won in [&kims, &lees] {
+        assert!(file.contains(&won.member_text("/code")), "{file}");
+    }
+    let _ = redeem().await.expect(201);
+    assert_eq!(revoke().await.expect(200).member("/state"), "revoked");
+    shop.expect_audit(&event, 3).await;
 }
 
-/// Without anything held up: each answer is read at once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_win_is_read_right_after_it_was_told() {
-    for commit in ["kafka", "redis_stream"] {
-        let promises = Promises::open(commit, "journal_positions").await;
-        let shop = &promises.shop;
-        let event = shop.event(20).await;
-        let api = &shop.api;
-        for number in 0..10 {
-            let user = shop.user(&format!("user-{number}")).await;
-            let won = |it: &Answer| it.status == 201;
-            let claimed = eventually("a win", || shop.claim(&event, &user), won).await;
-            let id = claimed.member_text("/id");
-            let list = api.get("/v1/me/coupons").token(&user).await.expect(200);
-            assert_eq!(list.member("/items/0/id"), Value::from(id.clone()), "{commit}");
-            let _ =
-                api.get(&format!("/v1/events/{event}/claims/me")).token(&user).await.expect(200);
-            let order = json!({"order_id": "order-1", "order_amount": 50_000});
-            let _ = shop.redeem(&id, &user, order).await.expect(201);
-        }
-        shop.expect_audit(&event, 10).await;
+/// What is written later would be written under their own ids.
+async fn nobody_is_erased_before_what_they_have_won(promises: Promises) {
+    let Promises { shop, .. } = &promises;
+    let (event, api) = (promises.event_behind().await, &shop.api);
+    let (_, tokens) = sign_up(shop, "kim@example.com").await;
+    let (kim, lee) = (text(&tokens, "access_token"), shop.user("lee").await);
+    for user in [kim, &lee] {
+        let _ = shop.claim(&event, user).await.expect(201);
     }
+    let erase_kim = || async { api.call("DELETE", "/v1/me").token(kim).await };
+    let erase_lee = || async { api.call("DELETE", "/v1/users/lee").token(&shop.admin).await };
+    expect_later(erase_kim().await);
+    expect_later(erase_lee().await);
+    promises.let_go().await;
+    eventually("the one is erased", erase_kim, |it| it.status == 204).await;
+    eventually("the other is erased", erase_lee, |it| it.status == 204).await;
+    shop.expect_audit(&event, 3).await;
+    let by_user = shop.issued(&event).await;
+    let erased = by_user.keys().filter(|user| user.starts_with("erased-")).count();
+    assert_eq!((erased, by_user.len()), (2, 3), "{by_user:?}");
 }

@@ -19,7 +19,7 @@ async fn event_until(shop: &Shop, is_as: impl Fn(&Value) -> bool) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_waits_for_a_worker_says_so() {
-    let Promises { shop, database, redis, .. } = &Promises::open("kafka", "").await;
+    let Promises { shop, database, redis, .. } = &Promises::open("kafka").await;
     let event = shop.event(5).await;
     let kim = shop.user("kim").await;
     let won = eventually("a win", || shop.claim(&event, &kim), |it| it.status == 201).await;
@@ -42,7 +42,7 @@ async fn an_event_that_waits_for_a_worker_says_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_rebuild_says_how_far_it_is() {
-    let Promises { shop, database, redis, .. } = &Promises::open("ledger", "").await;
+    let Promises { shop, database, redis, .. } = &Promises::open("ledger").await;
     let event = shop.event(WINNERS).await;
     let filled = format!(
         "INSERT INTO issued_coupons
@@ -77,7 +77,7 @@ async fn a_long_rebuild_says_how_far_it_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_asks_for_a_rebuild_that_runs_waits_for_that_one() {
-    let Promises { shop, database, redis, .. } = &Promises::open("ledger", "").await;
+    let Promises { shop, database, redis, .. } = &Promises::open("ledger").await;
     let other = shop.beside().await;
     let event = shop.event(5).await;
     let kim = shop.user("kim").await;
@@ -113,7 +113,7 @@ async fn who_asks_for_a_rebuild_that_runs_waits_for_that_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_rebuilds_one_event_or_all() {
-    let Promises { shop, database, redis, .. } = &Promises::open("ledger", "").await;
+    let Promises { shop, database, redis, .. } = &Promises::open("ledger").await;
     let by_ledger = shop.event_of(|body| body.with("/strategy", "ledger")).await;
     let over = shop.event(5).await;
     let _ = shop.act(&over, "close").await.expect(200);
