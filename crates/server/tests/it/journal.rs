@@ -18,6 +18,13 @@ use crate::startup::{check_refused, directory, serve};
 const COUPON: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 const EVENT: &str = "01890a5d-ac96-774b-bcce-b302099a8058";
 
+/// What is measured of what the brokers have acknowledged.
+const WRITTEN: [&str; 3] = [
+    "firstcome_journal_batches_total{outcome=\"written\"}",
+    "firstcome_journal_records_total{outcome=\"written\"}",
+    "firstcome_journal_append_seconds_count",
+];
+
 /// A configuration file for one broker, which makes its topic.
 fn configuration(brokers: &[String]) -> NamedTempFile {
     let file = NamedTempFile::new().expect("a file");
@@ -248,6 +255,8 @@ async fn a_process_that_starts_without_kafka_serves_what_needs_none_until_it_is_
     assert_eq!(database.text("SELECT commit_to FROM events").await, "kafka");
     only_what_needs_no_kafka_is_decided(&shop, &event, &user).await;
     lacks(&shop, "kafka").await;
+    let reachable = "firstcome_journal_reachable";
+    assert_eq!(shop.metric(reachable).await, 0);
 
     broker.restart().await;
     lacks(&shop, "kafka.topic").await;
@@ -258,9 +267,24 @@ async fn a_process_that_starts_without_kafka_serves_what_needs_none_until_it_is_
     let ask = || async { shop.api.get("/readyz").await };
     eventually("ready", ask, |answer| answer.status == 200).await;
     shop.ready(&event).await;
+    let [batches, records, timed] = WRITTEN;
+    let before = shop.metric(records).await;
     let _ = shop.claim(&event, &user).await.expect(201);
+    for series in [batches, records, timed] {
+        assert_eq!(shop.metric(series).await, before + 1, "{series}");
+    }
+    assert_eq!(shop.metric(reachable).await, 1);
     shop.recorded(&event).await;
     shop.expect_audit(&event, 1).await;
+    metrics_have(
+        &shop.server,
+        &[
+            "firstcome_worker_applied_total{outcome=\"written\"} 1",
+            "firstcome_worker_lag_records{partition=\"0\"} 0",
+            "firstcome_worker_lag_records{partition=\"1\"} 0",
+        ],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -34,13 +34,6 @@ async fn log_in(shop: &Shop, email: &str, password: &str) -> Answer {
     shop.api.post("/v1/sessions").json(body).await
 }
 
-/// A counter or a count of the server's metrics.
-async fn metric(shop: &Shop, series: &str) -> u64 {
-    let text = shop.api.get("/metrics").await.expect(200).text();
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.map_or(0, |number| number.parse().expect("a count"))
-}
-
 #[tokio::test]
 async fn the_strict_calls_are_limited_by_address() {
     let shop = Shop::open_configured(
@@ -63,7 +56,7 @@ async fn the_strict_calls_are_limited_by_address() {
         }
         check_limited(ask("198.51.100.3").await, limit);
         let series = format!("firstcome_rate_limited_total{{limit=\"{limit}\"}}");
-        assert_eq!(metric(&shop, &series).await, 1);
+        assert_eq!(shop.metric(&series).await, 1);
     }
     let issued = shop.claim(&event, &shop.user("u").await).await.expect(201);
     assert_eq!(issued.header("ratelimit"), "", "claims are another matter");
@@ -161,7 +154,7 @@ async fn by_default_a_user_who_hammers_is_limited() {
         check_limited(answer, "claim_user");
     }
     let _ = shop.claim(&event, &shop.user("patient").await).await.expect(201);
-    assert!(metric(&shop, "firstcome_rate_limited_total{limit=\"claim_user\"}").await >= 4);
+    assert!(shop.metric("firstcome_rate_limited_total{limit=\"claim_user\"}").await >= 4);
 }
 
 /// An address with an account and one without are the same: in the answers, in the moment of the
@@ -174,18 +167,18 @@ async fn guessing_at_a_password_is_limited_and_tells_nothing() {
     let _ = shop.api.post("/v1/users").json(owner).await.expect(201);
     let work = "firstcome_password_seconds_count{work=\"verify\"}";
     for email in ["owner@example.com", "nobody@example.com"] {
-        let before = metric(&shop, work).await;
+        let before = shop.metric(work).await;
         for _ in 0..BURST {
             let _ = log_in(&shop, email, "a wrong password")
                 .await
                 .expect_problem(401, "invalid_credentials");
         }
-        assert_eq!(metric(&shop, work).await - before, BURST, "each password is verified: {email}");
+        assert_eq!(shop.metric(work).await - before, BURST, "each password is verified: {email}");
         for password in ["a wrong password", "the right password"] {
             let refused = log_in(&shop, &email.to_uppercase(), password).await;
             check_limited(refused, "log_in_account");
         }
-        assert_eq!(metric(&shop, work).await - before, BURST, "a refusal costs nothing: {email}");
+        assert_eq!(shop.metric(work).await - before, BURST, "a refusal costs nothing: {email}");
     }
     let other = json!({"email": "other@example.com", "password": "the right password"});
     let _ = shop.api.post("/v1/users").json(other).await.expect(201);

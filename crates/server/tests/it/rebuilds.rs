@@ -1,4 +1,5 @@
-//! A rebuild that lasts is seen in its event, with how far it is, until it is over.
+//! A rebuild that lasts is seen in its event, with how far it is, until it is over; and every
+//! rebuild in what is measured.
 
 use firstcome_testkit::Answer;
 use serde_json::{Value, json};
@@ -9,6 +10,12 @@ use crate::shop::{Shop, eventually, lasting};
 
 /// Rows that are copied in 200 steps, in about a second.
 const WINNERS: u32 = 200_000;
+/// What is measured of rebuilds.
+const REBUILT: &str = "firstcome_syncs_total{outcome=\"rebuilt\"}";
+const FAILED: &str = "firstcome_syncs_total{outcome=\"failed\"}";
+const RUNNING: &str = "firstcome_syncs_running";
+const COPIED: &str = "firstcome_sync_winners_total";
+const TIMED: &str = "firstcome_sync_seconds_count";
 
 /// The shop's one event as it is listed, which no cache delays.
 async fn event_until(shop: &Shop, is_as: impl Fn(&Value) -> bool) -> Value {
@@ -44,6 +51,8 @@ async fn an_event_that_waits_for_a_worker_says_so() {
 async fn a_long_rebuild_says_how_far_it_is() {
     let Promises { shop, database, redis, .. } = &Promises::open("ledger").await;
     let event = shop.event(WINNERS).await;
+    shop.ready(&event).await;
+    let before = shop.metric(REBUILT).await;
     let filled = format!(
         "INSERT INTO issued_coupons
                 (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
@@ -68,8 +77,14 @@ async fn a_long_rebuild_says_how_far_it_is() {
     let copied: u64 = count().await.parse().expect("a number");
     assert!((1..u64::from(WINNERS)).contains(&copied), "{copied}");
     assert_eq!(told["sync"], json!({"copied": copied, "of": WINNERS}));
+    assert_eq!((shop.metric(COPIED).await, shop.metric(RUNNING).await), (copied, 1));
+    assert_eq!(shop.metric(REBUILT).await, before);
     database.execute("ROLLBACK").await;
     event_until(shop, |event| event.get("sync").is_none()).await;
+    eventually("one more", || shop.metric(REBUILT), |rebuilt| *rebuilt == before + 1).await;
+    for (series, value) in [(COPIED, WINNERS.into()), (RUNNING, 0), (TIMED, before + 1)] {
+        assert_eq!(shop.metric(series).await, value, "{series}");
+    }
     assert_eq!(count().await, WINNERS.to_string());
     let late = eventually("an answer", || shop.claim(&event, &kim), |it| it.status == 409).await;
     assert_eq!(late.member("/code"), "sold_out");
@@ -166,4 +181,28 @@ async fn without_redis_there_is_nothing_to_rebuild() {
     let told = shop.server.command(&["sync"]).await;
     assert_eq!(told.code, Some(0), "{told:?}");
     assert!(told.stdout.contains("without Redis (redis.url)"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_that_is_asked_for_is_counted_whether_it_succeeds_or_fails() {
+    let Promises { shop, database, .. } = &Promises::open("ledger").await;
+    let event = shop.event(5).await;
+    shop.ready(&event).await;
+    let kim = shop.user("kim").await;
+    let _ = shop.claim(&event, &kim).await.expect(201);
+    let before = shop.metric(REBUILT).await;
+    let sync = || shop.act(&event, "sync");
+    let _ = sync().await.expect(200);
+    assert_eq!((shop.metric(REBUILT).await, shop.metric(COPIED).await), (before + 1, 1));
+    assert_eq!((shop.metric(FAILED).await, shop.metric(RUNNING).await), (0, 0));
+
+    database.execute("ALTER TABLE issued_coupons RENAME TO elsewhere").await;
+    let _ = sync().await.expect_problem(503, "unavailable");
+    assert_eq!(shop.metric(REBUILT).await, before + 1);
+    assert!(shop.metric(FAILED).await > 0);
+    let _ = shop.claim(&event, &kim).await.expect_problem(503, "unavailable");
+    database.execute("ALTER TABLE elsewhere RENAME TO issued_coupons").await;
+    eventually("an answer", || shop.claim(&event, &kim), |it| it.status == 409).await;
+    eventually("by itself", || shop.metric(REBUILT), |rebuilt| *rebuilt == before + 2).await;
+    assert_eq!((shop.metric(COPIED).await, shop.metric(RUNNING).await), (2, 0));
 }

@@ -202,6 +202,13 @@ impl Shop {
         by_user
     }
 
+    /// A counter, a gauge or a count at `/metrics`.
+    pub(crate) async fn metric(&self, series: &str) -> u64 {
+        let text = self.api.get("/metrics").await.expect(200).text();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0, |number| number.parse().expect("a count"))
+    }
+
     /// All items of a list, page by page.
     pub(crate) async fn walk(&self, path: &str, token: &str, limit: usize) -> Vec<Value> {
         let mut items = Vec::new();
