@@ -11,7 +11,7 @@ mod lengths;
 mod links;
 mod markdown;
 mod metrics;
-mod security;
+mod named_tests;
 mod tree;
 mod words;
 
@@ -47,7 +47,7 @@ fn check_files(tree: &Tree) -> Vec<Finding> {
         documents::check,
         links::check,
         metrics::check,
-        security::check,
+        named_tests::check,
     ];
     checks.iter().flat_map(|check| check(tree)).collect()
 }
