@@ -16,6 +16,7 @@ use firstcome_issuance::journal::{AppendError, Journal, JournalRecord, JournalWi
 use firstcome_issuance::worker::Worker;
 use firstcome_ledger::{EventRecord, Ledger, LedgerOptions, NewEvent, Purpose};
 use firstcome_testkit::{Engine, ManualClock, TestDatabase, draft};
+use metrics_exporter_prometheus::PrometheusRecorder;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -50,6 +51,12 @@ impl Stage {
     /// A worker of another process.
     async fn worker(&self) -> Worker {
         Worker::start(ledger(&self.url).await, self.topic.journal())
+    }
+
+    /// The same, measured by this recorder.
+    async fn measured_worker(&self, recorder: &PrometheusRecorder) -> Worker {
+        let ledger = ledger(&self.url).await;
+        metrics::with_local_recorder(recorder, || Worker::start(ledger, self.topic.journal()))
     }
 
     /// An event in its first epoch.
@@ -142,6 +149,23 @@ impl Stage {
             .map(|sequence| self.ledger.coupon_of(event, &win(event, sequence)))
             .collect();
         assert_eq!(rows, expected);
+    }
+}
+
+/// Waits until so many wins were applied that are new, known and void.
+async fn measured(recorder: &PrometheusRecorder, [written, known, void]: [u32; 3]) {
+    let line = |(outcome, count)| {
+        format!("firstcome_worker_applied_total{{outcome=\"{outcome}\"}} {count}")
+    };
+    let lines = [("written", written), ("known", known), ("void", void)].map(line);
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        let told = recorder.handle().render();
+        if lines.iter().all(|line| told.lines().any(|found| found == line)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{lines:?} are not in {told}");
+        sleep(POLL).await;
     }
 }
 

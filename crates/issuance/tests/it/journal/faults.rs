@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use firstcome_issuance::journal::{AppendError, Journal, KafkaConfig, ReadError};
 use firstcome_testkit::{Direction, KafkaServer, Proxy};
+use metrics::{NoopRecorder, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::time::{Instant, timeout};
 
 use super::{TestTopic, WAIT_MAX, read, sequences, wins};
@@ -16,10 +18,24 @@ const SLACK: Duration = Duration::from_millis(500);
 const DELIVERY: Duration = Duration::from_millis(2_000);
 
 async fn at(broker: &str) -> (TestTopic, Journal) {
+    measured_at(broker, &NoopRecorder).await
+}
+
+/// The same, measured by this recorder.
+async fn measured_at(broker: &str, recorder: &dyn Recorder) -> (TestTopic, Journal) {
     let topic = TestTopic::at(broker, 1).await;
     let delivery_timeout_ms = u64::try_from(DELIVERY.as_millis()).expect("a short time");
     let config = KafkaConfig { delivery_timeout_ms, ..topic.config() };
-    (topic, Journal::new(&config).expect("a good configuration"))
+    let journal = metrics::with_local_recorder(recorder, || Journal::new(&config));
+    (topic, journal.expect("a good configuration"))
+}
+
+/// The metrics have these lines.
+fn expect_measured(recorder: &PrometheusRecorder, lines: &[&str]) {
+    let told = recorder.handle().render();
+    for line in lines {
+        assert!(told.lines().any(|found| found == *line), "{line} is not in {told}");
+    }
 }
 
 /// Appends, and holds the call against its bound.
@@ -106,8 +122,9 @@ async fn what_a_killed_broker_has_acknowledged_is_there_when_it_comes_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_hangs_leaves_in_doubt_what_it_has_and_refuses_the_rest() {
-    let broker = KafkaServer::start().await;
-    let (_topic, journal) = at(&broker.authority()).await;
+    let (broker, recorder) =
+        (KafkaServer::start().await, PrometheusBuilder::new().build_recorder());
+    let (_topic, journal) = measured_at(&broker.authority(), &recorder).await;
     journal.append(0, &wins(1..=1)).await.unwrap();
 
     broker.hang();
@@ -120,6 +137,15 @@ async fn a_broker_that_hangs_leaves_in_doubt_what_it_has_and_refuses_the_rest() 
     let started = Instant::now();
     journal.end_offset(0).await.unwrap_err();
     assert!(started.elapsed() <= SOON + SLACK);
+    expect_measured(
+        &recorder,
+        &[
+            "firstcome_journal_batches_total{outcome=\"written\"} 1",
+            "firstcome_journal_batches_total{outcome=\"in_doubt\"} 1",
+            "firstcome_journal_batches_total{outcome=\"not_sent\"} 3",
+            "firstcome_journal_append_seconds_count 1",
+        ],
+    );
 
     broker.go_on();
     insist(&journal, 6).await;
@@ -133,7 +159,8 @@ async fn records_whose_acknowledgement_was_lost_are_there_once() {
     let proxy = Proxy::start("127.0.0.1:1").await;
     let broker = KafkaServer::start_behind(proxy.authority()).await;
     proxy.set_upstream(&broker.authority());
-    let (_topic, journal) = at(proxy.authority()).await;
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let (_topic, journal) = measured_at(proxy.authority(), &recorder).await;
     journal.append(0, &wins(1..=1)).await.unwrap();
 
     proxy.cut(Direction::ToClient);
@@ -143,6 +170,13 @@ async fn records_whose_acknowledgement_was_lost_are_there_once() {
     proxy.heal().await;
     timeout(WAIT_MAX, waiting).await.unwrap().unwrap().unwrap();
     journal.append(0, &wins(301..=301)).await.unwrap();
+    expect_measured(
+        &recorder,
+        &[
+            "firstcome_journal_batches_total{outcome=\"written\"} 3",
+            "firstcome_journal_records_total{outcome=\"written\"} 301",
+        ],
+    );
     assert_eq!(journal.end_offset(0).await.unwrap(), 301);
     let found = sequences(&read(&mut journal.reader(0, 0).unwrap(), 301).await, 0);
     assert_eq!(found, (1..=301).collect::<Vec<_>>());

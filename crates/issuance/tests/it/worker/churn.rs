@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use firstcome_issuance::journal::JournalRecord;
 use firstcome_testkit::Engine;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::time::{Instant, sleep};
 
-use super::{Stage, WAIT_MAX, pinned, wins};
+use super::{Stage, WAIT_MAX, measured, pinned, wins};
 use crate::redis::{POLL, on_every_server};
 
 on_every_server!(
@@ -76,9 +77,11 @@ async fn what_is_read_again_changes_nothing(engine: Engine) {
     // As a ledger that was restored from a copy of before has it.
     database.execute("UPDATE journal_positions SET next_offset = 120").await;
     stage.append(&event, &wins(&event, 301..=500)).await;
-    let _worker = stage.worker().await;
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _worker = stage.measured_worker(&recorder).await;
     stage.drained().await;
     stage.has_exactly(&event, 500).await;
+    measured(&recorder, [200, 180, 0]).await;
 }
 
 async fn wins_of_an_older_epoch_count_before_the_fence_only(engine: Engine) {
@@ -92,7 +95,8 @@ async fn wins_of_an_older_epoch_count_before_the_fence_only(engine: Engine) {
     let fence = JournalRecord::Fence { event_id: second.id, epoch: second.epoch };
     stage.append(&second, &[fence]).await;
     stage.append(&first, &wins(&first, 4..=5)).await;
-    let _worker = stage.worker().await;
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _worker = stage.measured_worker(&recorder).await;
     stage.applied_to(pinned(&first), 6).await;
     stage.has_exactly(&first, 3).await;
     stage.append(&second, &wins(&second, 4..=6)).await;
@@ -100,4 +104,5 @@ async fn wins_of_an_older_epoch_count_before_the_fence_only(engine: Engine) {
     stage.has_exactly(&second, 6).await;
     let standings = stage.ledger.standings(&[first.id]).await.expect("an answer");
     assert_eq!(standings[&first.id].fence, second.epoch);
+    measured(&recorder, [6, 0, 2]).await;
 }
