@@ -77,6 +77,10 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use firstcome_testkit::Engine;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::super::tests::{Stage, found};
     use super::*;
 
     #[test]
@@ -92,5 +96,20 @@ mod tests {
         assert_eq!(seen.look(6, 1, at(360)), Some(IDLE_MAX));
         assert_eq!(seen.look(6, 1, at(361)), None, "it is told once");
         assert_eq!(seen.look(6, 1, at(420)), Some(IDLE_MAX), "and again later");
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_nobody_works_on_is_counted() {
+        let (stage, recorder) =
+            (Stage::new(Engine::Postgres).await, PrometheusBuilder::new().build_recorder());
+        stage.append(1..=3).await;
+        let work = stage.measured_work(&recorder).await;
+        let mut seen = BTreeMap::new();
+        work.look(&mut seen).await.expect("Kafka and the ledger answer");
+        assert_eq!(found(&recorder), [""; 0]);
+        seen.get_mut(&0).expect("the partition").moved -= IDLE_MAX;
+        work.look(&mut seen).await.expect("Kafka and the ledger answer");
+        assert_eq!(found(&recorder), ["partition"]);
+        stage.end(0).await;
     }
 }

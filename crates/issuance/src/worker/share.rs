@@ -99,3 +99,36 @@ impl Tasks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic;
+
+    use firstcome_testkit::Engine;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::task::yield_now;
+
+    use super::super::tests::{Stage, found};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_ended_by_a_fault_is_made_anew() {
+        let (stage, recorder) =
+            (Stage::new(Engine::Postgres).await, PrometheusBuilder::new().build_recorder());
+        stage.append(1..=3).await;
+        let (work, stop) = (stage.measured_work(&recorder).await, CancellationToken::new());
+        let mut tasks = Tasks { work, stop, running: BTreeMap::new(), all: JoinSet::new() };
+        let handle = tasks.all.spawn(async { panic::resume_unwind(Box::new("a fault")) });
+        let faulty = Task { stop: tasks.stop.child_token(), handle: handle.clone() };
+        tasks.running.insert(0, faulty);
+        while !handle.is_finished() {
+            yield_now().await;
+        }
+        tasks.follow(&BTreeSet::from([0]));
+        assert_eq!(found(&recorder), ["task"]);
+        stage.applied(3).await;
+        tasks.stop.cancel();
+        while tasks.all.join_next().await.is_some() {}
+        stage.end(3).await;
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use firstcome_core::{Commit, CouponId, EventId, Name, Sequence, Strategy, Timestamp, UserId};
 use firstcome_ledger::{EventRecord, Ledger, LedgerOptions, NewEvent, Purpose};
 use firstcome_testkit::{Engine, ManualClock, TestDatabase, draft, kafka_brokers};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::span::{Attributes, Id, Record};
@@ -25,7 +26,7 @@ const POLL: Duration = Duration::from_millis(5);
 const WINS: u32 = 1_000;
 
 /// One partition, and the event whose wins are in it.
-struct Stage {
+pub(super) struct Stage {
     database: TestDatabase,
     config: KafkaConfig,
     journal: Journal,
@@ -33,7 +34,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new(engine: Engine) -> Self {
+    pub(super) async fn new(engine: Engine) -> Self {
         let database = TestDatabase::new(engine).await;
         let config = KafkaConfig {
             brokers: kafka_brokers(),
@@ -63,6 +64,13 @@ impl Stage {
         Self { database, config, journal, event }
     }
 
+    /// What the tasks of another process share, measured by this recorder.
+    pub(super) async fn measured_work(&self, recorder: &PrometheusRecorder) -> Arc<Work> {
+        let ledger = ledger(self.database.url()).await;
+        let journal = Journal::new(&self.config).unwrap();
+        metrics::with_local_recorder(recorder, || Arc::new(Work::new(ledger, journal)))
+    }
+
     /// A task of the partition, as another process has it.
     async fn task(&self, stop: &CancellationToken) -> Partition {
         self.task_at(&self.config, stop).await
@@ -76,7 +84,7 @@ impl Stage {
     }
 
     /// Appends the wins with these sequences.
-    async fn append(&self, sequences: std::ops::RangeInclusive<u32>) {
+    pub(super) async fn append(&self, sequences: std::ops::RangeInclusive<u32>) {
         let win = |sequence: u32| {
             let moment = |more: i64| Timestamp::from_micros(draft_micros() + more);
             JournalRecord::Win(JournalWin {
@@ -94,7 +102,7 @@ impl Stage {
     }
 
     /// Waits until so many records are applied.
-    async fn applied(&self, count: i64) {
+    pub(super) async fn applied(&self, count: i64) {
         let deadline = Instant::now() + WAIT_MAX;
         while self.position().await != count {
             assert!(Instant::now() < deadline, "not applied in time");
@@ -107,12 +115,22 @@ impl Stage {
         self.database.number(sql).await
     }
 
-    async fn end(self, issued: i64) {
+    pub(super) async fn end(self, issued: i64) {
         let rows = self.database.number("SELECT COUNT(*) FROM issued_coupons").await;
         let counted = self.database.number("SELECT issued FROM events").await;
         assert_eq!((rows, counted), (issued, issued));
         crate::journal::remove_topic(&self.journal).await;
     }
+}
+
+/// What the watchdog has found, each once.
+pub(super) fn found(recorder: &PrometheusRecorder) -> Vec<&'static str> {
+    let told = recorder.handle().render();
+    let is_told = |found: &&str| {
+        let line = format!("firstcome_worker_watchdog_total{{found=\"{found}\"}} 1");
+        told.lines().any(|told| told == line)
+    };
+    ["reader", "task", "partition"].into_iter().filter(is_told).collect()
 }
 
 fn draft_micros() -> i64 {
@@ -128,12 +146,14 @@ async fn ledger(url: &str) -> Ledger {
 async fn a_reader_that_stopped_without_a_word_is_replaced() {
     let stage = Stage::new(Engine::Postgres).await;
     stage.append(1..=1).await;
-    let stop = CancellationToken::new();
-    let mut task = stage.task(&stop).await;
+    let (stop, recorder) = (CancellationToken::new(), PrometheusBuilder::new().build_recorder());
+    let work = stage.measured_work(&recorder).await;
+    let mut task = Partition::new(work, 0, stop.clone());
     let mut reader = stage.journal.reader(0, 0).unwrap();
     reader.deafen(Duration::from_millis(50));
     // It is given up though nothing was said: another one is to be made.
     assert_eq!(timeout(WAIT_MAX, task.follow(reader)).await.unwrap(), Some(()));
+    assert_eq!(found(&recorder), ["reader"]);
     let task = tokio::spawn(task.run());
     stage.applied(1).await;
     stop.cancel();
