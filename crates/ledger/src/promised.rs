@@ -23,8 +23,27 @@ pub struct Promised(Option<Arc<Shared>>);
 
 struct Shared {
     brought_by: Box<dyn CatchUp>,
-    /// When the last catching up began that has ended.
-    caught_up: Mutex<Option<Instant>>,
+    /// The last catching up that has ended.
+    last: Mutex<Option<Turn>>,
+}
+
+/// A catching up, which whoever waits for it may share.
+struct Turn {
+    began: Instant,
+    ended: Instant,
+    brought: Result<(), String>,
+}
+
+impl Turn {
+    /// What it tells somebody who asked at this moment; none where they have to look themselves.
+    fn tells(&self, asked: Instant) -> Option<Result<(), LedgerError>> {
+        match &self.brought {
+            // It has all that was told before it began.
+            Ok(()) => (self.began >= asked).then_some(Ok(())),
+            // Nobody else gets further at once, and nobody waits for one failure after another.
+            Err(why) => (self.ended >= asked).then(|| Err(LedgerError::Behind(why.clone()))),
+        }
+    }
 }
 
 impl Promised {
@@ -32,7 +51,7 @@ impl Promised {
     #[must_use]
     pub fn by(brought_by: impl CatchUp) -> Self {
         let brought_by = Box::new(brought_by);
-        Self(Some(Arc::new(Shared { brought_by, caught_up: Mutex::default() })))
+        Self(Some(Arc::new(Shared { brought_by, last: Mutex::default() })))
     }
 
     /// Returns when the ledger has every win that was told before the call.
@@ -42,19 +61,93 @@ impl Promised {
     pub async fn is_kept(&self) -> Result<(), LedgerError> {
         let Some(shared) = &self.0 else { return Ok(()) };
         let asked = Instant::now();
-        let mut last = shared.caught_up.lock().await;
-        // Who waited for another's turn shares it, if that began later than it asked.
-        if last.is_none_or(|began| began < asked) {
-            let began = Instant::now();
-            shared.brought_by.catch_up().await.map_err(LedgerError::Behind)?;
-            *last = Some(began);
+        let mut last = shared.last.lock().await;
+        if let Some(told) = last.as_ref().and_then(|turn| turn.tells(asked)) {
+            return told;
         }
-        Ok(())
+        let began = Instant::now();
+        let brought = shared.brought_by.catch_up().await;
+        *last = Some(Turn { began, ended: Instant::now(), brought: brought.clone() });
+        brought.map_err(LedgerError::Behind)
     }
 }
 
 impl fmt::Debug for Promised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Promised").field(&self.0.is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+    use tokio::task::yield_now;
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    /// Takes two seconds, and counts how often it is asked.
+    struct Slow {
+        brings: Result<(), String>,
+        asked: Arc<AtomicU32>,
+    }
+
+    impl CatchUp for Slow {
+        fn catch_up(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+            Box::pin(async {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_secs(2)).await;
+                self.brings.clone()
+            })
+        }
+    }
+
+    fn slow(brings: Result<(), String>) -> (Promised, Arc<AtomicU32>) {
+        let asked = Arc::new(AtomicU32::new(0));
+        (Promised::by(Slow { brings, asked: Arc::clone(&asked) }), asked)
+    }
+
+    /// What twenty are told who ask within a turn that somebody has begun, and when after that.
+    async fn ask_in_a_turn(promised: &Promised) -> Vec<(bool, Duration)> {
+        let began = Instant::now();
+        let first = tokio::spawn({
+            let promised = promised.clone();
+            async move { promised.is_kept().await.is_ok() }
+        });
+        yield_now().await;
+        advance(Duration::from_millis(500)).await;
+        let later = (0..20).map(|_| async { (promised.is_kept().await.is_ok(), began.elapsed()) });
+        let told = join_all(later).await;
+        assert!(told.iter().all(|(is_kept, _)| *is_kept == told[0].0));
+        assert_eq!(first.await.ok(), Some(told[0].0));
+        told
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_within_a_turn_shares_the_next() {
+        let (promised, asked) = slow(Ok(()));
+        let told = ask_in_a_turn(&promised).await;
+        assert!(told.iter().all(|told| *told == (true, Duration::from_secs(4))), "{told:?}");
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_within_a_turn_shares_its_failure() {
+        let (promised, asked) = slow(Err("a partition is stopped".to_owned()));
+        let told = ask_in_a_turn(&promised).await;
+        assert!(told.iter().all(|told| *told == (false, Duration::from_secs(2))), "{told:?}");
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        // Who asks later looks anew.
+        advance(Duration::from_millis(1)).await;
+        assert!(promised.is_kept().await.is_err());
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_promised_by_default() {
+        Promised::default().is_kept().await.expect("there is nothing to wait for");
     }
 }

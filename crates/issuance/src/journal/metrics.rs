@@ -32,10 +32,10 @@ impl Metrics {
     pub(super) fn declare() -> Self {
         describe_counter!(
             BATCHES,
-            "Batches of won claims by what became of them: written (acknowledged by Kafka), \
-             not_sent, or in_doubt (perhaps written)."
+            "Batches of won claims, and fences of rebuilds, by what became of them: written \
+             (acknowledged by Kafka), not_sent, or in_doubt (perhaps written)."
         );
-        describe_counter!(RECORDS, "Won claims in these batches.");
+        describe_counter!(RECORDS, "Records in these batches: won claims and fences.");
         describe_histogram!(
             SECONDS,
             metrics::Unit::Seconds,
