@@ -123,6 +123,11 @@ impl Ways {
         })
     }
 
+    /// Whether the Redis that there is cannot be used now.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.strategy.is_refused()
+    }
+
     /// What Redis decides with.
     pub(crate) const fn strategy(&self) -> &RedisStrategy {
         &self.strategy

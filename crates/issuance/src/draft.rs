@@ -115,7 +115,8 @@ pub(crate) struct Offered {
     pub(crate) default: Strategy,
     /// What must hold wins that Redis decides.
     pub(crate) commit: Commit,
-    pub(crate) has_redis: bool,
+    /// Or what there is instead of one that can be used.
+    pub(crate) redis: Result<(), &'static str>,
     /// Whether the ledger is on a database server.
     pub(crate) is_shared: bool,
 }
@@ -131,8 +132,9 @@ impl Offered {
     fn strategy(self, word: Option<&str>) -> Result<Strategy, Invalid> {
         let Some(word) = word else { return Ok(self.default) };
         match Strategy::parse(word) {
-            Some(Strategy::RedisLock | Strategy::Redis) if !self.has_redis => {
-                let sentence = "needs Redis, and this deployment has none configured; use ledger";
+            Some(Strategy::RedisLock | Strategy::Redis) if let Err(instead) = self.redis => {
+                let sentence =
+                    format!("needs Redis, and this deployment has {instead}; use ledger");
                 Err(Invalid::new(sentence))
             }
             Some(Strategy::Redis) if !self.is_shared => Err(Invalid::new(

@@ -201,7 +201,11 @@ impl IssuanceHandle {
         let changed = tokio::spawn(async move {
             let redis = match &ways {
                 Some(ways) => ways.redis_of(id).await?,
-                None => None,
+                None => {
+                    // Others would go on promising what it takes away.
+                    ledger.event(id).await?.map_or(Ok(()), |event| out_of_reach::check(&event))?;
+                    None
+                }
             };
             let changed = match redis {
                 None => Ok(ledger.change_event(id, change).await?),
@@ -222,7 +226,11 @@ impl IssuanceHandle {
     /// When the ledger does not answer, or the event is not rebuilt.
     pub(crate) async fn sync(&self, id: EventId) -> Result<(), IssuanceError> {
         drop(self.inner.latches.hold(id));
-        let Some(ways) = &self.inner.ways else { return Ok(()) };
+        let Some(ways) = &self.inner.ways else {
+            let event = self.inner.ledger.event(id).await?;
+            let is_elsewhere = event.is_some_and(|event| event.strategy == Decider::Redis);
+            return if is_elsewhere { Err(LedgerError::DecidedElsewhere.into()) } else { Ok(()) };
+        };
         let Some(redis) = ways.redis_of(id).await? else { return Ok(()) };
         redis.sync_event(id).await.map(|_| ())
     }
@@ -255,6 +263,10 @@ impl IssuanceHandle {
     pub(crate) async fn catch_up(&self, event: &EventRecord) -> Result<(), IssuanceError> {
         match &self.inner.ways {
             None => out_of_reach::check(event),
+            // By one call for all who ask.
+            Some(_) if event.commit == Commit::RedisStream => {
+                Ok(self.inner.promised.is_kept().await?)
+            }
             Some(ways) => Box::pin(ways.strategy().catch_up_event(event)).await,
         }
     }
@@ -278,7 +290,11 @@ impl IssuanceHandle {
         Offered {
             default: ways.map_or(Decider::Ledger, Ways::default),
             commit: ways.map_or(Commit::Ledger, Ways::commit),
-            has_redis: ways.is_some(),
+            redis: match ways {
+                None => Err("none configured"),
+                Some(ways) if ways.is_refused() => Err("one that cannot be used: its log says why"),
+                Some(_) => Ok(()),
+            },
             is_shared: self.inner.ledger.is_shared(),
         }
     }

@@ -32,6 +32,9 @@ pub(crate) async fn check(redis: &Redis, used_for: RedisUse) -> anyhow::Result<(
                 redis.address = address,
                 "Redis is away; {meanwhile} until it is there: {error}"
             );
+            if used_for != RedisUse::Cache {
+                redis.withhold();
+            }
             tokio::spawn(check_later(redis.clone(), used_for));
             Ok(())
         }
@@ -40,21 +43,20 @@ pub(crate) async fn check(redis: &Redis, used_for: RedisUse) -> anyhow::Result<(
 
 async fn check_later(redis: Redis, used_for: RedisUse) {
     let (address, judging) = (redis.shown(), redis.judging());
-    let mut was_refused = false;
     loop {
         sleep(LOOK_EVERY).await;
         // Whoever uses it meanwhile is told why it does not answer.
         let Ok(servers) = judging.inspect().await else { continue };
         let Err(unfit) = judge(&redis, servers, used_for) else { break };
-        if !was_refused {
+        if !redis.is_refused() {
             let sentence = "Redis is there, and not used until it is set right";
             tracing::error!(redis.address = address, "{sentence}: {unfit}");
         }
         redis.refuse(unfit.to_string());
-        was_refused = true;
     }
+    let was_refused = redis.is_refused();
+    redis.accept();
     if was_refused {
-        redis.accept();
         tracing::info!(redis.address = address, "Redis is as it must be, and is used");
     }
 }
@@ -88,24 +90,30 @@ pub(crate) fn connect(settings: &Settings) -> anyhow::Result<Option<Redis>> {
     Redis::new(&settings.redis, "claims").map(Some).map_err(|invalid| anyhow::anyhow!("{invalid}"))
 }
 
-/// The Redis that claims are decided in, or ordered by; none where none is configured, or where it
-/// is not fit and no event needs it by default.
+/// The Redis that claims are decided in, or ordered by; none where none is configured. One that is
+/// not fit is not used until it is, where no event needs it by default.
 ///
 /// # Errors
 /// As [`check`]'s, where events are decided so by default.
 pub(crate) async fn decider(settings: &Settings) -> anyhow::Result<Option<Redis>> {
     let Some(redis) = connect(settings)? else { return Ok(None) };
-    let used_for = match settings.claims.commit {
+    let used_for = use_of(settings);
+    match check(&redis, used_for).await {
+        Err(error) if settings.claims.strategy == Strategy::Ledger => {
+            tracing::warn!("no event can be decided in Redis until it is set right: {error:#}");
+            redis.refuse(error.to_string());
+            tokio::spawn(check_later(redis.clone(), used_for));
+        }
+        checked => checked?,
+    }
+    Ok(Some(redis))
+}
+
+/// What claims need Redis for.
+pub(crate) fn use_of(settings: &Settings) -> RedisUse {
+    match settings.claims.commit {
         Commit::RedisStream => RedisUse::Journal,
         Commit::Ledger | Commit::Kafka => RedisUse::Decider,
-    };
-    match check(&redis, used_for).await {
-        Ok(()) => Ok(Some(redis)),
-        Err(error) if settings.claims.strategy == Strategy::Ledger => {
-            tracing::warn!("no event can be decided in Redis: {error:#}");
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The handle that calls go through.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,13 @@ use super::link::{Link, Live};
 use super::metrics::Metrics;
 use super::script::Message;
 use super::{RedisConfig, RedisError, RedisKind, ScriptCall, Subscription};
+
+/// Calls are made.
+const USED: u8 = 0;
+/// None is made before it is known what Redis is.
+const WITHHELD: u8 = 1;
+/// None is made: it is not what its use needs.
+const REFUSED: u8 = 2;
 
 /// Redis, over one connection that all calls share; cheap to clone.
 ///
@@ -38,8 +45,9 @@ struct Shared {
     metrics: Metrics,
     used_for: &'static str,
     runtime: Handle,
-    is_refused: AtomicBool,
-    /// Why, where it is.
+    /// Whether it is called: [`USED`], [`WITHHELD`] or [`REFUSED`].
+    state: AtomicU8,
+    /// Why, where it is refused.
     refusal: Mutex<String>,
 }
 
@@ -62,7 +70,7 @@ impl Redis {
             metrics: Metrics::declare(used_for),
             used_for,
             runtime,
-            is_refused: AtomicBool::new(false),
+            state: AtomicU8::new(USED),
             refusal: Mutex::default(),
         });
         Ok(Self { shared, answer_timeout: config.answer_timeout(), judges: false })
@@ -96,14 +104,26 @@ impl Redis {
     /// Makes every call from now on fail at once with this reason, of every copy of this handle:
     /// what Redis is was seen only after the start.
     pub fn refuse(&self, reason: String) {
-        let Shared { is_refused, refusal, .. } = self.shared.as_ref();
+        let Shared { state, refusal, .. } = self.shared.as_ref();
         *refusal.lock().unwrap_or_else(PoisonError::into_inner) = reason;
-        is_refused.store(true, Ordering::Release);
+        state.store(REFUSED, Ordering::Release);
+    }
+
+    /// Makes every call fail at once until it is [accepted](Self::accept) or refused: nobody has
+    /// looked yet what Redis is.
+    pub fn withhold(&self) {
+        self.shared.state.store(WITHHELD, Ordering::Release);
+    }
+
+    /// Whether it was found that it must not be called.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.shared.state.load(Ordering::Acquire) == REFUSED
     }
 
     /// Makes calls again.
     pub fn accept(&self) {
-        self.shared.is_refused.store(false, Ordering::Release);
+        self.shared.state.store(USED, Ordering::Release);
     }
 
     /// Sends a command, and gives its answer. A cluster's node may get it twice.
@@ -273,11 +293,18 @@ impl Redis {
         &self,
         call: impl AsyncFnOnce(Instant) -> Result<T, RedisError>,
     ) -> Result<T, RedisError> {
-        let Shared { breaker, metrics, is_refused, refusal, .. } = self.shared.as_ref();
-        if is_refused.load(Ordering::Acquire) && !self.judges {
-            metrics.failed_at_once();
-            let reason = refusal.lock().unwrap_or_else(PoisonError::into_inner);
-            return Err(RedisError::unavailable(reason.as_str()));
+        let Shared { breaker, metrics, state, refusal, .. } = self.shared.as_ref();
+        match state.load(Ordering::Acquire) {
+            REFUSED if !self.judges => {
+                metrics.failed_at_once();
+                let reason = refusal.lock().unwrap_or_else(PoisonError::into_inner);
+                return Err(RedisError::unavailable(reason.as_str()));
+            }
+            WITHHELD if !self.judges => {
+                metrics.failed_at_once();
+                return Err(RedisError::unavailable("nobody could look yet what it is"));
+            }
+            _ => {}
         }
         let Some(pass) = breaker.pass() else {
             metrics.failed_at_once();

@@ -24,12 +24,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Rebuilds what Redis knows of one event, or of all that it decides.
 pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let settings = flags.flags.load()?.settings;
-    let Some(redis) = redis::decider(&settings).await? else {
+    let Some(redis) = redis::connect(&settings)? else {
         let sentence =
             "nothing to rebuild: without Redis (redis.url) the ledger decides every claim";
         writeln!(out, "{sentence}")?;
         return Ok(ExitCode::SUCCESS);
     };
+    redis::check(&redis, redis::use_of(&settings)).await?;
     let ledger = visit(&settings).await?;
     let events = match flags.event {
         Some(id) => match ledger.event(id).await? {

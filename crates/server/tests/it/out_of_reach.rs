@@ -70,6 +70,20 @@ impl Lagging {
         let _ = erase.await.expect_problem(503, "unavailable");
     }
 
+    /// Nothing is changed here: others would go on promising what is taken away.
+    async fn expect_no_change(&self, api: &Api) {
+        let (event, admin) = (format!("/v1/events/{}", self.event), &self.promises.shop.admin);
+        let before = api.get(&event).await.expect(200);
+        for action in ["pause", "close", "sync"] {
+            let act = api.post(&format!("{event}/{action}")).token(admin);
+            let _ = act.await.expect_problem(503, "unavailable");
+        }
+        let lower = api.patch(&event).token(admin).header("if-match", before.header("etag"));
+        let _ = lower.json(json!({"quantity": 1})).await.expect_problem(503, "unavailable");
+        let after = api.get(&event).await.expect(200);
+        assert_eq!(after.header("etag"), before.header("etag"));
+    }
+
     async fn audit(&self, server: &Server) -> Ended {
         server.command(&["audit", "--event", &self.event]).await
     }
@@ -106,6 +120,7 @@ async fn who_has_no_redis_denies_nothing() {
         let lagging = Lagging::open(commit).await;
         let alone = lagging.beside(None).await;
         lagging.expect_no_word(&alone.api()).await;
+        lagging.expect_no_change(&alone.api()).await;
         let audit = lagging.audit(&alone).await;
         assert_eq!(audit.code, Some(0), "{commit}: {audit:?}");
         assert!(audit.stderr.contains("only the ledger was counted"), "{commit}: {audit:?}");

@@ -1,12 +1,13 @@
 //! A rebuild that lasts is seen in its event, with how far it is, until it is over; and every
 //! rebuild in what is measured.
 
-use firstcome_testkit::Answer;
+use firstcome_testkit::{Answer, Launch};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::promised::Promises;
-use crate::shop::{Shop, eventually, lasting};
+use crate::shop::{BINARY, Shop, eventually, lasting};
+use crate::startup::check_refused;
 
 /// Rows that are copied in 200 steps, in about a second.
 const WINNERS: u32 = 200_000;
@@ -169,7 +170,13 @@ async fn the_command_rebuilds_one_event_or_all() {
         assert_eq!(refused.code, Some(1), "{refused:?}");
         assert!(refused.stderr.contains(why) && refused.stderr.contains(event), "{refused:?}");
     }
+    // Also where no event is decided so by default.
+    let ledger = ["sync", "--ledger-url", database.url(), "--redis-url", &redis.url()];
+    redis.cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
+    check_refused(Launch::new(BINARY, &ledger), &["maxmemory-policy", "noeviction"]).await;
+    redis.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
     redis.cli(&["CONFIG", "SET", "requirepass", "another"]).await;
+    check_refused(Launch::new(BINARY, &ledger), &["password"]).await;
     let refused = sync(&[]).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("password"), "{refused:?}");

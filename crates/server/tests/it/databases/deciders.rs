@@ -1,7 +1,9 @@
 //! Two processes that serve from one database and one Redis, by each strategy that needs it; and a
 //! deployment whose roles run apart, by each commit beside the ledger.
 
-use firstcome_testkit::{Answer, Engine, RedisServer, TestDatabase, remove_kafka_topic};
+use firstcome_testkit::{
+    Answer, Engine, RedisServer, TestDatabase, event_body, remove_kafka_topic,
+};
 
 use crate::cluster::{Behind, Cluster};
 use crate::databases::on_each_engine;
@@ -18,6 +20,7 @@ on_each_engine!(
     no_acknowledged_claim_is_lost_that_kafka_holds,
     a_redis_that_does_not_fit_is_not_used,
     a_redis_that_does_not_fit_is_not_used_until_it_does,
+    a_redis_that_is_mended_is_used,
 );
 
 /// Drops in which both processes are killed.
@@ -113,18 +116,37 @@ async fn a_redis_that_does_not_fit_is_not_used(engine: Engine) {
     }
 }
 
+/// Where events are decided by the ledger unless they say otherwise.
+async fn a_redis_that_is_mended_is_used(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    let redis = RedisServer::start_with(FORGETFUL).await;
+    let shop = shop("ledger", &redis, &database).await;
+    let body = event_body(&shop.coupon().await).with("/strategy", "redis");
+    let make = || shop.api.post("/v1/events").token(&shop.admin).json(body.clone());
+    let refused = make().await.expect_problem(422, "invalid");
+    assert!(refused.to_string().contains("one that cannot be used"), "{refused}");
+    redis.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    let made = || async { make().await };
+    let made = eventually("an event", made, |answer: &Answer| answer.status == 201).await;
+    let (event, kim) = (made.member_text("/id"), shop.user("kim").await);
+    eventually("a win", || shop.claim(&event, &kim), |answer| answer.status == 201).await;
+    shop.expect_audit(&event, 1).await;
+}
+
 async fn a_redis_that_does_not_fit_is_not_used_until_it_does(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let mut forgetful = RedisServer::start_with(FORGETFUL).await;
     forgetful.kill9();
     let shop = shop("redis", &forgetful, &database).await;
+    let (event, kim) = (shop.event(1).await, shop.user("kim").await);
     forgetful.restart().await;
-    let logged = || async { shop.server.logged() };
+    // Nor before it is judged.
+    let logged = || async {
+        let _ = shop.claim(&event, &kim).await.expect_problem(503, "unavailable");
+        shop.server.logged()
+    };
     let is_judged = |log: &String| log.contains("maxmemory-policy allkeys-lru");
     eventually("the reason", logged, is_judged).await;
-    let (event, kim) = (shop.event(1).await, shop.user("kim").await);
-    let refused = |answer: &Answer| answer.status == 503;
-    eventually("no verdict", || shop.claim(&event, &kim), refused).await;
     let _ = shop.claim(&event, &kim).await.expect_problem(503, "unavailable");
     assert_eq!(database.number("SELECT count(*) FROM issued_coupons").await, 0);
     // Set right, it is used without a restart of anything.
