@@ -90,6 +90,11 @@ impl Journal {
         self.0.appender.append(partition, records).await
     }
 
+    /// Writes nothing until the topic was found fit: nobody could look at it yet.
+    pub fn withhold(&self) {
+        self.0.appender.is_unfit("nobody could look at the topic yet".to_owned());
+    }
+
     /// The offset that follows the last record of a partition: everything acknowledged by now is
     /// below it, after a change of the leader too (Kafka's KIP-207: a new leader does not tell
     /// its end before it has caught up).
@@ -128,7 +133,11 @@ impl Journal {
     /// # Errors
     /// Every fault, each with the command that repairs it; or that no broker answers.
     pub async fn check_topic(&self) -> Result<TopicFacts, TopicError> {
-        let facts = topic::check(&self.0.config, &self.0.appender).await?;
+        let checked = topic::check(&self.0.config, &self.0.appender).await;
+        if let Err(faults @ TopicError::Faults(_)) = &checked {
+            self.0.appender.is_unfit(faults.to_string());
+        }
+        let facts = checked?;
         self.0.appender.is_known(&facts);
         self.0.partitions.store(facts.partitions, Ordering::Relaxed);
         Ok(facts)

@@ -95,6 +95,7 @@ pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Option<Kafka>> 
         }
         Err(error) => {
             state.set(AWAY);
+            journal.withhold();
             tracing::warn!(
                 "Kafka is away; wins that it is to hold are answered 503, and none is written to \
                  the ledger, until it is there: {error}"

@@ -1,7 +1,7 @@
 //! Writing records, so that each ends acknowledged, not sent, or in doubt.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -28,6 +28,8 @@ pub(super) struct Appender {
     room: Arc<Semaphore>,
     /// As many copies as the topic wants written before it acknowledges; 1 until that is known.
     min_insync_replicas: AtomicUsize,
+    /// Why the topic must not be given anything, where it was found so.
+    unfit: Mutex<Option<String>>,
     link: Arc<Link>,
 }
 
@@ -40,6 +42,7 @@ impl Appender {
             sender: Mutex::new(None),
             room: Arc::new(Semaphore::new(ON_THE_WAY_MAX)),
             min_insync_replicas: AtomicUsize::new(1),
+            unfit: Mutex::new(None),
             link: Arc::new(Link::new()),
         }
     }
@@ -60,6 +63,9 @@ impl Appender {
 
     /// Writes if the breaker of the partition lets it, and tells it what became of that.
     async fn guarded(&self, partition: i32, records: &[JournalRecord]) -> Result<(), AppendError> {
+        if let Some(faults) = self.unfit().clone() {
+            return Err(AppendError::NotSent(faults));
+        }
         let gate = self.link.gate(partition);
         let Some(pass) = gate.pass() else {
             return Err(AppendError::NotSent(self.link.reason()));
@@ -170,7 +176,17 @@ impl Appender {
     }
 
     /// The topic was looked at.
+    /// Writes nothing until the topic [is known](Self::is_known) to be fit again.
+    pub(super) fn is_unfit(&self, faults: String) {
+        *self.unfit() = Some(faults);
+    }
+
+    fn unfit(&self) -> MutexGuard<'_, Option<String>> {
+        self.unfit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn is_known(&self, facts: &TopicFacts) {
+        *self.unfit() = None;
         let wanted = usize::try_from(facts.min_insync_replicas).unwrap_or(usize::MAX);
         self.min_insync_replicas.store(wanted, Ordering::Relaxed);
         self.link.known(i32::try_from(facts.partitions).unwrap_or(i32::MAX));

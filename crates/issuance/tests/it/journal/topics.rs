@@ -1,6 +1,6 @@
 //! A topic that could lose records is refused, with the command that repairs it.
 
-use firstcome_issuance::journal::{Journal, KafkaConfig, TopicError, TopicFacts};
+use firstcome_issuance::journal::{AppendError, Journal, KafkaConfig, TopicError, TopicFacts};
 use firstcome_testkit::{kafka_brokers, kafka_configs};
 
 use super::{GOOD, TestTopic};
@@ -118,4 +118,28 @@ async fn too_few_partitions_and_copies_are_told() {
         ),
     ];
     assert_eq!(sentences(&config).await, expected);
+}
+
+#[tokio::test]
+async fn a_topic_is_given_nothing_until_it_is_found_fit() {
+    let topic = TestTopic::named(kafka_brokers(), true);
+    let journal = topic.journal();
+    journal.withhold();
+    let refused = async || match journal.append(0, &super::wins(1..=1)).await {
+        Err(AppendError::NotSent(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(refused().await.contains("nobody could look"));
+    let short = [("message.timestamp.type", "LogAppendTime"), ("retention.ms", "3600000")];
+    topic.make(1, &short).await;
+    let _ = journal.check_topic().await.unwrap_err();
+    assert!(refused().await.contains("retention.ms"));
+    assert_eq!(journal.end_offset(0).await.unwrap(), 0);
+    let add = format!("--alter --entity-type topics --entity-name {}", topic.name);
+    let to = ["--bootstrap-server", &topic.brokers[0]];
+    let arguments: Vec<&str> = to.into_iter().chain(add.split(' ')).collect();
+    kafka_configs(&[&arguments[..], &["--add-config", "retention.ms=604800000"]].concat()).await;
+    journal.check_topic().await.unwrap();
+    journal.append(0, &super::wins(1..=1)).await.unwrap();
+    assert_eq!(journal.end_offset(0).await.unwrap(), 1);
 }
