@@ -7,10 +7,11 @@ use std::time::Duration;
 use firstcome_cache::redis::Redis;
 use firstcome_core::EventId;
 use firstcome_ledger::Claim;
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::lock::Lock;
-use super::{LedgerStrategy, Outcome, Strategy};
+use super::{LedgerStrategy, OfEvent, Outcome, Strategy};
 use crate::Undecided;
 
 /// Longest that a batch waits for the lock.
@@ -30,9 +31,13 @@ impl RedisLockStrategy {
         Self { redis, ledger }
     }
 
-    async fn decide_event(&self, event: EventId, claims: Vec<Claim>) -> Vec<Outcome> {
+    async fn decide_event(
+        &self,
+        event: EventId,
+        claims: Vec<Claim>,
+        deadline: Instant,
+    ) -> Vec<Outcome> {
         let count = claims.len();
-        let deadline = Instant::now() + WAIT_MAX;
         let lock = match Lock::acquire(&self.redis, event, "lock", deadline).await {
             Ok(Some(lock)) => lock,
             Ok(None) => {
@@ -54,9 +59,14 @@ impl RedisLockStrategy {
 impl Strategy for RedisLockStrategy {
     async fn decide(&self, batch: Vec<Claim>) -> Vec<Outcome> {
         let mut outcomes = vec![Err(Undecided::Unavailable); batch.len()];
-        for of_event in super::by_event(batch) {
-            let decided = self.decide_event(of_event.event, of_event.claims).await;
-            for (place, outcome) in of_event.places.into_iter().zip(decided) {
+        let deadline = Instant::now() + WAIT_MAX;
+        let decided = super::by_event(batch).into_iter().map(async |of_event| {
+            let OfEvent { event, claims, places } = of_event;
+            (places, self.decide_event(event, claims, deadline).await)
+        });
+        // All at once: an event whose lock is another's holds no other up for long.
+        for (places, decided) in join_all(decided).await {
+            for (place, outcome) in places.into_iter().zip(decided) {
                 outcomes[place] = outcome;
             }
         }

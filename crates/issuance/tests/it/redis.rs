@@ -1,6 +1,7 @@
 //! The strategies that need Redis, on real servers: exact, whatever is lost.
 
 mod behind;
+mod halfway;
 mod kinds;
 mod locks;
 mod losses;

@@ -4,6 +4,7 @@
 //! the ledger. An event that fails in one of them fails alone.
 
 use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
 
 use firstcome_cache::redis::ScriptCall;
 use firstcome_core::{Commit, EventId, UserId};
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use super::super::{OfEvent, Outcome, Strategy, by_event};
 use super::calls::{Answer, Decided, Keys, Said};
 use super::commits::Wins;
-use super::{Failed, LOAD_WAIT_MAX, RedisStrategy};
+use super::{Failed, LOAD_REST, LOAD_WAIT_MAX, RedisStrategy};
 use crate::Undecided;
 
 impl Strategy for RedisStrategy {
@@ -104,10 +105,18 @@ impl Verdicts<'_> {
     }
 
     /// Whether making the wins durable has shown that the ledger goes by their epoch.
-    fn has_met_the_epoch(&self) -> bool {
+    fn has_met_the_epoch(&self, held: &[IssuedCouponRecord]) -> bool {
         match self.event.commit {
             // Who held their coupon before was told so whatever the epoch.
-            Commit::Ledger => self.is_new(),
+            Commit::Ledger => {
+                let places = self.decided.claims.iter().filter_map(|said| match said {
+                    Said::Won { sequence, .. } => Some((true, sequence)),
+                    Said::Pending { sequence, .. } => Some((false, sequence)),
+                    _ => None,
+                });
+                let mut places = places.zip(held);
+                places.any(|((is_new, sequence), held)| is_new && held.sequence == *sequence)
+            }
             Commit::Kafka => !self.wins.is_empty(),
             // Redis alone answers for it.
             Commit::RedisStream => true,
@@ -138,7 +147,7 @@ impl RedisStrategy {
             Ok(Asked::NotYet(event)) => Some(self.decide_later(event, group)),
             _ => None,
         });
-        // Who has won does not wait for an event that is being loaded.
+        // Who has won is recorded without waiting for an event that is being loaded.
         let (told, told_later) = join(self.tell_all(&verdicts), join_all(later)).await;
         let (mut told, mut told_later) = (told.into_iter(), told_later.into_iter());
         let told = groups.iter().zip(asked).map(|(group, asked)| match asked {
@@ -207,15 +216,16 @@ impl RedisStrategy {
     async fn tell_all(&self, verdicts: &[&Verdicts<'_>]) -> Vec<Result<Vec<Outcome>, Untold>> {
         let wins: Vec<Wins<'_>> = verdicts.iter().map(|verdicts| verdicts.wins()).collect();
         let held = self.commit(&wins).await;
-        let done = || verdicts.iter().zip(&held).filter(|(_, held)| held.is_ok()).map(|(it, _)| it);
+        let done =
+            || verdicts.iter().zip(&held).filter_map(|(it, held)| Some((it, held.as_ref().ok()?)));
         let is_confirmed =
             |it: &&&Verdicts<'_>| it.is_new() && it.event.commit != Commit::RedisStream;
-        self.confirm(done().filter(is_confirmed).map(|it| {
+        self.confirm(done().map(|(it, _)| it).filter(is_confirmed).map(|it| {
             let Decided { epoch, moment, .. } = it.decided;
             Keys::of(it.event.id).confirm(epoch, [moment].into_iter())
         }));
-        let unsure = done().filter(|it| !it.has_met_the_epoch());
-        let unsure: Vec<_> = unsure.map(|it| (it.event.id, it.decided.epoch)).collect();
+        let unsure = done().filter(|(it, held)| !it.has_met_the_epoch(held));
+        let unsure: Vec<_> = unsure.map(|(it, _)| (it.event.id, it.decided.epoch)).collect();
         let mut standings = self.standings(&unsure).await;
         let told = verdicts.iter().zip(held).map(|(verdicts, held)| {
             let standing = standings.remove(&verdicts.event.id);
@@ -240,12 +250,15 @@ impl RedisStrategy {
 
     /// Asks Redis, once the event is loaded.
     async fn ask(&self, event: &EventRecord, users: &[UserId]) -> Result<Decided, Failed> {
-        let deadline = Instant::now() + LOAD_WAIT_MAX;
+        let deadline = self.load_deadline(event.id);
         let mut both = event.has_erased;
         loop {
             let words: Vec<String> = self.0.redis.run(&self.claim(event.id, users, both)).await?;
             match Answer::read(&words, users.len()) {
-                Some(Answer::Decided(decided)) => return Ok(decided),
+                Some(Answer::Decided(decided)) => {
+                    self.waited().remove(&event.id);
+                    return Ok(decided);
+                }
                 Some(Answer::NeedsPseudonyms) if !both => {
                     both = true;
                     self.forget(event.id);
@@ -253,10 +266,25 @@ impl RedisStrategy {
                 Some(Answer::NotLoaded) if Instant::now() < deadline => {
                     self.sync_soon(event.id, deadline).await;
                 }
-                Some(Answer::NotLoaded) => return Err(Failed::NotLoaded),
+                Some(Answer::NotLoaded) => {
+                    self.sync_now(event.id);
+                    return Err(Failed::NotLoaded);
+                }
                 _ => return Err(Failed::Nonsense),
             }
         }
+    }
+
+    /// Until when batches wait for an event that is not loaded. The claims on other events wait
+    /// with them, so that after this nobody does for a while.
+    fn load_deadline(&self, event: EventId) -> Instant {
+        let (mut waited, now) = (self.waited(), Instant::now());
+        waited.retain(|_, since| now.duration_since(*since) < LOAD_REST);
+        *waited.entry(event).or_insert(now) + LOAD_WAIT_MAX
+    }
+
+    fn waited(&self) -> MutexGuard<'_, HashMap<EventId, Instant>> {
+        self.0.waited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What each user is told. Held is what those have who have won now, or are pending.

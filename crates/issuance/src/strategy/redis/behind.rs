@@ -8,6 +8,7 @@ use firstcome_core::{Commit, EventId};
 use firstcome_ledger::{CatchUp, EventRecord};
 use tokio::time::{Instant, sleep};
 
+use super::keeper::Scope;
 use super::{Failed, RedisStrategy};
 use crate::IssuanceError;
 use crate::journal::Journal;
@@ -15,8 +16,10 @@ use crate::out_of_reach::kept_events;
 
 /// Longest that a reader waits for what was promised.
 const CATCH_UP_MAX: Duration = Duration::from_secs(2);
-/// How often it looks whether it is there.
+/// How soon it looks whether it is there.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often it looks when that takes longer.
+const LOOK_SELDOM: Duration = Duration::from_millis(80);
 
 impl CatchUp for RedisStrategy {
     fn catch_up(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
@@ -36,7 +39,7 @@ impl RedisStrategy {
     async fn try_catch_up(&self, event: &EventRecord) -> Result<(), Failed> {
         match event.commit {
             Commit::Ledger => Ok(()),
-            Commit::RedisStream => self.settle_pending(event, None).await.map(|_| ()),
+            Commit::RedisStream => self.settle_pending(event, in_time()).await.map(|_| ()),
             Commit::Kafka => match self.partition_of(event).await? {
                 Some(partition) => self.applied(partition, Instant::now() + CATCH_UP_MAX).await,
                 // Nobody wins before it is pinned.
@@ -48,7 +51,7 @@ impl RedisStrategy {
     /// Brings the ledger up to every win that was told before the call, whatever its event.
     async fn catch_up_all(&self) -> Result<(), Failed> {
         let in_redis = self.kept_events(&[Commit::RedisStream]).await?;
-        for (_, settled) in self.settle_each(in_redis, None).await {
+        for (_, settled) in self.settle_each(in_redis, in_time()).await {
             settled?;
         }
         let Some(journal) = &self.0.journal else {
@@ -93,8 +96,15 @@ impl RedisStrategy {
     /// when that takes too long.
     pub(crate) async fn drain_for_audit(&self, id: EventId) -> Result<u64, IssuanceError> {
         let Some(event) = self.event(id).await.map_err(Failed::from)? else { return Ok(0) };
-        let deadline = Instant::now() + CATCH_UP_MAX;
-        while self.settle_pending(&event, None).await?.done > 0 && Instant::now() < deadline {}
+        let scope = in_time();
+        loop {
+            match self.settle_pending(&event, scope).await {
+                Ok(settled) if settled.done == 0 => break,
+                Ok(_) => {}
+                Err(Failed::NotSettled) => break,
+                Err(failed) => return Err(failed.into()),
+            }
+        }
         let pending = self.count_pending(id).await?;
         match self.try_catch_up(&event).await {
             Ok(()) => Ok(pending),
@@ -107,16 +117,27 @@ impl RedisStrategy {
     pub(super) async fn applied(&self, partition: i32, deadline: Instant) -> Result<(), Failed> {
         let journal = self.journal()?;
         let end = journal.end_offset(partition).await?;
+        let mut rest = LOOK_EVERY;
         loop {
             let position = self.0.ledger.journal_position(journal.topic(), partition).await?;
-            let lacks = u64::try_from(end - position.unwrap_or(0)).unwrap_or(0);
+            let position = position.unwrap_or(0);
+            if position > end {
+                // More may have come since it was asked.
+                let end = journal.end_offset(partition).await?;
+                if position > end {
+                    return Err(Failed::AnotherJournal { partition, position, end });
+                }
+            }
+            let lacks = u64::try_from(end - position).unwrap_or(0);
             if lacks == 0 {
                 return Ok(());
             }
             if Instant::now() >= deadline {
                 return Err(Failed::NotApplied { partition, lacks });
             }
-            sleep(LOOK_EVERY).await;
+            // A worker that lags is not helped by being asked more often.
+            sleep(rest).await;
+            rest = LOOK_SELDOM.min(rest * 2);
         }
     }
 
@@ -133,4 +154,9 @@ impl RedisStrategy {
     pub(super) fn journal(&self) -> Result<&Journal, Failed> {
         self.0.journal.as_ref().ok_or(Failed::NoJournal)
     }
+}
+
+/// All that is pending, as far as a reader waits for it.
+fn in_time() -> Scope {
+    Scope { until: Some(Instant::now() + CATCH_UP_MAX), ..Scope::default() }
 }

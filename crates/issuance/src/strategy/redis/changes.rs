@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::calls::Keys;
+use super::keeper::Scope;
 use super::{Failed, RedisStrategy};
 use crate::IssuanceError;
 
@@ -125,7 +126,7 @@ impl RedisStrategy {
         match self.0.redis.run::<i64>(&Keys::of(event.id).freeze(micros)).await {
             Ok(1) => {
                 // What cannot be made durable in time is refused, or void, later.
-                let _ = timeout(DRAIN_MAX, self.settle_pending(event, None)).await;
+                let _ = timeout(DRAIN_MAX, self.settle_pending(event, Scope::default())).await;
             }
             // Others may reach it: whoever wins there is told so, whatever the ledger says.
             Err(error) if event.commit == Commit::RedisStream => {

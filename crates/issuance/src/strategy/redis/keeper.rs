@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use firstcome_cache::redis::cmd;
 use firstcome_core::{Commit, EventId, Timestamp};
-use firstcome_ledger::EventRecord;
+use firstcome_ledger::{EventRecord, Won};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -41,6 +41,17 @@ const ORPHANED: Duration = Duration::from_secs(2);
 /// How long the quantity may be half lowered: who did it is dead then.
 const LOWERING_MAX: Duration = Duration::from_secs(30);
 
+/// Which pending wins are made durable.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Scope {
+    /// Those of batches before this moment, by the clock of Redis; all where there is none.
+    pub(super) before: Option<Timestamp>,
+    /// As many as there is time for.
+    pub(super) until: Option<Instant>,
+    /// By whoever keeps the event, who has Redis follow the ledger too.
+    pub(super) keeps: bool,
+}
+
 /// What became of the batches that were pending when somebody looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Settled {
@@ -56,6 +67,7 @@ impl RedisStrategy {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut swept = Instant::now();
+        let mut turns = None;
         let mut round = Vec::new();
         loop {
             look.tick().await;
@@ -67,7 +79,12 @@ impl RedisStrategy {
             let _ = self.look_after_own(own).await;
             if swept.elapsed() >= SWEEP_EVERY {
                 swept = Instant::now();
-                let _ = self.sweep().await;
+                if turns.is_none() {
+                    turns = self.turns().await;
+                }
+                if let Some(turns) = &turns {
+                    let _ = self.sweep(turns).await;
+                }
             }
         }
     }
@@ -88,7 +105,7 @@ impl RedisStrategy {
             }
             // Between two lists, only those that had something the last time.
             let carried = mem::take(&mut events).into_iter().map(|event| async move {
-                let settled = this.settle_pending(&event, None).await;
+                let settled = this.settle_pending(&event, Scope::default()).await;
                 (event, settled.is_ok_and(|settled| settled == Settled::default()))
             });
             let mut carried = stream::iter(carried).buffer_unordered(AT_ONCE);
@@ -110,8 +127,8 @@ impl RedisStrategy {
         if own.is_empty() {
             return Ok(());
         }
-        let before = match self.orphaned_before().await {
-            Ok(before) => before,
+        let scope = match self.orphaned().await {
+            Ok(scope) => scope,
             Err(failed) => {
                 self.claimed().extend(own);
                 return Err(failed);
@@ -124,7 +141,7 @@ impl RedisStrategy {
                 Err(_) => _ = self.claimed().insert(id),
             }
         }
-        for (event, settled) in self.settle_each(events, Some(before)).await {
+        for (event, settled) in self.settle_each(events, scope).await {
             if settled.map_or(true, |settled| settled.left > 0) {
                 self.claimed().insert(event.id);
             }
@@ -132,18 +149,26 @@ impl RedisStrategy {
         Ok(())
     }
 
+    /// The key by which the processes on this ledger take turns; other ledgers may share the Redis.
+    async fn turns(&self) -> Option<String> {
+        let secret = self.0.ledger.secret("sweep").await.ok()?;
+        let name = u128::from_le_bytes(*secret.first_chunk().expect("32 bytes"));
+        Some(format!("firstcome:sweep:{name:032x}"))
+    }
+
     /// Every open event, unless another process has just done it.
-    async fn sweep(&self) -> Result<(), Failed> {
+    async fn sweep(&self, turns: &str) -> Result<(), Failed> {
         let mut turn = cmd("SET");
         let lasts = u64::try_from(SWEEP_EVERY.as_millis()).expect("seconds") * 9 / 10;
-        turn.arg("firstcome:sweep").arg(1).arg("NX").arg("PX").arg(lasts);
+        turn.arg(turns).arg(1).arg("NX").arg("PX").arg(lasts);
         if self.0.redis.call::<Option<String>>(&turn).await?.is_none() {
             return Ok(());
         }
-        let before = self.orphaned_before().await?;
-        let settled = self.settle_each(self.kept_events(&Commit::ALL).await?, Some(before)).await;
+        let scope = self.orphaned().await?;
+        let settled = self.settle_each(self.kept_events(&Commit::ALL).await?, scope).await;
         let is_done = |(event, settled): &(EventRecord, Result<Settled, Failed>)| {
-            let is_over = event.rule.closed || event.rule.window.closes_at() < before;
+            let is_over = event.rule.closed
+                || scope.before.is_some_and(|before| event.rule.window.closes_at() < before);
             is_over && settled.as_ref().is_ok_and(|settled| settled.left == 0)
         };
         let done = settled.iter().filter(|settled| is_done(settled));
@@ -159,7 +184,7 @@ impl RedisStrategy {
     pub(super) async fn settle_each(
         &self,
         mut events: Vec<EventRecord>,
-        before: Option<Timestamp>,
+        scope: Scope,
     ) -> Vec<(EventRecord, Result<Settled, Failed>)> {
         let mut all = Vec::with_capacity(events.len());
         while !events.is_empty() {
@@ -168,7 +193,7 @@ impl RedisStrategy {
             let looks = self.0.redis.call_all::<Look>(&looks).await;
             let settled = some.into_iter().zip(looks).map(|(event, look)| async move {
                 let settled = match look {
-                    Ok(look) => self.settle_seen(&event, look, before).await,
+                    Ok(look) => self.settle_seen(&event, look, scope).await,
                     Err(error) => Err(error.into()),
                 };
                 (event, settled)
@@ -178,28 +203,29 @@ impl RedisStrategy {
         all
     }
 
-    /// By the clock that decides.
-    async fn orphaned_before(&self) -> Result<Timestamp, Failed> {
-        let (seconds, micros): (i64, i64) = self.0.redis.call(&cmd("TIME")).await?;
+    /// What whoever keeps events makes durable: the wins of batches that must have died.
+    async fn orphaned(&self) -> Result<Scope, Failed> {
         let age =
             self.0.journal.as_ref().map_or(ORPHANED, |it| ORPHANED.max(it.delivery_timeout()));
         let age = i64::try_from(age.as_micros()).expect("seconds");
-        Ok(Timestamp::from_micros(seconds * 1_000_000 + micros - age))
+        // By the clock that decides.
+        let (seconds, micros): (i64, i64) = self.0.redis.call(&cmd("TIME")).await?;
+        let before = Timestamp::from_micros(seconds * 1_000_000 + micros - age);
+        Ok(Scope { before: Some(before), until: None, keeps: true })
     }
 
     pub(super) async fn look(&self, event: EventId) -> Result<Look, Failed> {
         Ok(self.0.redis.call(&Keys::of(event).look()).await?)
     }
 
-    /// Makes durable all wins that are pending; of batches before this moment if one is given. That
-    /// is by whoever keeps the event, who has Redis follow the ledger too.
+    /// Makes wins durable that are pending.
     pub(super) async fn settle_pending(
         &self,
         event: &EventRecord,
-        before: Option<Timestamp>,
+        scope: Scope,
     ) -> Result<Settled, Failed> {
         let look = self.look(event.id).await?;
-        self.settle_seen(event, look, before).await
+        self.settle_seen(event, look, scope).await
     }
 
     /// The same, as somebody has just seen the event. What was rebuilt since is refused, or
@@ -208,21 +234,28 @@ impl RedisStrategy {
         &self,
         event: &EventRecord,
         (epoch, pending, lowered_at, loading, version): Look,
-        before: Option<Timestamp>,
+        scope: Scope,
     ) -> Result<Settled, Failed> {
-        if before.is_some() && version.is_some_and(|version| version < event.version) {
+        // What is being rebuilt is rebuilt by who is at it, but what Redis alone has was promised:
+        // that rebuilding may have ended half-way.
+        let (is_loading, is_alone) = (loading.is_some(), event.commit == Commit::RedisStream);
+        if scope.keeps && version.is_some_and(|version| version < event.version) {
             // Whoever has changed it died before Redis heard of it, or could not reach it.
             self.follow("", event).await;
         }
-        if let (Some(lowered_at), Some(before)) = (lowered_at, before) {
+        if let (Some(lowered_at), Some(before), true) = (lowered_at, scope.before, scope.keeps) {
             let longest = i64::try_from(LOWERING_MAX.as_micros()).expect("seconds");
             if lowered_at < before.as_micros() - longest {
                 self.sync_now(event.id);
             }
         }
-        match epoch.filter(|_| pending.is_some_and(|it| it > 0) && loading.is_none()) {
+        if scope.keeps && is_loading && is_alone {
+            self.sync_now(event.id);
+        }
+        let is_settled = pending.is_some_and(|it| it > 0) && (is_alone || !is_loading);
+        match epoch.filter(|_| is_settled) {
             // Boxed: the futures of all that a commit may do nest deeply.
-            Some(epoch) => Box::pin(self.settle_epoch(event, epoch, before)).await,
+            Some(epoch) => Box::pin(self.settle_epoch(event, epoch, scope)).await,
             None => Ok(Settled::default()),
         }
     }
@@ -232,21 +265,30 @@ impl RedisStrategy {
         &self,
         event: &EventRecord,
         epoch: u64,
-        before: Option<Timestamp>,
+        scope: Scope,
     ) -> Result<Settled, Failed> {
         let (keys, mut settled, mut cursor) = (Keys::of(event.id), Settled::default(), 0);
         loop {
             let (next, entries): Pending = self.0.redis.call(&keys.pending(cursor, STEP)).await?;
+            let mut some = Vec::new();
             for (moment, batch) in &entries {
                 let batch = PendingBatch::read(moment, batch).ok_or(Failed::Nonsense)?;
-                if before.is_some_and(|before| batch.moment >= before) {
+                if scope.before.is_some_and(|before| batch.moment >= before) {
                     settled.left += 1;
-                    continue;
+                } else {
+                    some.push(batch);
                 }
-                self.settle(event, epoch, &batch.wins).await?;
-                let confirm = keys.confirm(epoch, [batch.moment].into_iter());
+            }
+            // Some at once: a transaction for each would take as long for a few wins.
+            for some in some.chunks(STEP) {
+                if scope.until.is_some_and(|until| Instant::now() >= until) {
+                    return Err(Failed::NotSettled);
+                }
+                let wins: Vec<Won> = some.iter().flat_map(|batch| batch.wins.clone()).collect();
+                self.settle(event, epoch, &wins).await?;
+                let confirm = keys.confirm(epoch, some.iter().map(|batch| batch.moment));
                 self.0.redis.run::<i64>(&confirm).await?;
-                settled.done += 1;
+                settled.done += some.len();
             }
             if next == 0 {
                 return Ok(settled);

@@ -34,6 +34,7 @@ use std::time::Duration;
 use firstcome_cache::redis::{Redis, RedisError};
 use firstcome_core::{CouponId, EventId};
 use firstcome_ledger::{ClaimError, EventRecord, Ledger, LedgerError, NotRecorded};
+use tokio::time::Instant;
 
 use crate::journal::{AppendError, Journal, TopicError, Unreachable};
 use crate::{IssuanceError, Undecided};
@@ -43,8 +44,10 @@ use metrics::Metrics;
 pub use sync::Synced;
 use sync::Syncs;
 
-/// Longest that a batch waits until an event is loaded.
+/// Longest that batches wait until an event is loaded.
 const LOAD_WAIT_MAX: Duration = Duration::from_millis(400);
+/// How soon they do so again for the same event.
+const LOAD_REST: Duration = Duration::from_secs(5);
 /// Events that a process remembers; with more, all are forgotten. Some 20 MiB.
 const EVENTS_MAX: usize = 50_000;
 
@@ -61,6 +64,8 @@ struct Shared {
     validities: Mutex<HashMap<CouponId, KnownValidity>>,
     /// Events that had claims since the keeper last looked.
     claimed: Mutex<HashSet<EventId>>,
+    /// Events that are waited for, and since when.
+    waited: Mutex<HashMap<EventId, Instant>>,
     syncs: Syncs,
     metrics: Metrics,
     failing: AtomicBool,
@@ -78,10 +83,15 @@ impl RedisStrategy {
             events: Mutex::default(),
             validities: Mutex::default(),
             claimed: Mutex::default(),
+            waited: Mutex::default(),
             syncs: Syncs::default(),
             metrics: Metrics::declare(),
             failing: AtomicBool::new(false),
         }))
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.0.redis.is_refused()
     }
 
     /// What this process remembers of the event, or reads now.
@@ -154,6 +164,8 @@ enum Failed {
     Topic(#[from] TopicError),
     #[error("the event commits its wins to Kafka, and this process has none configured")]
     NoJournal,
+    #[error("the ledger lacks wins that Redis has, and takes too long to write them")]
+    NotSettled,
     #[error("the event was paused or closed meanwhile")]
     Stopped,
     #[error("what Redis knows of an event is being rebuilt")]
@@ -163,6 +175,11 @@ enum Failed {
          worker runs, and what `firstcome journal inspect` tells"
     )]
     NotApplied { partition: i32, lacks: u64 },
+    #[error(
+        "the ledger has applied the journal's partition {partition} to offset {position}, and it \
+         ends at {end}: is this another topic, or another Kafka?"
+    )]
+    AnotherJournal { partition: i32, position: i64, end: i64 },
     #[error("Redis answered what no script of ours says: is its data changed by another program?")]
     Nonsense,
 }

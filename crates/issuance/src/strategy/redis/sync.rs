@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use super::super::lock::Lock;
 use super::calls::Keys;
-use super::keeper::Settled;
+use super::keeper::{Scope, Settled};
 use super::{Failed, RedisStrategy};
 use crate::IssuanceError;
 
@@ -61,6 +61,18 @@ pub(super) struct Syncs {
 impl Default for Syncs {
     fn default() -> Self {
         Self { running: Arc::default(), tellers: Semaphore::new(TELLERS) }
+    }
+}
+
+/// Ends what a process has begun to rebuild.
+struct Ended {
+    running: Arc<Mutex<HashMap<EventId, watch::Receiver<()>>>>,
+    event: EventId,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.event);
     }
 }
 
@@ -115,6 +127,8 @@ impl RedisStrategy {
         drop(syncs);
         let strategy = self.clone();
         tokio::spawn(async move {
+            // Also where it ends by a fault.
+            let _ended = Ended { running, event };
             if let Err(error) = strategy.sync(event, None).await {
                 tracing::warn!(
                     firstcome.event.id = %event, error.message = %error,
@@ -122,7 +136,6 @@ impl RedisStrategy {
                 );
                 sleep(REST_AFTER_FAILURE).await;
             }
-            running.lock().unwrap_or_else(PoisonError::into_inner).remove(&event);
             drop(end);
         });
         ended
@@ -239,10 +252,8 @@ impl RedisStrategy {
         // Read after that: the epoch can only be moved by who took Redis since.
         let Some(event) = ledger.event(id).await? else { return Ok(None) };
         let known = u64::try_from(epoch).ok();
-        if event.commit == Commit::RedisStream
-            && let Some(epoch) = known
-        {
-            self.carry_all(&event, epoch).await?;
+        if event.commit == Commit::RedisStream {
+            self.carry_all(&event, known).await?;
         }
         if let Ok(last) = u32::try_from(last)
             && known == Some(event.epoch)
@@ -259,13 +270,19 @@ impl RedisStrategy {
         Ok((has_begun == 1).then_some(Begun { event, winners: 0, last: 0 }))
     }
 
-    /// Step 2: writes to the ledger what was promised on Redis's word alone, in this epoch.
-    async fn carry_all(&self, event: &EventRecord, epoch: u64) -> Result<(), Failed> {
+    /// Step 2: writes to the ledger what was promised on Redis's word alone, in this epoch; where
+    /// Redis has lost which it was, in the present one.
+    async fn carry_all(&self, event: &EventRecord, epoch: Option<u64>) -> Result<(), Failed> {
+        let scope = Scope::default();
+        let Some(epoch) = epoch else {
+            // Once, since nobody is decided: what is written is not noted there any more.
+            return Box::pin(self.settle_epoch(event, event.epoch, scope)).await.map(|_| ());
+        };
         if epoch < event.epoch {
             // A copy from before a later epoch, which began after all of this was written.
             return Ok(());
         }
-        while Box::pin(self.settle_epoch(event, epoch, None)).await? != Settled::default() {}
+        while Box::pin(self.settle_epoch(event, epoch, scope)).await? != Settled::default() {}
         Ok(())
     }
 
@@ -302,6 +319,12 @@ impl RedisStrategy {
         // As it is now: it may have changed since the epoch began.
         let Some(event) = self.0.ledger.event(event.id).await? else { return Ok(None) };
         let finished: i64 = redis.run(&keys.finish(hand, &event, winners, last)).await?;
+        // Who changed it meanwhile was told that nothing is known here that could follow.
+        if let Some(now) = self.0.ledger.event(event.id).await?
+            && now.version > event.version
+        {
+            self.follow("", &now).await;
+        }
         if finished == 1 && event.rule.state(self.0.ledger.clock().now()) == EventState::Closed {
             self.expire(&[event.id]).await;
         }

@@ -17,7 +17,7 @@ use super::{
     Deployment, POLL, Place, WAIT_MAX, claim, decided, held, issued, on_every_server, process,
 };
 
-const LOAD: &str = include_str!("../../../src/strategy/redis/load.lua");
+pub(super) const LOAD: &str = include_str!("../../../src/strategy/redis/load.lua");
 const CHANGE: &str = include_str!("../../../src/strategy/redis/change.lua");
 
 on_every_server! {
@@ -50,7 +50,12 @@ mod redis_stream {
 }
 
 /// What a script answers about an event, by another process.
-async fn run(test: &Deployment, script: &str, event: &EventRecord, words: &[&str]) -> String {
+pub(super) async fn run(
+    test: &Deployment,
+    script: &str,
+    event: &EventRecord,
+    words: &[&str],
+) -> String {
     let keys = ["meta", "winners", "pending"].map(|name| key(event, name));
     let [meta, winners, pending] = keys.each_ref().map(String::as_str);
     let call = ["EVAL", script, "3", meta, winners, pending];
@@ -58,7 +63,7 @@ async fn run(test: &Deployment, script: &str, event: &EventRecord, words: &[&str
 }
 
 /// As an admin's call does whose process dies before Redis hears of it.
-async fn change_in_ledger_alone(
+pub(super) async fn change_in_ledger_alone(
     test: &Deployment,
     event: &EventRecord,
     change: impl FnOnce(&mut EventRecord) + Send + 'static,
@@ -226,7 +231,7 @@ async fn nobody_wins_what_was_closed_by_one_who_lost_redis(test: Deployment) {
 }
 
 /// Waits until Redis has the event as the ledger has it.
-async fn followed(test: &Deployment, event: &EventRecord) {
+pub(super) async fn followed(test: &Deployment, event: &EventRecord) {
     let now = test.one.ledger.event(event.id).await.expect("an answer").expect("the event");
     let version = now.version.to_string();
     let meta = key(event, "meta");

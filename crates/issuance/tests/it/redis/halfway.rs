@@ -1,0 +1,107 @@
+//! What was promised before the ledger has it, and is met in a state that nobody left on purpose.
+
+use std::mem;
+
+use axum::http::Method;
+use firstcome_core::{Commit, Strategy};
+use firstcome_ledger::EventRecord;
+use firstcome_testkit::{Engine, TestDatabase};
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+
+use super::losses::key;
+use super::sleepers::{LOAD, change_in_ledger_alone, followed, run};
+use super::{Deployment, POLL, WAIT_MAX, decided, held, issued, on_every_server, process};
+
+on_every_server! { each_of_two_deployments_on_one_redis_is_swept }
+
+mod kafka {
+    super::super::for_commit! {
+        Kafka: what_another_journal_would_have_is_not_taken_for_written
+    }
+}
+
+mod redis_stream {
+    super::super::for_commit! {
+        RedisStream:
+        what_a_rebuild_that_ended_half_way_has_left_is_written,
+        what_is_pending_outlives_all_else_that_is_known,
+    }
+}
+
+/// A win that only Redis has, of an event without a worker.
+async fn promised(test: &mut Deployment) -> EventRecord {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "first").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    test.worker = None;
+    assert_eq!(issued(decided(&test.one, &event, "kim").await).sequence.get(), 2);
+    event
+}
+
+async fn mine(test: &Deployment, event: &EventRecord, user: &str) -> u16 {
+    let path = format!("/v1/events/{}/claims/me", event.id);
+    test.one.send((user, "user"), Method::GET, &path, &[], "").await.status.as_u16()
+}
+
+/// Its process died, or could not write to the ledger, and nobody claims any more.
+async fn what_a_rebuild_that_ended_half_way_has_left_is_written(mut test: Deployment) {
+    let event = promised(&mut test).await;
+    assert_ne!(run(&test, LOAD, &event, &["take", "dead"]).await, "0");
+    assert_eq!(mine(&test, &event, "kim").await, 200);
+
+    let event = promised(&mut test).await;
+    assert_ne!(run(&test, LOAD, &event, &["take", "dead"]).await, "0");
+    test.worker = Some(test.another_worker().await);
+    let written = async {
+        while test.one.ledger.event(event.id).await.expect("an answer").expect("it").rule.issued < 2
+        {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, written).await.expect("a worker writes it");
+    // It is not left half-way for ever.
+    let loading = async {
+        while test.redis.cli(&["HEXISTS", &key(&event, "meta"), "loading"]).await == "1" {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, loading).await.expect("it is rebuilt");
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+async fn what_is_pending_outlives_all_else_that_is_known(mut test: Deployment) {
+    let event = promised(&mut test).await;
+    test.redis.cli(&["DEL", &key(&event, "meta")]).await;
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 3);
+    assert_eq!(held(decided(&test.one, &event, "kim").await).sequence.get(), 2);
+    assert_eq!(test.winners(&event).await.len(), 3);
+}
+
+/// The topic was made anew, or the address is of another Kafka.
+async fn what_another_journal_would_have_is_not_taken_for_written(mut test: Deployment) {
+    assert_eq!(test.commit, Commit::Kafka);
+    let event = promised(&mut test).await;
+    let super::Place::Server(database) = &test.ledger else { panic!("a server") };
+    database.execute("UPDATE journal_positions SET next_offset = next_offset + 1000").await;
+    assert_eq!(mine(&test, &event, "kim").await, 503);
+    let path = format!("/v1/events/{}/sync", event.id);
+    let refused = test.one.admin(Method::POST, &path, &Value::Null).await;
+    refused.problem(503, "unavailable");
+}
+
+async fn each_of_two_deployments_on_one_redis_is_swept(engine: Engine) {
+    let mut test = Deployment::new(engine).await;
+    let database = TestDatabase::new(engine).await;
+    let other = process(&test.redis.url(), database.url(), None).await;
+    let ours = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &ours, "kim").await);
+    let first = mem::replace(&mut test.one, other);
+    let theirs = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &theirs, "kim").await);
+    change_in_ledger_alone(&test, &theirs, |event| event.rule.paused = true).await;
+    followed(&test, &theirs).await;
+    test.one = first;
+    change_in_ledger_alone(&test, &ours, |event| event.rule.paused = true).await;
+    followed(&test, &ours).await;
+}
