@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::caches::{Hearer, Listener, Shared};
-use crate::level_two::{self, Kept};
+use crate::level_two::{self, Found, Kept, Moment};
 use crate::metrics::ReadMetrics;
 
 /// Most values of one kind in a process.
@@ -152,7 +152,8 @@ impl<V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Entries<V>
         F: Future<Output = Result<Option<V>, E>> + Send,
     {
         let generation = self.shared.generation();
-        if let Some(entry) = self.read_from_redis(id, generation).await
+        let (entry, redis_now) = self.read_from_redis(id, generation).await;
+        if let Some(entry) = entry
             && self.is_good(id, &entry).await
         {
             self.metrics.redis_hits.increment(1);
@@ -169,36 +170,39 @@ impl<V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Entries<V>
         };
         self.metrics.loaded.increment(1);
         let (_, version) = (self.identify)(&value);
-        let (shared, name) = (Arc::clone(&self.shared), self.name);
-        let kept = kept(&value, version, read_at);
-        tokio::spawn(async move {
-            if let Err(error) = level_two::write(shared.redis(), name, id, &kept, None).await {
-                tracing::debug!(cache = name, %id, "a value is not kept in Redis: {error}");
-            }
-        });
+        if let Some(redis_now) = redis_now {
+            let (shared, name) = (Arc::clone(&self.shared), self.name);
+            let kept = kept(&value, version);
+            tokio::spawn(async move { shared.keep(name, id, &kept, redis_now).await });
+        }
         Ok(Arc::new(Entry { value, version, read_at, generation }))
     }
 
-    async fn read_from_redis(&self, id: Uuid, generation: u64) -> Option<Entry<V>> {
+    /// What Redis has, and its time before anything else is read; nothing where it is away.
+    async fn read_from_redis(
+        &self,
+        id: Uuid,
+        generation: u64,
+    ) -> (Option<Entry<V>>, Option<Moment>) {
         let asked = Instant::now();
-        let found = level_two::read(self.shared.reading(), self.name, id).await;
-        let entry = match found {
-            Ok(found) => found.and_then(|Kept { version, age, json }| {
-                // Another release may have written it in another form.
-                let value = serde_json::from_str(&json).ok()?;
-                let read_at = asked.checked_sub(age)?;
-                Some(Entry { value, version, read_at, generation })
-            }),
+        let (found, now) = match level_two::read(self.shared.reading(), self.name, id).await {
+            Ok(answer) => answer,
             Err(error) => {
                 self.metrics.redis_unavailable.increment(1);
                 tracing::debug!(cache = self.name, %id, "Redis is passed by: {error}");
-                return None;
+                return (None, None);
             }
         };
+        let entry = found.and_then(|Found { version, age, json }| {
+            // Another release may have written it in another form.
+            let value = serde_json::from_str(&json).ok()?;
+            let read_at = asked.checked_sub(age)?;
+            Some(Entry { value, version, read_at, generation })
+        });
         if entry.is_none() {
             self.metrics.redis_misses.increment(1);
         }
-        entry
+        (entry, Some(now))
     }
 
     /// Whether it may be answered: young enough, no gap in the news since, and not known to have
@@ -225,7 +229,7 @@ impl<V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Entries<V>
         self.remember(id, version).await;
         let entry = Entry { value: value.clone(), version, read_at, generation };
         self.values.insert(id, Arc::new(entry)).await;
-        self.shared.tell(self.name, id, &kept(value, version, read_at)).await;
+        self.shared.tell(self.name, id, &kept(value, version), read_at).await;
     }
 
     /// Answers nothing older than this version from here on.
@@ -245,7 +249,7 @@ impl<V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Hearer for
 }
 
 /// What Redis keeps of a value.
-fn kept<V: Serialize>(value: &V, version: u64, read_at: Instant) -> Kept {
+fn kept<V: Serialize>(value: &V, version: u64) -> Kept {
     let json = serde_json::to_string(value).expect("plain values serialize");
-    Kept { version, age: read_at.elapsed(), json }
+    Kept { version, json }
 }

@@ -9,10 +9,11 @@ use firstcome_core::Invalid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::cache::{Cache, Entries};
-use crate::level_two::{self, Kept};
+use crate::level_two::{self, Kept, Moment};
 use crate::metrics::NewsMetrics;
 use crate::news::{CHANNEL, Letter, Letters, News};
 use crate::redis::{Heard, Redis, RedisConfig, RedisError, RedisKind, Subscription, cmd};
@@ -116,10 +117,6 @@ impl Caches {
 }
 
 impl Shared {
-    pub(crate) const fn redis(&self) -> &Redis {
-        &self.redis
-    }
-
     /// Redis, as long as a read waits for it.
     pub(crate) const fn reading(&self) -> &Redis {
         &self.reading
@@ -134,19 +131,28 @@ impl Shared {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Writes what was changed to Redis, tells every process, and waits until all have heard.
-    pub(crate) async fn tell(&self, cache: &'static str, id: Uuid, value: &Kept) {
+    /// Tells every process what was changed, writes it to Redis, and waits until all have heard.
+    ///
+    /// Told first: whatever Redis is sent is executed, however late, and this is right at any time.
+    pub(crate) async fn tell(&self, cache: &'static str, id: Uuid, value: &Kept, read_at: Instant) {
         let sent = self.letters.write();
         let (version, letter) = (value.version, sent.letter);
         let news = News::Changed { cache: cache.to_owned(), id, version, letter }.to_json();
-        let told = level_two::write(&self.redis, cache, id, value, Some((CHANNEL, &news))).await;
-        let listeners = match told {
-            Ok(listeners) => self.listeners(listeners).await,
+        let told = level_two::tell(&self.redis, cache, id, version, (CHANNEL, &news)).await;
+        let confirmed = match told {
+            Ok((heard, now)) => {
+                let confirmed = async {
+                    let listeners = self.listeners(heard).await?;
+                    Ok(sent.confirmed_by(listeners).await)
+                };
+                let written = self.keep(cache, id, value, now.before(read_at.elapsed()));
+                tokio::join!(confirmed, written).0
+            }
             Err(error) => Err(error),
         };
-        match listeners {
-            Ok(count) if sent.confirmed_by(count).await => self.metrics.told.increment(1),
-            Ok(_) => {
+        match confirmed {
+            Ok(true) => self.metrics.told.increment(1),
+            Ok(false) => {
                 self.metrics.unconfirmed.increment(1);
                 tracing::debug!(cache, %id, "not every process confirms a change");
             }
@@ -154,6 +160,13 @@ impl Shared {
                 self.metrics.failed.increment(1);
                 tracing::debug!(cache, %id, "a change is not told: {error}");
             }
+        }
+    }
+
+    /// Writes a value to Redis that was read at this moment or later.
+    pub(crate) async fn keep(&self, cache: &'static str, id: Uuid, value: &Kept, read_at: Moment) {
+        if let Err(error) = level_two::write(&self.redis, cache, id, value, read_at).await {
+            tracing::debug!(cache, %id, "a value is not kept in Redis: {error}");
         }
     }
 

@@ -6,8 +6,8 @@ use firstcome_testkit::{RedisCluster, RedisServer};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::support::CALL_MAX;
 use crate::support::shelf::{Process, Shelf};
+use crate::support::{CALL_MAX, until};
 
 #[tokio::test]
 async fn a_change_shows_at_once_in_every_process() {
@@ -98,9 +98,9 @@ async fn a_late_older_value_replaces_no_newer_one() {
     assert_eq!(slow.await.unwrap(), 2);
     assert_eq!(reader.version(&shelf, id).await, 2, "nor is it kept");
     let key = format!("firstcome:1:thing:{id}");
-    // The two reads and the change have looked for the version, and then the late write.
-    crate::support::until("the late write is over", async || server.calls_of("hmget").await == 4)
-        .await;
+    // The two reads and the change, told and written, have looked for the version, and then the
+    // late write.
+    until("the late write is over", async || server.calls_of("hmget").await == 5).await;
     assert_eq!(server.cli(&["HGET", &key, "version"]).await, "2", "nor in Redis");
 }
 
@@ -111,7 +111,7 @@ async fn full_memory_keeps_no_change_from_being_told() {
     let one = Process::start(&server.url()).await;
     let two = Process::start(&server.url()).await;
     assert_eq!(two.version(&shelf, id).await, 1);
-    crate::support::until("it is kept", async || server.cli(&["DBSIZE"]).await == "1").await;
+    until("it is kept", async || server.cli(&["DBSIZE"]).await == "1").await;
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
     let thing = shelf.change(id);
     one.things.changed(&thing).await;

@@ -7,6 +7,7 @@ mod calls;
 mod confirming;
 mod inspection;
 mod kinds;
+mod lateness;
 mod outages;
 mod refusals;
 mod subscriptions;
