@@ -21,8 +21,10 @@ const VALUES_MAX: u64 = 10_000;
 const KEPT: Duration = Duration::from_secs(10);
 /// How long it knows that a value was changed: longer than any read of an older one takes.
 const CHANGES_KEPT: Duration = Duration::from_secs(60);
-/// How often a read that was overtaken by a change is begun again.
+/// Most reads that one answer waits for: the last is answered though a change has overtaken it. Two
+/// at most began before the caller asked, the one kept and the one under way, so the last did not.
 const READS_MAX: usize = 3;
+const _: () = assert!(READS_MAX > 2, "the last read began after the caller asked");
 
 /// The cache of one kind of value; cheap to clone.
 pub struct Cache<V> {
@@ -123,17 +125,20 @@ impl<V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Entries<V>
         F: Future<Output = Result<Option<V>, E>> + Send,
         E: Send + Sync + 'static,
     {
+        let asked = Instant::now();
         if let Some(entry) = self.values.get(&id).await {
-            if self.is_good(id, &entry).await {
+            if self.is_good(id, &entry, asked).await {
                 self.metrics.process_hits.increment(1);
                 return Ok(Some(entry.value.clone()));
             }
             self.drop_entry(id, &entry).await;
         }
         self.metrics.process_misses.increment(1);
-        for _ in 0..READS_MAX {
+        let mut reads = 0;
+        loop {
+            reads += 1;
             match self.values.try_get_with(id, self.read(id, &load)).await {
-                Ok(entry) if self.is_good(id, &entry).await => {
+                Ok(entry) if reads == READS_MAX || self.is_good(id, &entry, asked).await => {
                     return Ok(Some(entry.value.clone()));
                 }
                 Ok(entry) => self.drop_entry(id, &entry).await,
@@ -143,7 +148,6 @@ impl<V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Entries<V>
                 },
             }
         }
-        load().await.map_err(Arc::new)
     }
 
     /// Reads a value from Redis, or else from the ledger.
@@ -151,10 +155,10 @@ impl<V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Entries<V>
     where
         F: Future<Output = Result<Option<V>, E>> + Send,
     {
-        let generation = self.shared.generation();
+        let (asked, generation) = (Instant::now(), self.shared.generation());
         let (entry, redis_now) = self.read_from_redis(id, generation).await;
         if let Some(entry) = entry
-            && self.is_good(id, &entry).await
+            && self.is_good(id, &entry, asked).await
         {
             self.metrics.redis_hits.increment(1);
             return Ok(Arc::new(entry));
@@ -205,10 +209,11 @@ impl<V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Entries<V>
         (entry, Some(now))
     }
 
-    /// Whether it may be answered: young enough, no gap in the news since, and not known to have
-    /// been changed since.
-    async fn is_good(&self, id: Uuid, entry: &Entry<V>) -> bool {
-        entry.read_at.elapsed() < self.shared.age_max()
+    /// Whether it may be answered to who has asked then: young enough, or read after they asked,
+    /// however long that took; no gap in the news since, and not known to have been changed since.
+    async fn is_good(&self, id: Uuid, entry: &Entry<V>, asked: Instant) -> bool {
+        let is_young = entry.read_at >= asked || entry.read_at.elapsed() < self.shared.age_max();
+        is_young
             && entry.generation == self.shared.generation()
             && self.changes.get(&id).await.is_none_or(|version| entry.version >= version)
     }

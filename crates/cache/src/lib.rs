@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //! - no answer is older than 10 s, counted from its reading of the ledger at whatever level it is
-//!   found, whatever messages are lost;
+//!   found, whatever messages are lost, unless it was read for who asked;
 //! - what was changed shows at once in the process that changed it, and in all that hear of it;
 //! - a late older value never replaces a newer one, at either level;
 //! - Redis is never a reason to fail, and delays a read by its answer's bound at most.

@@ -5,6 +5,7 @@
 mod caching;
 mod calls;
 mod confirming;
+mod crowds;
 mod inspection;
 mod kinds;
 mod lateness;
