@@ -34,9 +34,12 @@ pub const PAGE_LIMIT_MAX: u32 = 200;
 pub const PAGE_LIMIT_DEFAULT: u32 = 50;
 /// Bits of a sequence inside a [`crate::Code`].
 pub const SEQUENCE_BITS: u32 = 24;
+/// Highest sequence. It is above the largest quantity: places in line that were lost with what
+/// Redis knew are given to nobody else.
+pub const SEQUENCE_MAX: u32 = (1 << SEQUENCE_BITS) - 1;
 /// Bits of an event number inside a [`crate::Code`].
 pub const EVENT_NO_BITS: u32 = 36;
 
-const _: () = assert!(QUANTITY_MAX < 1 << SEQUENCE_BITS, "every sequence must fit in a code");
+const _: () = assert!(QUANTITY_MAX < SEQUENCE_MAX, "places may be lost");
 const _: () = assert!(SEQUENCE_BITS + EVENT_NO_BITS == 60, "a code has 12 characters of 5 bits");
 const _: () = assert!(PAGE_LIMIT_DEFAULT <= PAGE_LIMIT_MAX && PAGE_LIMIT_MIN >= 1);

@@ -58,7 +58,7 @@ ranged! {
     /// How many coupons an event has.
     Quantity(u32), 1, limits::QUANTITY_MAX;
     /// The place in line of an issued coupon in its event, from 1.
-    Sequence(u32), 1, limits::QUANTITY_MAX;
+    Sequence(u32), 1, limits::SEQUENCE_MAX;
     /// Money in the currency's minor unit, at least 1.
     Amount(u64), 1, limits::AMOUNT_MAX;
     /// The order amount from which a coupon may be used, in the minor unit; 0 for any.

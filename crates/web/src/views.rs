@@ -89,7 +89,7 @@ pub struct IssuedView {
     #[schema(value_type = String, pattern = "^[!-~]{1,128}$")]
     pub user_id: UserId,
     /// Its place in line, from 1.
-    #[schema(value_type = u32, minimum = 1, maximum = 10_000_000)]
+    #[schema(value_type = u32, minimum = 1, maximum = 16_777_215)]
     pub sequence: Sequence,
     /// What the checkout asks for.
     #[schema(value_type = String, pattern = "^[0-9A-HJKMNP-TV-Z]{4}(-[0-9A-HJKMNP-TV-Z]{4}){2}$")]

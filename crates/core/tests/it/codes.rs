@@ -36,7 +36,7 @@ fn a_code_reads_as_three_groups_of_the_alphabet() {
 fn no_two_of_200_000_places_share_a_code() {
     let mut seen = HashSet::new();
     for event in [0, 1, 2, (1 << limits::EVENT_NO_BITS) - 1] {
-        for sequence in (1..=50_000).chain([limits::QUANTITY_MAX]) {
+        for sequence in (1..=50_000).chain([limits::SEQUENCE_MAX]) {
             assert!(seen.insert(code(event, sequence)), "event {event}, sequence {sequence}");
         }
     }
@@ -129,7 +129,7 @@ proptest! {
     fn a_code_leads_back_to_its_place(
         secret in any::<[u8; 16]>(),
         event in 0..1_u64 << limits::EVENT_NO_BITS,
-        sequence in 1..=limits::QUANTITY_MAX,
+        sequence in 1..=limits::SEQUENCE_MAX,
     ) {
         let (event, sequence) = place(event, sequence);
         let key = CodeKey::new(secret);

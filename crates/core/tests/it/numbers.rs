@@ -42,7 +42,7 @@ fn check_range<T: Copy + Debug, N: Into<i128>>(
 #[test]
 fn each_number_keeps_its_range() {
     check_range(Quantity::parse, Quantity::get, 1, 10_000_000);
-    check_range(Sequence::parse, Sequence::get, 1, 10_000_000);
+    check_range(Sequence::parse, Sequence::get, 1, 16_777_215);
     check_range(Amount::parse, Amount::get, 1, 1_000_000_000_000);
     check_range(MinOrderAmount::parse, MinOrderAmount::get, 0, 1_000_000_000_000);
     check_range(Percent::parse, Percent::get, 1, 100);

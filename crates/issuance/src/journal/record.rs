@@ -144,7 +144,7 @@ mod tests {
 
     fn records() -> impl Strategy<Value = JournalRecord> {
         let moment = || (0_i64..=253_402_300_799_999_999).prop_map(Timestamp::from_micros);
-        let sequence = 1..=limits::QUANTITY_MAX;
+        let sequence = 1..=limits::SEQUENCE_MAX;
         let moments = (moment(), moment(), moment());
         let parts = (any::<u128>(), any::<u64>(), sequence, "[!-~]{1,128}", moments, any::<bool>());
         parts.prop_map(|(event, epoch, sequence, user, moments, is_fence)| {

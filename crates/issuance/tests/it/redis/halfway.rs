@@ -15,9 +15,15 @@ use super::{Deployment, POLL, WAIT_MAX, decided, held, issued, on_every_server, 
 
 on_every_server! { each_of_two_deployments_on_one_redis_is_swept }
 
+mod ledger {
+    super::super::for_commit! { Ledger: places_may_go_beyond_the_largest_quantity }
+}
+
 mod kafka {
     super::super::for_commit! {
-        Kafka: what_another_journal_would_have_is_not_taken_for_written
+        Kafka:
+        what_another_journal_would_have_is_not_taken_for_written,
+        places_may_go_beyond_the_largest_quantity,
     }
 }
 
@@ -26,6 +32,7 @@ mod redis_stream {
         RedisStream:
         what_a_rebuild_that_ended_half_way_has_left_is_written,
         what_is_pending_outlives_all_else_that_is_known,
+        places_may_go_beyond_the_largest_quantity,
     }
 }
 
@@ -76,6 +83,21 @@ async fn what_is_pending_outlives_all_else_that_is_known(mut test: Deployment) {
     assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 3);
     assert_eq!(held(decided(&test.one, &event, "kim").await).sequence.get(), 2);
     assert_eq!(test.winners(&event).await.len(), 3);
+}
+
+/// Those before were lost, each with what Redis knew, and are given to nobody else.
+async fn places_may_go_beyond_the_largest_quantity(test: Deployment) {
+    let event = test.event(Strategy::Redis, 10_000_000).await;
+    issued(decided(&test.one, &event, "first").await);
+    test.act(&event, "sync").await;
+    test.redis.cli(&["HSET", &key(&event, "meta"), "next", "10000000"]).await;
+    for (user, place) in [("kim", 10_000_000), ("lee", 10_000_001)] {
+        assert_eq!(issued(decided(&test.one, &event, user).await).sequence.get(), place);
+    }
+    assert_eq!(test.winners(&event).await.len(), 3);
+    test.act(&event, "sync").await;
+    assert_eq!(held(decided(&test.one, &event, "lee").await).sequence.get(), 10_000_001);
+    assert_eq!(issued(decided(&test.one, &event, "park").await).sequence.get(), 10_000_002);
 }
 
 /// The topic was made anew, or the address is of another Kafka.
