@@ -41,6 +41,17 @@ pub(crate) async fn check(redis: &Redis, used_for: RedisUse) -> anyhow::Result<(
     }
 }
 
+/// Asks Redis what it is, for who does not wait for it.
+///
+/// # Errors
+/// That it does not fit, or does not answer.
+pub(crate) async fn check_now(redis: &Redis, used_for: RedisUse) -> anyhow::Result<()> {
+    match redis.inspect().await {
+        Ok(servers) => judge(redis, servers, used_for),
+        Err(error) => bail!("{}: {error}", redis.shown()),
+    }
+}
+
 async fn check_later(redis: Redis, used_for: RedisUse) {
     let (address, judging) = (redis.shown(), redis.judging());
     loop {

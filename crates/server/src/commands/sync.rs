@@ -30,7 +30,7 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
         writeln!(out, "{sentence}")?;
         return Ok(ExitCode::SUCCESS);
     };
-    redis::check(&redis, redis::use_of(&settings)).await?;
+    redis::check_now(&redis, redis::use_of(&settings)).await?;
     let ledger = visit(&settings).await?;
     let events = match flags.event {
         Some(id) => match ledger.event(id).await? {

@@ -129,7 +129,9 @@ async fn who_asks_for_a_rebuild_that_runs_waits_for_that_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_rebuilds_one_event_or_all() {
-    let Promises { shop, database, redis, .. } = &Promises::open("ledger").await;
+    let mut promises = Promises::open("ledger").await;
+    let Promises { shop, database, redis, .. } = &mut promises;
+    let database = &*database;
     let by_ledger = shop.event_of(|body| body.with("/strategy", "ledger")).await;
     let over = shop.event(5).await;
     let _ = shop.act(&over, "close").await.expect(200);
@@ -180,6 +182,9 @@ async fn the_command_rebuilds_one_event_or_all() {
     let refused = sync(&[]).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("password"), "{refused:?}");
+    redis.kill9();
+    let address = redis.url().replace("redis://", "");
+    check_refused(Launch::new(BINARY, &ledger), &[address.trim_end_matches('/')]).await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::super::{OfEvent, Outcome, Strategy, by_event};
 use super::calls::{Answer, Decided, Keys, Said};
 use super::commits::Wins;
-use super::{Failed, LOAD_REST, LOAD_WAIT_MAX, RedisStrategy};
+use super::{EVENTS_MAX, Failed, LOAD_REST, LOAD_WAIT_MAX, RedisStrategy};
 use crate::Undecided;
 
 impl Strategy for RedisStrategy {
@@ -279,8 +279,15 @@ impl RedisStrategy {
     /// with them, so that after this nobody does for a while.
     fn load_deadline(&self, event: EventId) -> Instant {
         let (mut waited, now) = (self.waited(), Instant::now());
-        waited.retain(|_, since| now.duration_since(*since) < LOAD_REST);
-        *waited.entry(event).or_insert(now) + LOAD_WAIT_MAX
+        let is_old = |since: &Instant| now.duration_since(*since) >= LOAD_REST;
+        if waited.len() >= EVENTS_MAX {
+            waited.retain(|_, since| !is_old(since));
+        }
+        let since = waited.entry(event).or_insert(now);
+        if is_old(since) {
+            *since = now;
+        }
+        *since + LOAD_WAIT_MAX
     }
 
     fn waited(&self) -> MutexGuard<'_, HashMap<EventId, Instant>> {
