@@ -14,11 +14,14 @@ const READERS: usize = 60;
 /// How long the ledger takes: longer than a value is good for while no news come in.
 const SLOW: Duration = Duration::from_millis(1_250);
 
-/// A process whose Redis is away.
-async fn process_alone() -> Process {
+/// A process whose Redis is away, and what it measures.
+async fn process_alone() -> (Process, PrometheusHandle) {
     let mut server = RedisServer::start().await;
     server.kill9();
-    Process::start_alone(&config(&server.url()))
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let config = config(&server.url());
+    let process = metrics::with_local_recorder(&recorder, || Process::start_alone(&config));
+    (process, recorder.handle())
 }
 
 fn assert_counted(handle: &PrometheusHandle, loads: usize) {
@@ -29,10 +32,7 @@ fn assert_counted(handle: &PrometheusHandle, loads: usize) {
 
 #[tokio::test]
 async fn a_slow_ledger_is_read_for_all_who_wait_though_redis_is_away() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _guard = metrics::set_default_local_recorder(&recorder);
-    let process = process_alone().await;
+    let (process, handle) = process_alone().await;
     let (shelf, id) = Shelf::with_one();
     let load = async || {
         let thing = shelf.read(id).await;
@@ -57,10 +57,7 @@ async fn a_slow_ledger_is_read_for_all_who_wait_though_redis_is_away() {
 
 #[tokio::test]
 async fn what_a_change_overtakes_each_time_is_read_for_all_who_wait() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _guard = metrics::set_default_local_recorder(&recorder);
-    let process = process_alone().await;
+    let (process, handle) = process_alone().await;
     let (shelf, id) = Shelf::with_one();
     let load = async || {
         let thing = shelf.read(id).await;
