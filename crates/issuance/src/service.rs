@@ -261,13 +261,12 @@ impl IssuanceHandle {
     /// # Errors
     /// When that takes too long, or what it needs does not answer.
     pub(crate) async fn catch_up(&self, event: &EventRecord) -> Result<(), IssuanceError> {
-        match &self.inner.ways {
-            None => out_of_reach::check(event),
+        let Some(ways) = &self.inner.ways else { return out_of_reach::check(event) };
+        match event.commit {
+            Commit::Ledger => Ok(()),
+            Commit::Kafka => Box::pin(ways.strategy().wait_for_journal(event)).await,
             // By one call for all who ask.
-            Some(_) if event.commit == Commit::RedisStream => {
-                Ok(self.inner.promised.is_kept().await?)
-            }
-            Some(ways) => Box::pin(ways.strategy().catch_up_event(event)).await,
+            Commit::RedisStream => Ok(self.inner.promised.is_kept().await?),
         }
     }
 

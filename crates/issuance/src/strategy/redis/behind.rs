@@ -28,23 +28,27 @@ impl CatchUp for RedisStrategy {
 }
 
 impl RedisStrategy {
-    /// Brings the ledger up to every win of this event that was told before the call.
+    /// Waits until the ledger has every win of an event that Kafka has.
     ///
     /// # Errors
-    /// When that is not done within two seconds, or cannot be.
-    pub(crate) async fn catch_up_event(&self, event: &EventRecord) -> Result<(), IssuanceError> {
-        Ok(self.try_catch_up(event).await?)
+    /// When that takes longer than two seconds, or something does not answer.
+    pub(crate) async fn wait_for_journal(&self, event: &EventRecord) -> Result<(), IssuanceError> {
+        Ok(self.all_applied(event).await?)
     }
 
-    async fn try_catch_up(&self, event: &EventRecord) -> Result<(), Failed> {
-        match event.commit {
-            Commit::Ledger => Ok(()),
-            Commit::RedisStream => self.settle_pending(event, in_time()).await.map(|_| ()),
-            Commit::Kafka => match self.partition_of(event).await? {
-                Some(partition) => self.applied(partition, Instant::now() + CATCH_UP_MAX).await,
-                // Nobody wins before it is pinned.
-                None => Ok(()),
-            },
+    async fn all_applied(&self, event: &EventRecord) -> Result<(), Failed> {
+        match self.partition_of(event).await? {
+            Some(partition) => self.applied(partition, Instant::now() + CATCH_UP_MAX).await,
+            // Nobody wins before it is pinned.
+            None => Ok(()),
+        }
+    }
+
+    /// How many records of its partition the ledger lacks, when that takes too long.
+    async fn count_in_journal(&self, event: &EventRecord) -> Result<u64, Failed> {
+        match self.all_applied(event).await {
+            Err(Failed::NotApplied { lacks, .. }) => Ok(lacks),
+            applied => applied.map(|()| 0),
         }
     }
 
@@ -85,10 +89,7 @@ impl RedisStrategy {
                 }
                 sleep(LOOK_EVERY).await;
             },
-            Commit::Kafka => match self.try_catch_up(event).await {
-                Err(Failed::NotApplied { lacks, .. }) => Ok(lacks),
-                applied => Ok(applied.map(|()| 0)?),
-            },
+            Commit::Kafka => Ok(self.count_in_journal(event).await?),
         }
     }
 
@@ -106,10 +107,9 @@ impl RedisStrategy {
             }
         }
         let pending = self.count_pending(id).await?;
-        match self.try_catch_up(&event).await {
-            Ok(()) => Ok(pending),
-            Err(Failed::NotApplied { lacks, .. }) => Ok(pending + lacks),
-            Err(failed) => Err(failed.into()),
+        match event.commit {
+            Commit::Ledger | Commit::RedisStream => Ok(pending),
+            Commit::Kafka => Ok(pending + self.count_in_journal(&event).await?),
         }
     }
 

@@ -44,12 +44,11 @@ const LOWERING_MAX: Duration = Duration::from_secs(30);
 /// Which pending wins are made durable.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Scope {
-    /// Those of batches before this moment, by the clock of Redis; all where there is none.
+    /// Those of batches before this moment, by the clock of Redis: by whoever keeps the event, who
+    /// has Redis follow the ledger too. All where there is none.
     pub(super) before: Option<Timestamp>,
     /// As many as there is time for.
     pub(super) until: Option<Instant>,
-    /// By whoever keeps the event, who has Redis follow the ledger too.
-    pub(super) keeps: bool,
 }
 
 /// What became of the batches that were pending when somebody looked.
@@ -211,7 +210,7 @@ impl RedisStrategy {
         // By the clock that decides.
         let (seconds, micros): (i64, i64) = self.0.redis.call(&cmd("TIME")).await?;
         let before = Timestamp::from_micros(seconds * 1_000_000 + micros - age);
-        Ok(Scope { before: Some(before), until: None, keeps: true })
+        Ok(Scope { before: Some(before), until: None })
     }
 
     pub(super) async fn look(&self, event: EventId) -> Result<Look, Failed> {
@@ -239,18 +238,16 @@ impl RedisStrategy {
         // What is being rebuilt is rebuilt by who is at it, but what Redis alone has was promised:
         // that rebuilding may have ended half-way.
         let (is_loading, is_alone) = (loading.is_some(), event.commit == Commit::RedisStream);
-        if scope.keeps && version.is_some_and(|version| version < event.version) {
-            // Whoever has changed it died before Redis heard of it, or could not reach it.
-            self.follow("", event).await;
-        }
-        if let (Some(lowered_at), Some(before), true) = (lowered_at, scope.before, scope.keeps) {
+        if let Some(before) = scope.before {
+            if version.is_some_and(|version| version < event.version) {
+                // Whoever has changed it died before Redis heard of it, or could not reach it.
+                self.follow("", event).await;
+            }
             let longest = i64::try_from(LOWERING_MAX.as_micros()).expect("seconds");
-            if lowered_at < before.as_micros() - longest {
+            let is_half_lowered = lowered_at.is_some_and(|at| at < before.as_micros() - longest);
+            if is_half_lowered || is_loading && is_alone {
                 self.sync_now(event.id);
             }
-        }
-        if scope.keeps && is_loading && is_alone {
-            self.sync_now(event.id);
         }
         let is_settled = pending.is_some_and(|it| it > 0) && (is_alone || !is_loading);
         match epoch.filter(|_| is_settled) {
