@@ -89,6 +89,7 @@ fn wins(wins: &[(&str, u32)]) -> Vec<Won> {
         user_id: user(user_id),
         sequence: Sequence::parse((*sequence).into()).expect("a sequence"),
         issued_at: Timestamp::from_micros(OPENS_AT + i64::from(*sequence)),
+        validity: None,
     };
     wins.iter().map(won).collect()
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use firstcome_cache::redis::ScriptCall;
-use firstcome_core::{Commit, EventId, UserId};
+use firstcome_core::{Commit, EventId, Sequence, Timestamp, UserId};
 use firstcome_ledger::{Claim, Decision, EventRecord, IssuedCouponRecord, Told, Tried, Won};
 use futures_util::future::{join, join_all};
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::super::{OfEvent, Outcome, Strategy, by_event};
 use super::calls::{Answer, Decided, Keys, Said};
 use super::commits::Wins;
+use super::terms::Terms;
 use super::{EVENTS_MAX, Failed, LOAD_REST, LOAD_WAIT_MAX, RedisStrategy};
 use crate::Undecided;
 
@@ -163,18 +164,20 @@ impl RedisStrategy {
 
     /// Asks Redis of each group, all at once.
     async fn ask_all<'a>(&self, groups: &'a [Group]) -> Vec<Result<Asked<'a>, Failed>> {
-        let events = join_all(groups.iter().map(|group| self.event(group.event))).await;
+        let events = join_all(groups.iter().map(|group| self.event_to_claim(group.event))).await;
         let known = || {
             events.iter().zip(groups).filter_map(|(event, group)| {
-                event.as_ref().ok()?.as_ref().map(|event| (event, &group.users))
+                event.as_ref().ok()?.as_ref().map(|known| (known, &group.users))
             })
         };
-        self.claimed().extend(known().map(|(event, _)| event.id));
-        let calls: Vec<ScriptCall> =
-            known().map(|(event, users)| self.claim(event.id, users, event.has_erased)).collect();
+        self.claimed().extend(known().map(|((event, _), _)| event.id));
+        let calls = known().map(|((event, validity), users)| {
+            self.claim(event.id, users, event.has_erased, validity)
+        });
+        let calls: Vec<ScriptCall> = calls.collect();
         let mut answers = self.0.redis.run_all::<Vec<String>>(&calls).await.into_iter();
         let asked = events.into_iter().zip(groups).map(|(event, group)| {
-            let Some(event) = event? else { return Ok(Asked::NoEvent) };
+            let Some((event, _)) = event? else { return Ok(Asked::NoEvent) };
             let answer = answers.next().expect("one for each call")?;
             match Answer::read(&answer, group.users.len()) {
                 Some(Answer::Decided(decided)) => {
@@ -208,7 +211,8 @@ impl RedisStrategy {
             self.forget(event.id);
         }
         let users = &group.users;
-        let wins = users.iter().zip(&decided.claims).filter_map(won).collect();
+        let claims = users.iter().zip(&decided.claims);
+        let wins = claims.filter_map(|claim| won(claim, &decided.terms)).collect();
         Verdicts { event, users, decided, wins }
     }
 
@@ -243,17 +247,27 @@ impl RedisStrategy {
         join_all(told).await
     }
 
-    fn claim(&self, event: EventId, users: &[UserId], both: bool) -> ScriptCall {
+    fn claim(&self, event: EventId, users: &[UserId], both: bool, validity: &str) -> ScriptCall {
         let pseudonym = |user| both.then(|| self.0.ledger.pseudonym_of(user));
-        Keys::of(event).claim(users.iter().map(|user| (user, pseudonym(user))), both)
+        Keys::of(event).claim(users.iter().map(|user| (user, pseudonym(user))), both, validity)
+    }
+
+    /// An event, and for how long its coupons are valid, in [one word](word_of), where the ledger
+    /// does not tell when it records them.
+    async fn event_to_claim(&self, id: EventId) -> Result<Option<(EventRecord, String)>, Failed> {
+        let Some(event) = self.event(id).await? else { return Ok(None) };
+        let validity = self.word_of_validity(&event).await?;
+        Ok(Some((event, validity)))
     }
 
     /// Asks Redis, once the event is loaded.
     async fn ask(&self, event: &EventRecord, users: &[UserId]) -> Result<Decided, Failed> {
         let deadline = self.load_deadline(event.id);
         let mut both = event.has_erased;
+        let validity = self.word_of_validity(event).await?;
         loop {
-            let words: Vec<String> = self.0.redis.run(&self.claim(event.id, users, both)).await?;
+            let claim = self.claim(event.id, users, both, &validity);
+            let words: Vec<String> = self.0.redis.run(&claim).await?;
             match Answer::read(&words, users.len()) {
                 Some(Answer::Decided(decided)) => {
                     self.waited().remove(&event.id);
@@ -341,11 +355,7 @@ impl RedisStrategy {
         let of_before = |(user, said): (&UserId, &Said)| match said {
             Said::Pending { .. } => Some((user.clone(), None)),
             Said::Confirmed { sequence, issued_at } => {
-                let win = issued_at.map(|issued_at| Won {
-                    user_id: user.clone(),
-                    sequence: *sequence,
-                    issued_at,
-                });
+                let win = issued_at.map(|at| win_of(user, *sequence, at, &decided.terms));
                 Some((user.clone(), win))
             }
             _ => None,
@@ -359,8 +369,7 @@ impl RedisStrategy {
         if event.commit != Commit::Ledger {
             for (held, win) in held.iter_mut().zip(&wins) {
                 if let (None, Some(win)) = (&held, win) {
-                    let coupons = self.coupons(event, decided.epoch, std::slice::from_ref(win));
-                    *held = coupons.await?.pop();
+                    *held = self.coupons(event, decided.epoch, std::slice::from_ref(win))?.pop();
                 }
             }
         }
@@ -369,13 +378,17 @@ impl RedisStrategy {
 }
 
 /// A win that is not known to be durable.
-fn won((user_id, said): (&UserId, &Said)) -> Option<Won> {
+fn won((user, said): (&UserId, &Said), terms: &Terms) -> Option<Won> {
     match *said {
         Said::Won { sequence, issued_at } | Said::Pending { sequence, issued_at } => {
-            Some(Won { user_id: user_id.clone(), sequence, issued_at })
+            Some(win_of(user, sequence, issued_at, terms))
         }
         _ => None,
     }
+}
+
+fn win_of(user: &UserId, sequence: Sequence, issued_at: Timestamp, terms: &Terms) -> Won {
+    Won { user_id: user.clone(), sequence, issued_at, validity: terms.of(issued_at) }
 }
 
 /// Why the claims of an event have no verdicts.

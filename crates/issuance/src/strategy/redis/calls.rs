@@ -6,6 +6,8 @@ use firstcome_cache::redis::{Cmd, Script, ScriptCall, cmd};
 use firstcome_core::{EventId, Quantity, Sequence, Timestamp, UserId};
 use firstcome_ledger::{EventRecord, Winner, Won};
 
+use super::terms::Terms;
+
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::for_each(include_str!("claim.lua")));
 static CONFIRM: LazyLock<Script> = LazyLock::new(|| Script::for_each(include_str!("confirm.lua")));
 static LOAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("load.lua")));
@@ -20,13 +22,16 @@ impl Keys {
         Self(["meta", "winners", "pending"].map(|name| format!("firstcome:ev:{{{event}}}:{name}")))
     }
 
-    /// Claims of these users, each with the pseudonym they would have where that matters.
+    /// Claims of these users, each with the pseudonym they would have where that matters; for how
+    /// long what they win is valid, in [one word](super::terms::word_of), where the ledger does not
+    /// tell.
     pub(super) fn claim<'a>(
         &self,
         users: impl Iterator<Item = (&'a UserId, Option<UserId>)>,
         both: bool,
+        validity: &str,
     ) -> ScriptCall {
-        let mut call = CLAIM.call(&self.0).arg(if both { "both" } else { "raw" });
+        let mut call = CLAIM.call(&self.0).arg(if both { "both" } else { "raw" }).arg(validity);
         for (user, pseudonym) in users {
             call.push(user.as_str());
             if let Some(pseudonym) = pseudonym {
@@ -107,11 +112,25 @@ impl Keys {
         scan
     }
 
+    /// The [`Terms`], where there are some.
+    pub(super) fn terms(&self) -> Cmd {
+        let mut get = cmd("HGET");
+        get.arg(&self.0[0]).arg("terms");
+        get
+    }
+
     /// What the [`Look`] tells.
     pub(super) fn look(&self) -> Cmd {
         let mut get = cmd("HMGET");
         get.arg(&self.0[0]).arg(&["epoch", "pending", "lowered_at", "loading", "version"]);
         get
+    }
+
+    /// How many batches are pending, whatever else is known.
+    pub(super) fn count_pending(&self) -> Cmd {
+        let mut count = cmd("HLEN");
+        count.arg(&self.0[2]);
+        count
     }
 
     /// How many winners are known.
@@ -164,6 +183,7 @@ pub(super) struct Decided {
     pub(super) opens_at: Timestamp,
     /// When it was decided; no other batch of the event has the same.
     pub(super) moment: Timestamp,
+    pub(super) terms: Terms,
     pub(super) claims: Vec<Said>,
 }
 
@@ -199,13 +219,16 @@ impl Answer {
         match words {
             [word] if word == "not_loaded" => Some(Self::NotLoaded),
             [word] if word == "both" => Some(Self::NeedsPseudonyms),
-            [word, epoch, version, opens_at, moment, first, said @ ..] if word == "decided" => {
+            [word, epoch, version, opens_at, moment, first, terms, said @ ..]
+                if word == "decided" =>
+            {
                 let moment = moment_of(moment)?;
                 Some(Self::Decided(Decided {
                     epoch: epoch.parse().ok()?,
                     version: version.parse().ok()?,
                     opens_at: moment_of(opens_at)?,
                     moment,
+                    terms: Terms::read(terms)?,
                     claims: read_claims(said, moment, first.parse().ok()?, users)?,
                 }))
             }
@@ -284,16 +307,17 @@ pub(super) struct PendingBatch {
 }
 
 impl PendingBatch {
-    /// Reads an entry; none for what the script never writes.
-    pub(super) fn read(moment: &str, batch: &str) -> Option<Self> {
+    /// Reads an entry, its validity by these terms; none for what the script never writes.
+    pub(super) fn read(moment: &str, batch: &str, terms: &Terms) -> Option<Self> {
         let moment = moment_of(moment)?;
         let mut words = batch.split(' ');
         let mut next: u32 = words.next()?.parse().ok()?;
+        let validity = terms.of(moment);
         let wins = words.map(|user| {
             let sequence = Sequence::parse(next.into()).ok()?;
             next += 1;
             let user_id = UserId::parse(user).ok()?;
-            Some(Won { user_id, sequence, issued_at: moment })
+            Some(Won { user_id, sequence, issued_at: moment, validity })
         });
         let wins: Vec<Won> = wins.collect::<Option<_>>()?;
         (!wins.is_empty()).then_some(Self { moment, wins })
@@ -324,7 +348,7 @@ mod tests {
     #[test]
     fn answers_are_read() {
         let (sequence, moment) = (sequence(7), Timestamp::from_micros(5));
-        let said = |word| match read(&["decided", "3", "4", "9", "5", "7", word], 1) {
+        let said = |word| match read(&["decided", "3", "4", "9", "5", "7", "", word], 1) {
             Some(Answer::Decided(Decided { epoch: 3, version: 4, claims, .. })) => Some(claims[0]),
             _ => None,
         };
@@ -348,8 +372,8 @@ mod tests {
         }
         assert_eq!(read(&["not_loaded"], 1), Some(Answer::NotLoaded));
         assert_eq!(read(&["both"], 1), Some(Answer::NeedsPseudonyms));
-        let few = ["decided", "3", "4", "9", "5", "7", "S1"];
-        let many = ["decided", "3", "4", "9", "5", "7", "S2", "W18446744073709551615"];
+        let few = ["decided", "3", "4", "9", "5", "7", "", "S1"];
+        let many = ["decided", "3", "4", "9", "5", "7", "", "S2", "W18446744073709551615"];
         for words in [&few[..], &many[..], &["decided"], &[], &["x"]] {
             assert_eq!(read(words, 2), None, "{words:?}");
         }
@@ -357,7 +381,7 @@ mod tests {
 
     #[test]
     fn winners_of_a_batch_follow_one_another() {
-        let words = ["decided", "3", "4", "9", "5", "7", "W2", "S1", "C5", "W1"];
+        let words = ["decided", "3", "4", "9", "5", "7", "", "W2", "S1", "C5", "W1"];
         let Some(Answer::Decided(decided)) = read(&words, 5) else { panic!("not decided") };
         let won =
             |number| Said::Won { sequence: sequence(number), issued_at: Timestamp::from_micros(5) };
@@ -367,14 +391,18 @@ mod tests {
 
     #[test]
     fn pending_batches_are_read() {
-        let batch = PendingBatch::read("5", "7 kim lee:2").expect("a batch");
+        let batch = PendingBatch::read("5", "7 kim lee:2", &Terms::default()).expect("a batch");
         let wins = batch.wins.iter().map(|win| (win.user_id.as_str(), win.sequence.get()));
         assert_eq!(wins.collect::<Vec<_>>(), [("kim", 7), ("lee:2", 8)]);
         assert!(batch.wins.iter().all(|win| win.issued_at == batch.moment));
         for (moment, batch) in
             [("x", "7 kim"), ("5", ""), ("5", "7"), ("5", "0 kim"), ("5", "7  kim")]
         {
-            assert_eq!(PendingBatch::read(moment, batch), None, "{moment} {batch:?}");
+            assert_eq!(
+                PendingBatch::read(moment, batch, &Terms::default()),
+                None,
+                "{moment} {batch:?}"
+            );
         }
     }
 }

@@ -2,16 +2,22 @@
 -- this is run for each, with a table `shared` for what is the same for all.
 --
 -- KEYS  meta, winners, pending; all of one event
--- ARGV  'raw' or 'both', then users, every user once; for 'both' each user is followed by the
---       pseudonym that they would stand under, had they been erased since they won
+-- ARGV  'raw' or 'both'
+--       for how long the coupons are valid, '<version of the coupon> <validity>', as the caller has
+--       read it; or '' where the ledger tells when it records them
+--       users, every user once; for 'both' each user is followed by the pseudonym that they would
+--       stand under, had they been erased since they won
 --
 -- A winner's place is '<sequence>:<moment>', the moment being when its batch was decided, in
 -- microseconds; or '<sequence>' alone where the ledger had the win when the event was loaded. No two
 -- batches have the same moment. While the wins of a batch are not known to be durable, it is pending
 -- under its moment: '<first sequence> <user> <user> ...'.
 --
--- Answers {'decided', epoch, version, opens_at, moment, first sequence, said, ...}, what is said of the
--- users in their order:
+-- The newest validity that a caller has brought goes for all who win from then on: `terms` has one
+-- after the other, the newest first, '<version> <validity> <its first moment>;...'.
+--
+-- Answers {'decided', epoch, version, opens_at, moment, first sequence, terms, said, ...}, what is said
+-- of the users in their order:
 --   P<place>   of one user, who has won before, and it is not known to be durable
 --   C<place>   of one user, who has won before, and that is durable
 --   W<n>       of n users one after the other, who have won just now, with the next sequences; nobody
@@ -23,9 +29,10 @@
 
 local meta, winners, pending = KEYS[1], KEYS[2], KEYS[3]
 local incarnation, epoch, version, script, loading, quantity, count, first, opens_at, closes_at,
-  opened_early, paused, closed, frozen_until, erased, batches, last = unpack(redis.call('HMGET', meta,
-  'incarnation', 'epoch', 'version', 'script', 'loading', 'quantity', 'count', 'next', 'opens_at',
-  'closes_at', 'opened_early', 'paused', 'closed', 'frozen_until', 'erased', 'pending', 'last'))
+  opened_early, paused, closed, frozen_until, erased, batches, last, terms = unpack(redis.call('HMGET',
+  meta, 'incarnation', 'epoch', 'version', 'script', 'loading', 'quantity', 'count', 'next',
+  'opens_at', 'closes_at', 'opened_early', 'paused', 'closed', 'frozen_until', 'erased', 'pending',
+  'last', 'terms'))
 
 -- What this server's memory has been through: another run, or another history after a failover, is
 -- another incarnation.
@@ -70,10 +77,10 @@ quantity, count = tonumber(quantity), tonumber(count)
 local following = tonumber(first)
 local since = ':' .. moment
 local step = both and 2 or 1
-local held = redis.call('HMGET', winners, unpack(ARGV, 2))
+local held = redis.call('HMGET', winners, unpack(ARGV, 3))
 local is_pending = {}
 local places, placed, batch, won = {}, 0, { first }, 1
-local answer = { 'decided', epoch, version, opens_at, moment, first }
+local answer = { 'decided', epoch, version, opens_at, moment, first, terms or '' }
 local told = #answer
 local verdict, alike = nil, 0
 local function tell_alike()
@@ -83,7 +90,7 @@ local function tell_alike()
     alike = 0
   end
 end
-for i = 1, #ARGV - 1, step do
+for i = 1, #ARGV - 2, step do
   local place = held[i] or (both and held[i + 1])
   if place then
     tell_alike()
@@ -101,7 +108,7 @@ for i = 1, #ARGV - 1, step do
     end
     alike = alike + 1
     if verdict == 'W' then
-      local user = ARGV[i + 1]
+      local user = ARGV[i + 2]
       places[placed + 1], places[placed + 2] = user, following .. since
       batch[won + 1] = user
       placed, won = placed + 2, won + 1
@@ -111,7 +118,20 @@ for i = 1, #ARGV - 1, step do
 end
 tell_alike()
 
+local function version_of(validity)
+  return tonumber(string.match(validity, '^%d+'))
+end
 if placed > 0 then
+  local validity = ARGV[2]
+  if validity ~= '' and (not terms or version_of(validity) > version_of(terms)) then
+    if terms and #terms > 1000 and batches == '0' then
+      -- Whoever has won so far is told what is written of them.
+      terms = nil
+    end
+    terms = validity .. ' ' .. moment .. (terms and ';' .. terms or '')
+    answer[7] = terms
+    redis.call('HSET', meta, 'terms', terms)
+  end
   redis.call('HSET', pending, moment, table.concat(batch, ' '))
   redis.call('HSET', winners, unpack(places))
   redis.call('HSET', meta, 'count', count, 'next', following, 'last', moment,

@@ -7,11 +7,12 @@
 //! | `redis_stream` | the script has decided it |
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_cache::redis::ScriptCall;
-use firstcome_core::{Commit, EventId, Validity};
+use firstcome_core::{Commit, EventId};
 use firstcome_ledger::{
     EventRecord, IssuedCouponRecord, JournalRecord, JournalWin, LedgerError, Recorded, Recording,
     Standing, Told, Tried, Won,
@@ -19,15 +20,17 @@ use firstcome_ledger::{
 use futures_util::future::{join, join_all};
 use tokio::time::Instant;
 
+use super::terms::word_of;
 use super::{Failed, RedisStrategy};
 
 /// How long it is remembered for how long coupons are valid.
 const VALIDITY_REMEMBERED: Duration = Duration::from_secs(10);
 
 /// For how long issued coupons of a coupon are valid, as it was read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct KnownValidity {
-    validity: Validity,
+    /// What the script is told.
+    word: String,
     /// The version of the coupon that says so.
     version: u64,
     read_at: Instant,
@@ -73,11 +76,10 @@ impl RedisStrategy {
             }),
         });
         let committed: Vec<_> = committed.collect();
-        let held = all.iter().zip(committed).map(async |(of, committed)| match committed {
-            Some(committed) => committed,
-            None => self.coupons(of.event, of.epoch, of.wins).await,
+        let held = all.iter().zip(committed).map(|(of, committed)| {
+            committed.unwrap_or_else(|| self.coupons(of.event, of.epoch, of.wins))
         });
-        join_all(held).await
+        held.collect()
     }
 
     /// Makes pending wins so durable that Redis may forget that they were pending; what each winner
@@ -88,11 +90,11 @@ impl RedisStrategy {
         epoch: u64,
         wins: &[Won],
     ) -> Result<Vec<IssuedCouponRecord>, Failed> {
-        let (told, tried) = match event.commit {
-            Commit::RedisStream => (Told::Already, Tried::Never),
-            Commit::Ledger | Commit::Kafka => (Told::NotYet, Tried::Perhaps),
+        let told = match event.commit {
+            Commit::RedisStream => Told::Already,
+            Commit::Ledger | Commit::Kafka => Told::NotYet,
         };
-        let wins = [Wins { event, epoch, wins, told, tried }];
+        let wins = [Wins { event, epoch, wins, told, tried: Tried::Perhaps }];
         match event.commit {
             Commit::Ledger | Commit::RedisStream => self.record(&wins).await.remove(0),
             Commit::Kafka => Ok(self.append(&wins).await.remove(0)?.0),
@@ -141,30 +143,26 @@ impl RedisStrategy {
         let written: Vec<_> = written.map(|(of, _)| (of.event.id, of.epoch)).collect();
         let mut standings = self.standings(&written).await;
         let appended = all.iter().zip(appended).map(|(of, appended)| {
-            let (held, coupon_version) = appended?;
+            let held = appended?;
             let standing = standings.remove(&of.event.id).expect("asked of what is written")?;
-            if standing.coupon_version != coupon_version {
-                self.validities().remove(&of.event.coupon_id);
+            if let Entry::Occupied(known) = self.validities().entry(of.event.coupon_id)
+                && known.get().version != standing.coupon_version
+            {
+                known.remove();
             }
             Ok((held, standing))
         });
         appended.collect()
     }
 
-    /// Appends wins of one event; what each winner holds, and the version of the coupon by which
-    /// that is so.
-    async fn append_to_partition(
-        &self,
-        of: &Wins<'_>,
-    ) -> Result<(Vec<IssuedCouponRecord>, u64), Failed> {
+    /// Appends wins of one event; what each winner holds.
+    async fn append_to_partition(&self, of: &Wins<'_>) -> Result<Vec<IssuedCouponRecord>, Failed> {
         let journal = self.journal()?;
         let partition = self.partition_of(of.event).await?.ok_or(Failed::NotLoaded)?;
-        let known = self.validity(of.event).await?;
-        let wins = journal_wins(of.event.id, of.epoch, of.wins, known.validity);
+        let wins = self.journal_wins(of.event, of.epoch, of.wins)?;
         let records: Vec<JournalRecord> = wins.iter().cloned().map(JournalRecord::Win).collect();
         journal.append(partition, &records).await?;
-        let held = wins.iter().map(|win| self.0.ledger.coupon_of(of.event, win));
-        Ok((held.collect(), known.version))
+        Ok(wins.iter().map(|win| self.0.ledger.coupon_of(of.event, win)).collect())
     }
 
     /// How each of these events stands in the ledger, where it still goes by this epoch.
@@ -199,47 +197,64 @@ impl RedisStrategy {
     }
 
     /// The coupons of wins that the ledger has not got yet, in their order.
-    pub(super) async fn coupons(
+    pub(super) fn coupons(
         &self,
         event: &EventRecord,
         epoch: u64,
         wins: &[Won],
     ) -> Result<Vec<IssuedCouponRecord>, Failed> {
-        let known = self.validity(event).await?;
-        let wins = journal_wins(event.id, epoch, wins, known.validity);
+        let wins = self.journal_wins(event, epoch, wins)?;
         Ok(wins.iter().map(|win| self.0.ledger.coupon_of(event, win)).collect())
     }
 
-    async fn validity(&self, event: &EventRecord) -> Result<KnownValidity, Failed> {
-        let known = self.validities().get(&event.coupon_id).copied();
-        if let Some(known) = known.filter(|known| known.read_at.elapsed() < VALIDITY_REMEMBERED) {
-            return Ok(known);
+    fn journal_wins(
+        &self,
+        event: &EventRecord,
+        epoch: u64,
+        wins: &[Won],
+    ) -> Result<Vec<JournalWin>, Failed> {
+        let win = |won: &Won| {
+            let (valid_from, expires_at) = won.validity?.of_issue(won.issued_at);
+            Some(JournalWin {
+                event_id: event.id,
+                epoch,
+                user_id: won.user_id.clone(),
+                sequence: won.sequence,
+                issued_at: won.issued_at,
+                valid_from,
+                expires_at,
+            })
+        };
+        wins.iter().map(win).collect::<Option<_>>().ok_or_else(|| {
+            // The ledger has them, or will when the event is loaded anew.
+            self.sync_now(event.id);
+            Failed::NotLoaded
+        })
+    }
+
+    /// For how long the coupons of an event are valid, in [one word](word_of); none where the
+    /// ledger tells when it records them.
+    pub(super) async fn word_of_validity(&self, event: &EventRecord) -> Result<String, Failed> {
+        if event.commit == Commit::Ledger {
+            return Ok(String::new());
+        }
+        let known = self.validities().get(&event.coupon_id).cloned();
+        if let Some(known) = &known
+            && known.read_at.elapsed() < VALIDITY_REMEMBERED
+        {
+            return Ok(known.word.clone());
         }
         let read_at = Instant::now();
-        let (validity, version) = self.0.ledger.validity_of(event).await?;
-        let known = KnownValidity { validity, version, read_at };
-        self.validities().insert(event.coupon_id, known);
-        Ok(known)
-    }
-}
-
-fn journal_wins(
-    event_id: EventId,
-    epoch: u64,
-    wins: &[Won],
-    validity: Validity,
-) -> Vec<JournalWin> {
-    let win = |won: &Won| {
-        let (valid_from, expires_at) = validity.of_issue(won.issued_at);
-        JournalWin {
-            event_id,
-            epoch,
-            user_id: won.user_id.clone(),
-            sequence: won.sequence,
-            issued_at: won.issued_at,
-            valid_from,
-            expires_at,
+        match (self.0.ledger.validity_of(event).await, known) {
+            (Ok((validity, version)), _) => {
+                let word = word_of(validity, version);
+                let known = KnownValidity { word: word.clone(), version, read_at };
+                self.validities().insert(event.coupon_id, known);
+                Ok(word)
+            }
+            // It cannot be changed there either.
+            (Err(_), Some(known)) => Ok(known.word),
+            (Err(error), None) => Err(error.into()),
         }
-    };
-    wins.iter().map(win).collect()
+    }
 }

@@ -8,13 +8,14 @@
 use std::mem;
 use std::time::Duration;
 
-use firstcome_cache::redis::cmd;
+use firstcome_cache::redis::{Cmd, RedisError, cmd};
 use firstcome_core::{Commit, EventId, Timestamp};
 use firstcome_ledger::{EventRecord, Won};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::calls::{Keys, Look, Pending, PendingBatch};
+use super::terms::Terms;
 use super::{Failed, RedisStrategy};
 use crate::out_of_reach::kept_events;
 
@@ -188,8 +189,7 @@ impl RedisStrategy {
         let mut all = Vec::with_capacity(events.len());
         while !events.is_empty() {
             let some = events.split_off(events.len().saturating_sub(LOOKS_AT_ONCE));
-            let looks: Vec<_> = some.iter().map(|event| Keys::of(event.id).look()).collect();
-            let looks = self.0.redis.call_all::<Look>(&looks).await;
+            let looks = self.looks(&some).await;
             let settled = some.into_iter().zip(looks).map(|(event, look)| async move {
                 let settled = match look {
                     Ok(look) => self.settle_seen(&event, look, scope).await,
@@ -217,13 +217,35 @@ impl RedisStrategy {
         Ok(self.0.redis.call(&Keys::of(event).look()).await?)
     }
 
+    /// How each of these events stands. Where Redis alone has wins, what is pending is told even if
+    /// nothing else is known any more.
+    async fn looks(&self, events: &[EventRecord]) -> Vec<Result<Look, RedisError>> {
+        let redis = &self.0.redis;
+        let calls: Vec<_> = events.iter().map(|event| Keys::of(event.id).look()).collect();
+        let mut looks = redis.call_all::<Look>(&calls).await;
+        let unknown = events.iter().zip(&mut looks).filter(|(event, look)| {
+            let was_decided = event.commit == Commit::RedisStream && event.epoch > 0;
+            was_decided && matches!(look, Ok((None, ..)))
+        });
+        let unknown = unknown.map(|(event, look)| (Keys::of(event.id).count_pending(), look));
+        let (calls, unknown): (Vec<Cmd>, Vec<_>) = unknown.unzip();
+        for (look, counted) in unknown.into_iter().zip(redis.call_all::<u64>(&calls).await) {
+            match (look, counted) {
+                (Ok((_, pending, ..)), Ok(counted)) => *pending = Some(counted),
+                (look, Err(error)) => *look = Err(error),
+                (Err(_), Ok(_)) => {}
+            }
+        }
+        looks
+    }
+
     /// Makes wins durable that are pending.
     pub(super) async fn settle_pending(
         &self,
         event: &EventRecord,
         scope: Scope,
     ) -> Result<Settled, Failed> {
-        let look = self.look(event.id).await?;
+        let look = self.looks(std::slice::from_ref(event)).await.remove(0)?;
         self.settle_seen(event, look, scope).await
     }
 
@@ -249,12 +271,15 @@ impl RedisStrategy {
                 self.sync_now(event.id);
             }
         }
-        let is_settled = pending.is_some_and(|it| it > 0) && (is_alone || !is_loading);
-        match epoch.filter(|_| is_settled) {
-            // Boxed: the futures of all that a commit may do nest deeply.
-            Some(epoch) => Box::pin(self.settle_epoch(event, epoch, scope)).await,
-            None => Ok(Settled::default()),
+        if pending.is_none_or(|it| it == 0) || is_loading && !is_alone {
+            return Ok(Settled::default());
         }
+        if epoch.is_none() {
+            // Only by that are they no longer pending.
+            self.sync_now(event.id);
+        }
+        // Boxed: the futures of all that a commit may do nest deeply.
+        Box::pin(self.settle_epoch(event, epoch.unwrap_or(event.epoch), scope)).await
     }
 
     /// As [`settle_pending`](Self::settle_pending), by the word of this epoch.
@@ -267,9 +292,11 @@ impl RedisStrategy {
         let (keys, mut settled, mut cursor) = (Keys::of(event.id), Settled::default(), 0);
         loop {
             let (next, entries): Pending = self.0.redis.call(&keys.pending(cursor, STEP)).await?;
+            // Read behind them: those that a later batch has brought are not theirs.
+            let terms = self.terms(&keys).await?;
             let mut some = Vec::new();
             for (moment, batch) in &entries {
-                let batch = PendingBatch::read(moment, batch).ok_or(Failed::Nonsense)?;
+                let batch = PendingBatch::read(moment, batch, &terms).ok_or(Failed::Nonsense)?;
                 if scope.before.is_some_and(|before| batch.moment >= before) {
                     settled.left += 1;
                 } else {
@@ -294,6 +321,11 @@ impl RedisStrategy {
         }
     }
 
+    async fn terms(&self, keys: &Keys) -> Result<Terms, Failed> {
+        let text: Option<String> = self.0.redis.call(&keys.terms()).await?;
+        Terms::read(&text.unwrap_or_default()).ok_or(Failed::Nonsense)
+    }
+
     /// The wins that are pending now.
     ///
     /// # Errors
@@ -307,7 +339,8 @@ impl RedisStrategy {
         if !entries.is_empty() && (loading.is_some() || before.0 != after.0) {
             return Err(Failed::NotLoaded);
         }
-        let wins = entries.iter().map(|(moment, batch)| PendingBatch::read(moment, batch));
+        let terms = Terms::default();
+        let wins = entries.iter().map(|(moment, batch)| PendingBatch::read(moment, batch, &terms));
         let wins = wins.map(|batch| batch.map_or(0, |batch| batch.wins.len() as u64));
         Ok(wins.sum())
     }

@@ -13,9 +13,9 @@
 //!   except where the commit is Redis itself.
 //!
 //! In reading order: `claim.lua` (the decision), [`calls`] (what is said to Redis), [`batch`] (its
-//! way), [`commits`] (what makes it durable), [`sync`] (rebuilding), [`changes`] (live changes),
-//! [`behind`] (waiting for what is not in the ledger yet), [`keeper`] (what is done in the
-//! background), `metrics`.
+//! way), [`commits`] (what makes it durable), [`terms`] (how long that is valid), [`sync`]
+//! (rebuilding), [`changes`] (live changes), [`behind`] (waiting for what is not in the ledger yet),
+//! [`keeper`] (what is done in the background), `metrics`.
 
 mod batch;
 mod behind;
@@ -25,6 +25,7 @@ mod commits;
 mod keeper;
 mod metrics;
 mod sync;
+mod terms;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};

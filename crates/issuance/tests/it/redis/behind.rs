@@ -1,11 +1,12 @@
 //! Wins that are promised before the ledger has them: nobody hears of two truths.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::http::Method;
-use firstcome_core::{Commit, Strategy};
+use firstcome_core::{Commit, CouponDraft, Days, Strategy, Validity};
 use firstcome_issuance::{NoVerdict, Undecided};
-use firstcome_ledger::{Decision, EventRecord, IssuedCouponRecord};
+use firstcome_ledger::{CouponRecord, Decision, EventRecord, IssuedCouponRecord};
 use firstcome_testkit::Proxy;
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -20,6 +21,7 @@ mod kafka {
         what_is_promised_comes_to_the_ledger_as_it_was_told,
         a_quantity_is_never_lowered_below_what_is_promised,
         a_retry_while_the_ledger_lags_is_told_the_same,
+        a_win_is_valid_as_long_as_was_told_whatever_becomes_of_its_coupon,
         an_event_is_loaded_only_with_all_that_was_promised,
         workers_share_a_drop_and_end_at_any_moment,
     }
@@ -31,6 +33,7 @@ mod redis_stream {
         what_is_promised_comes_to_the_ledger_as_it_was_told,
         a_quantity_is_never_lowered_below_what_is_promised,
         a_retry_while_the_ledger_lags_is_told_the_same,
+        a_win_is_valid_as_long_as_was_told_whatever_becomes_of_its_coupon,
         an_event_is_loaded_only_with_all_that_was_promised,
         workers_share_a_drop_and_end_at_any_moment,
         what_only_redis_has_outlives_its_restart,
@@ -109,6 +112,33 @@ async fn a_retry_while_the_ledger_lags_is_told_the_same(mut test: Deployment) {
     let winners = test.winners(&event).await;
     assert_eq!(winners.len(), 6);
     assert!(winners.contains(&told), "{told:?}");
+}
+
+async fn a_win_is_valid_as_long_as_was_told_whatever_becomes_of_its_coupon(mut test: Deployment) {
+    let event = lagging(&mut test, 40).await;
+    let other = test.another().await;
+    let week = Validity::Days(Days::parse(7).expect("days"));
+    let is_of_the_week = |coupon: &IssuedCouponRecord| {
+        (coupon.valid_from, coupon.expires_at) == week.of_issue(coupon.issued_at)
+    };
+    let before = issued(decided(&test.one, &event, "before").await);
+    assert!(!is_of_the_week(&before), "{before:?}");
+    let change = move |found: &CouponRecord| {
+        Ok::<_, Infallible>(CouponDraft { validity: week, ..found.draft.clone() })
+    };
+    let changed = test.one.ledger.change_coupon(event.coupon_id, change).await.expect("an answer");
+    changed.expect("the coupon").expect("it is not refused");
+    assert_eq!(held(decided(&other, &event, "before").await), before);
+    let after = issued(decided(&other, &event, "after").await);
+    assert!(is_of_the_week(&after), "{after:?}");
+    // This process has read it before, and what goes in Redis goes for all.
+    let late = issued(decided(&test.one, &event, "late").await);
+    assert!(is_of_the_week(&late), "{late:?}");
+    for (process, coupon) in [(&test.one, &after), (&test.one, &before), (&other, &late)] {
+        assert_eq!(held(decided(process, &event, coupon.user_id.as_str()).await), *coupon);
+    }
+    test.worker = Some(test.another_worker().await);
+    assert_eq!(test.winners(&event).await[1..], [before, after, late]);
 }
 
 /// Also by the word of the one before: it waits for a worker.

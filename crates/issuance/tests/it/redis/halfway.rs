@@ -80,9 +80,35 @@ async fn what_a_rebuild_that_ended_half_way_has_left_is_written(mut test: Deploy
 async fn what_is_pending_outlives_all_else_that_is_known(mut test: Deployment) {
     let event = promised(&mut test).await;
     test.redis.cli(&["DEL", &key(&event, "meta")]).await;
+    assert_eq!(mine(&test, &event, "kim").await, 200, "nobody claims");
+    no_longer_pending(&test, &event).await;
+
+    let event = promised(&mut test).await;
+    test.redis.cli(&["DEL", &key(&event, "meta")]).await;
+    let audit = format!("/v1/events/{}/audit", event.id);
+    let audit = test.one.admin(Method::GET, &audit, &Value::Null).await.json();
+    assert_eq!((&audit["verdict"], &audit["pending"]), (&"pass".into(), &0.into()), "{audit}");
+
+    let event = promised(&mut test).await;
+    test.redis.cli(&["DEL", &key(&event, "meta")]).await;
+    test.worker = Some(test.another_worker().await);
+    no_longer_pending(&test, &event).await;
+    assert_eq!(test.winners(&event).await.len(), 2);
+
+    let event = promised(&mut test).await;
+    test.redis.cli(&["DEL", &key(&event, "meta")]).await;
     assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 3);
     assert_eq!(held(decided(&test.one, &event, "kim").await).sequence.get(), 2);
     assert_eq!(test.winners(&event).await.len(), 3);
+}
+
+async fn no_longer_pending(test: &Deployment, event: &EventRecord) {
+    let pending = async {
+        while test.redis.cli(&["HLEN", &key(event, "pending")]).await != "0" {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, pending).await.expect("it is rebuilt");
 }
 
 /// Those before were lost, each with what Redis knew, and are given to nobody else.

@@ -118,22 +118,22 @@ const RECORD: &str = "
 /// something, the insert fails.
 const RECORD_NEW: &str = "
     PREPARE claim_record_new
-        (uuid, bigint, boolean, bigint, bigint[], uuid[], text[], bigint[]) AS
+        (uuid, bigint, bigint, bigint[], uuid[], text[], bigint[]) AS
     WITH event AS MATERIALIZED (
         SELECT {columns}
         FROM events AS e JOIN coupons AS c ON {coupon}
-        WHERE e.id = $1 AND e.epoch = $2 AND ($3 OR NOT (e.paused OR e.closed)) AND e.erased = 0
-              AND cardinality($5) <= e.quantity - e.issued
+        WHERE e.id = $1 AND e.epoch = $2 AND NOT (e.paused OR e.closed) AND e.erased = 0
+              AND cardinality($4) <= e.quantity - e.issued
         FOR NO KEY UPDATE OF e),
     won AS (
         INSERT INTO issued_coupons
                (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
         SELECT event.no, new.*, {validity}
-        FROM event CROSS JOIN unnest($5, $6, $7, $8) AS new (sequence, id, user_id, issued_at)),
+        FROM event CROSS JOIN unnest($4, $5, $6, $7) AS new (sequence, id, user_id, issued_at)),
     moved AS (
         UPDATE events
-        SET issued = events.issued + cardinality($5),
-            unlisted_after = LEAST(events.unlisted_after, $4)
+        SET issued = events.issued + cardinality($4),
+            unlisted_after = LEAST(events.unlisted_after, $3)
         FROM event WHERE events.no BETWEEN event.no AND event.no)
     SELECT event.* FROM event";
 
@@ -142,17 +142,17 @@ const RECORD_NEW: &str = "
 /// the events would compare each with each, or go by whatever plan suits the statistics.
 const RECORD_NEW_OF_EVENTS: &str = "
     PREPARE claim_record_new_of_events
-        (uuid[], bigint[], boolean[], bigint[], integer[], integer[],
+        (uuid[], bigint[], bigint[], integer[], integer[],
          bigint[], uuid[], text[], bigint[]) AS
     WITH event AS MATERIALIZED (
         SELECT live.*, asked.sequence_before, asked.first, asked.last
-        FROM unnest($1, $2, $3, $4, $5, $6)
-                 AS asked (id, epoch, told, sequence_before, first, last)
+        FROM unnest($1, $2, $3, $4, $5)
+                 AS asked (id, epoch, sequence_before, first, last)
              CROSS JOIN LATERAL (
                  SELECT {columns}
                  FROM events AS e JOIN coupons AS c ON {coupon}
                  WHERE e.id = asked.id AND e.epoch = asked.epoch
-                       AND (asked.told OR NOT (e.paused OR e.closed)) AND e.erased = 0
+                       AND NOT (e.paused OR e.closed) AND e.erased = 0
                        AND asked.last - asked.first < e.quantity - e.issued
                  FOR NO KEY UPDATE OF e) AS live),
     won AS (
@@ -160,7 +160,7 @@ const RECORD_NEW_OF_EVENTS: &str = "
                (event_no, sequence, id, user_id, issued_at, valid_from, expires_at)
         SELECT event.no, new.sequence, new.id, new.user_id, new.issued_at, {validity}
         FROM event CROSS JOIN LATERAL (
-            SELECT $7[nth] AS sequence, $8[nth] AS id, $9[nth] AS user_id, $10[nth] AS issued_at
+            SELECT $6[nth] AS sequence, $7[nth] AS id, $8[nth] AS user_id, $9[nth] AS issued_at
             FROM generate_series(event.first, event.last) AS nth) AS new),
     moved AS (
         UPDATE events
@@ -477,10 +477,9 @@ fn columns_of_moves(moves: &[Move<'_>]) -> String {
 
 fn record_of_one(new: &NewWins<'_>) -> String {
     format!(
-        "EXECUTE claim_record_new('{}', {}, {}, {}, {})",
+        "EXECUTE claim_record_new('{}', {}, {}, {})",
         new.of.event.as_uuid(),
         new.of.epoch,
-        new.is_told(),
         new.sequence_before(),
         columns_of(&[new]),
     )
@@ -497,10 +496,9 @@ fn record_of_events(new: &[NewWins<'_>]) -> String {
     };
     let lasts: Vec<i64> = wins().scan(0, sum).collect();
     format!(
-        "EXECUTE claim_record_new_of_events({}, {}, {}, {}, {}, {}, {})",
+        "EXECUTE claim_record_new_of_events({}, {}, {}, {}, {}, {})",
         array(new.iter().map(|new| new.of.event.as_uuid())),
         array(new.iter().map(|new| signed(new.of.epoch))),
-        array(new.iter().map(|new| new.is_told())),
         array(new.iter().map(|new| i64::from(new.sequence_before()))),
         array(wins().zip(&lasts).map(|(wins, last)| last - wins + 1)),
         array(lasts.iter().copied()),

@@ -6,17 +6,17 @@
 //! commit. To record the same again changes nothing, and tells the same: that is how the end of a
 //! transaction whose answer was lost is found out.
 //!
-//! Wins that nobody has tried to record before go in one message, where the database can: a
-//! statement looks at the events and inserts them. Those of an event that does not take them are
-//! left out by it, and where one of the winners holds something after all, nothing was written:
-//! what is not recorded by that is recorded as above.
+//! Wins that nobody has tried to record before, nor told anyone of, go in one message, where the
+//! database can: a statement looks at the events and inserts them. Those of an event that does not
+//! take them are left out by it, and where one of the winners holds something after all, nothing
+//! was written: what is not recorded by that is recorded as above.
 //!
 //! An event refuses its own wins alone. Only where a place in line turns out to be somebody else's,
 //! which the insert tells of none in particular, each event gets a transaction of its own.
 
 use std::sync::Arc;
 
-use firstcome_core::{EventId, IssuedCouponId, Sequence, Timestamp, UserId};
+use firstcome_core::{EventId, IssuedCouponId, Sequence, Timestamp, UserId, Validity};
 use tokio::time::{Instant, timeout};
 
 use super::super::batch::{Held, LiveEvent, Win};
@@ -33,6 +33,9 @@ pub struct Won {
     pub sequence: Sequence,
     /// When, by the decider's clock.
     pub issued_at: Timestamp,
+    /// For how long it is valid, where the winner may have been told; none for as long as its
+    /// coupon says when it is recorded.
+    pub validity: Option<Validity>,
 }
 
 /// Whether the winners know of their wins.
@@ -128,7 +131,8 @@ impl<C: ClaimConnection> Claimer<C> {
     /// no outcome was not written, or is in doubt, and another way may do better.
     async fn record_new(&self, records: &mut [&mut Record<'_>]) -> bool {
         let is_new = |record: &&mut Record<'_>| {
-            record.of.tried == Tried::Never && !record.of.wins.is_empty()
+            let Recording { wins, told, tried, .. } = record.of;
+            *tried == Tried::Never && *told == Told::NotYet && !wins.is_empty()
         };
         let mut new: Vec<&mut Record<'_>> =
             records.iter_mut().filter(|_| C::TAKES).map(|it| &mut **it).filter(is_new).collect();
@@ -328,10 +332,6 @@ impl<'a> NewWins<'a> {
         Self { of, ids: ids.collect() }
     }
 
-    pub(super) fn is_told(&self) -> bool {
-        self.of.told == Told::Already
-    }
-
     /// The last sequence before these winners'.
     pub(super) fn sequence_before(&self) -> u32 {
         let lowest = self.of.wins.iter().map(|won| won.sequence.get()).min();
@@ -393,7 +393,8 @@ fn win_of(live: &LiveEvent, won: &Won) -> Win {
 }
 
 fn win(live: &LiveEvent, id: IssuedCouponId, won: &Won) -> Win {
-    let (valid_from, expires_at) = live.validity.of_issue(won.issued_at);
+    let validity = won.validity.unwrap_or(live.validity);
+    let (valid_from, expires_at) = validity.of_issue(won.issued_at);
     Win {
         id,
         event_no: live.no,

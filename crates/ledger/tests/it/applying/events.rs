@@ -142,7 +142,7 @@ async fn what_was_told_is_recorded_after_a_stop(store: Store) {
     let stopped = Recorded::Refused(NotRecorded::Stopped);
     let record = async |user_id: &str, sequence: u32, told| {
         let JournalWin { user_id, sequence, issued_at, .. } = won(&event, 2, user_id, sequence);
-        let wins = [Won { user_id, sequence, issued_at }];
+        let wins = [Won { user_id, sequence, issued_at, validity: None }];
         let recording =
             Recording { event: event.id, epoch: 2, wins: &wins, told, tried: Tried::Never };
         test.ledger.record_wins(&[recording]).await.remove(0).expect("an answer")
