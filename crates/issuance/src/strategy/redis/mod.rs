@@ -14,7 +14,7 @@
 //!
 //! In reading order: `claim.lua` (the decision), [`calls`] (what is said to Redis), [`batch`] (its
 //! way), [`commits`] (what makes it durable), [`terms`] (how long that is valid), [`sync`]
-//! (rebuilding), [`changes`] (live changes), [`behind`] (waiting for what is not in the ledger yet),
+//! (rebuilding), [`changes`] (live changes), [`behind`] (waiting for what is not in the ledger),
 //! [`keeper`] (what is done in the background), `metrics`.
 
 mod batch;
