@@ -27,7 +27,7 @@ enum State {
 }
 
 /// What a call's end changed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// Nothing.
     None,

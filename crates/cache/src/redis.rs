@@ -10,6 +10,7 @@
 //! `link` and [`breaker`](crate::breaker) (below the calls), `metrics`.
 
 mod address;
+mod breakers;
 mod config;
 mod connect;
 mod error;

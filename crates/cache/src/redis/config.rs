@@ -28,7 +28,7 @@ pub struct RedisConfig {
     pub connect_timeout_ms: u64,
     /// How long a call may take, in milliseconds; then it is given up.
     pub answer_timeout_ms: u64,
-    /// Calls that fail one after another before all fail at once.
+    /// Calls that fail one after another before all fail at once; of a cluster those to one node.
     pub breaker_failures: u32,
     /// How long they do before one tries again, in milliseconds.
     pub breaker_open_ms: u64,

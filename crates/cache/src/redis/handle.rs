@@ -4,15 +4,16 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ::redis::{Cmd, FromRedisValue, RedisResult, Value, from_redis_value};
+use ::redis::{Cmd, FromRedisValue, RedisResult, Value, cmd, from_redis_value};
 use firstcome_core::Invalid;
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::breaker::{Breaker, Change};
+use crate::breaker::Change;
 
+use super::breakers::{Breakers, key_of};
 use super::connect::Connector;
 use super::link::{Link, Live};
 use super::metrics::Metrics;
@@ -41,7 +42,7 @@ pub struct Redis {
 struct Shared {
     connector: Arc<Connector>,
     link: Link,
-    breaker: Breaker,
+    breakers: Breakers,
     metrics: Metrics,
     used_for: &'static str,
     runtime: Handle,
@@ -66,7 +67,7 @@ impl Redis {
         let shared = Arc::new(Shared {
             link: Link::new(Arc::clone(&connector), runtime.clone()),
             connector,
-            breaker: Breaker::new(config.breaker_failures, config.breaker_open()),
+            breakers: Breakers::new(config),
             metrics: Metrics::declare(used_for),
             used_for,
             runtime,
@@ -131,7 +132,7 @@ impl Redis {
     /// # Errors
     /// Each kind of [`RedisError`] tells whether it may have been executed.
     pub async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
-        self.guarded(async |deadline| {
+        self.guarded(key_of(command), async |deadline| {
             let mut live = self.connected(deadline).await?;
             let answer = timeout_at(deadline, live.connection.query(command)).await;
             self.told(&live, answer)
@@ -151,7 +152,7 @@ impl Redis {
     }
 
     async fn run_message(&self, message: Message<'_>) -> Result<Value, RedisError> {
-        self.guarded(async |deadline| {
+        self.guarded(message.key(), async |deadline| {
             let mut live = self.connected(deadline).await?;
             let asked = async {
                 match live.connection.query(&message.by_digest()).await {
@@ -222,7 +223,7 @@ impl Redis {
         commands: impl ExactSizeIterator<Item = &'a Cmd>,
     ) -> Vec<Result<Result<T, RedisError>, RedisError>> {
         let calls = commands.len();
-        let answers = self.guarded(async |deadline| {
+        let answers = self.guarded(None, async |deadline| {
             let mut live = self.connected(deadline).await?;
             let answers = timeout_at(deadline, live.connection.query_all(commands)).await;
             let answers = self.told(&live, answers)?;
@@ -247,7 +248,7 @@ impl Redis {
 
     /// Asks the server, or each primary of the cluster, by its address.
     pub(super) async fn ask_each(&self, command: &Cmd) -> Result<Vec<(String, Value)>, RedisError> {
-        self.guarded(async |deadline| {
+        self.guarded(None, async |deadline| {
             let mut live = self.connected(deadline).await?;
             let asked = timeout_at(deadline, live.connection.ask_each(command)).await;
             self.told(&live, asked)
@@ -257,7 +258,7 @@ impl Redis {
 
     /// The sum of what all nodes of a cluster count for a name.
     pub(crate) async fn sum_of_nodes(&self, command: &Cmd) -> Result<usize, RedisError> {
-        self.guarded(async |deadline| {
+        self.guarded(None, async |deadline| {
             let mut live = self.connected(deadline).await?;
             let asked = timeout_at(deadline, live.connection.sum_of_nodes(command)).await;
             self.told(&live, asked)
@@ -267,7 +268,7 @@ impl Redis {
 
     /// Asks the server that has this key.
     pub(super) async fn ask_owner(&self, command: &Cmd, key: &str) -> Result<Value, RedisError> {
-        self.guarded(async |deadline| {
+        self.guarded(Some(key.as_bytes()), async |deadline| {
             let mut live = self.connected(deadline).await?;
             let asked = timeout_at(deadline, live.connection.ask_owner(command, key)).await;
             self.told(&live, asked)
@@ -282,18 +283,20 @@ impl Redis {
         Subscription::start(Arc::clone(&shared.connector), channel, limit, &shared.runtime)
     }
 
-    /// Whether the last calls failed one after another, so that others fail at once.
+    /// Whether the last calls failed one after another, so that others fail at once; of a cluster
+    /// those to one of its nodes.
     #[must_use]
     pub fn is_silent(&self) -> bool {
-        self.shared.breaker.is_open()
+        self.shared.breakers.is_any_open()
     }
 
-    /// Makes a call if the breaker lets it, and tells the breaker what became of it.
+    /// Makes a call about this key if the breaker lets it, and tells the breaker what became of it.
     async fn guarded<T>(
         &self,
+        key: Option<&[u8]>,
         call: impl AsyncFnOnce(Instant) -> Result<T, RedisError>,
     ) -> Result<T, RedisError> {
-        let Shared { breaker, metrics, state, refusal, .. } = self.shared.as_ref();
+        let Shared { breakers, metrics, state, refusal, .. } = self.shared.as_ref();
         match state.load(Ordering::Acquire) {
             REFUSED if !self.judges => {
                 metrics.failed_at_once();
@@ -306,7 +309,8 @@ impl Redis {
             }
             _ => {}
         }
-        let Some(pass) = breaker.pass() else {
+        let node = breakers.of(key);
+        let Some(pass) = node.breaker.pass() else {
             metrics.failed_at_once();
             return Err(RedisError::unavailable("it did not answer the last calls"));
         };
@@ -316,31 +320,50 @@ impl Redis {
         metrics.ended(failure, started.elapsed());
         match pass.ended(failure.is_some_and(RedisError::is_silence)) {
             Change::None => {}
-            Change::Opened => self.opened(failure),
-            Change::Closed => {
-                metrics.breaker.set(0);
-                tracing::info!(redis.use = self.shared.used_for, "Redis answers again");
-            }
+            change => self.changed(change, &node.name, failure),
         }
         answer
     }
 
-    fn opened(&self, failure: Option<&RedisError>) {
-        self.shared.metrics.breaker.set(1);
+    fn changed(&self, change: Change, node: &str, failure: Option<&RedisError>) {
+        let Shared { breakers, metrics, used_for, .. } = self.shared.as_ref();
+        metrics.breaker.set(u8::from(breakers.is_any_open()));
+        breakers.doubt();
+        if change == Change::Closed {
+            tracing::info!(redis.use = used_for, redis.node = node, "Redis answers again");
+            return;
+        }
         let reason = failure.map(ToString::to_string).unwrap_or_default();
         tracing::warn!(
-            redis.use = self.shared.used_for,
+            redis.use = used_for,
             redis.address = self.shown(),
+            redis.node = node,
             "calls to Redis fail at once until it answers again: {reason}"
         );
     }
 
     async fn connected(&self, deadline: Instant) -> Result<Live, RedisError> {
         let limit = self.answer_timeout;
-        timeout_at(deadline, self.shared.link.live()).await.unwrap_or_else(|_| {
+        let live = timeout_at(deadline, self.shared.link.live()).await.unwrap_or_else(|_| {
             let limit = limit.as_millis();
             Err(RedisError::unavailable(format_args!("no connection within {limit} ms")))
-        })
+        })?;
+        if self.kind() == RedisKind::Cluster && self.shared.breakers.is_to_be_asked() {
+            self.ask_for_nodes(live.clone());
+        }
+        Ok(live)
+    }
+
+    /// Asks a cluster which node has which keys, beside its calls.
+    fn ask_for_nodes(&self, mut live: Live) {
+        let (shared, limit) = (Arc::clone(&self.shared), self.answer_timeout);
+        self.shared.runtime.spawn(async move {
+            let mut slots = cmd("CLUSTER");
+            slots.arg("SLOTS");
+            if let Ok(Ok(answer)) = timeout(limit, live.connection.query(&slots)).await {
+                shared.breakers.learn(answer);
+            }
+        });
     }
 
     /// What became of a call on this connection, which is given up where another may do better.

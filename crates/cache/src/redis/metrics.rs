@@ -37,7 +37,10 @@ impl Metrics {
             metrics::Unit::Seconds,
             "Time of a call to Redis, the wait for a connection included."
         );
-        describe_gauge!(BREAKER, "1 while calls to Redis fail at once because it does not answer.");
+        describe_gauge!(
+            BREAKER,
+            "1 while calls to Redis, or a node of it, fail at once because it does not answer."
+        );
         let metrics = Self {
             ok: calls(used_for, "ok"),
             unavailable: calls(used_for, "unavailable"),

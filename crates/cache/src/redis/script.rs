@@ -116,6 +116,11 @@ impl<'a> Message<'a> {
         self.0.len()
     }
 
+    /// A key that it is about; all share a slot where Redis is a cluster.
+    pub(super) fn key(self) -> Option<&'a [u8]> {
+        self.0[0].words().take(self.0[0].keys).next()
+    }
+
     pub(super) fn by_digest(self) -> Cmd {
         self.command("EVALSHA", &self.script().digest)
     }

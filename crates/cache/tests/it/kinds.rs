@@ -189,3 +189,40 @@ async fn a_clusters_keys_are_found_wherever_they_are() {
     let error = several.unwrap_err();
     assert_eq!(error.refusal(), Some(Refusal::CrossSlot), "{error}");
 }
+
+#[tokio::test]
+async fn a_node_of_a_cluster_that_hangs_costs_the_keys_of_others_nothing() {
+    let cluster = RedisCluster::start().await;
+    for node in cluster.nodes() {
+        node.cli(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await;
+    }
+    let redis = redis_as(&cluster.url(), |config| {
+        config.answer_timeout_ms = 200;
+        config.breaker_failures = 3;
+    });
+    let hung = cluster.node_of("theirs").await;
+    let mut others = Vec::new();
+    for number in 0..9_u32 {
+        let key = format!("{number}");
+        if cluster.node_of(&key).await != hung {
+            others.push(key);
+        }
+    }
+    for key in others.iter().map(String::as_str).chain(["theirs"]) {
+        set(&redis, key, "before").await.unwrap();
+    }
+    cluster.nodes()[hung].hang();
+    until("calls on its keys fail at once", async || {
+        for key in &others {
+            set(&redis, key, "meanwhile").await.unwrap();
+        }
+        let error = PUT.call(&["theirs"]).arg("meanwhile");
+        let error = redis.run::<String>(&error).await.expect_err("nobody answers");
+        error.to_string().contains("did not answer the last calls")
+    })
+    .await;
+    assert!(redis.is_silent());
+    cluster.nodes()[hung].go_on();
+    until("they are answered again", async || set(&redis, "theirs", "after").await.is_ok()).await;
+    assert!(!redis.is_silent());
+}
