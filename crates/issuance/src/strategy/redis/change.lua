@@ -6,12 +6,12 @@
 --       'expire', the time in seconds: all that is known ends then, unless it does anyway
 --       'follow', who does it, epoch, version, then name and value of what there is; it ends a freeze
 --
--- Between 'lower' and the 'follow' of the same hand nobody else raises the quantity: the ledger may be
--- lowering it.
+-- Between 'lower' and the 'follow' of the same hand nobody else raises the quantity, nor lowers it: the
+-- ledger may be lowering it.
 --
 -- Answers 1, or 0 where that is of another epoch, or older than what is known. To 'lower' it answers
--- {epoch, winners}, and has done it where there are no more winners than that; or {}, where what is
--- known is not to be trusted.
+-- {epoch, winners}, and has done it where there are no more winners than that; {epoch}, where another
+-- is at it; or {}, where what is known is not to be trusted.
 
 local meta, winners, pending = KEYS[1], KEYS[2], KEYS[3]
 local step = ARGV[1]
@@ -48,6 +48,9 @@ if step == 'lower' then
     or redis.call('HLEN', winners) ~= tonumber(event.count)
     or redis.call('HLEN', pending) ~= tonumber(event.pending) then
     return {}
+  end
+  if event.lowering and event.lowering ~= ARGV[3] then
+    return { tonumber(event.epoch) }
   end
   if tonumber(event.count) <= tonumber(ARGV[2]) then
     local quantity = math.min(tonumber(ARGV[2]), tonumber(event.quantity))

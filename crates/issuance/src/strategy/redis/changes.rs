@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use firstcome_core::{Commit, EventId, Quantity};
 use firstcome_ledger::{EventRecord, Ledger};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::calls::Keys;
@@ -29,8 +29,10 @@ const FREEZE_MAX: Duration = Duration::from_secs(2);
 const FREEZE_ALONE_MAX: Duration = Duration::from_secs(15);
 /// Longest that a change waits for what is pending.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
-/// Longest that lowering the quantity waits until the event is loaded.
+/// Longest that lowering the quantity waits until the event is loaded, or for another who does it.
 const LOWER_MAX: Duration = Duration::from_secs(2);
+/// How often who waits for another looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long Redis remembers an event that is over, in seconds; after that the ledger is asked.
 const REMEMBERED_SECONDS: u32 = 3_600;
 
@@ -153,6 +155,9 @@ impl RedisStrategy {
                     let winners = u32::try_from(winners).map_err(|_| Failed::Nonsense)?;
                     return Ok(Lowered { hand, epoch, winners });
                 }
+                // Whose hand died, the keeper finds out.
+                [_] if Instant::now() < deadline => sleep(LOOK_EVERY).await,
+                [_] => return Err(Failed::Lowering),
                 _ if Instant::now() < deadline => self.sync_soon(event, deadline).await,
                 _ => return Err(Failed::NotLoaded),
             }

@@ -118,17 +118,15 @@ for i = 1, #ARGV - 2, step do
 end
 tell_alike()
 
-local function version_of(validity)
-  return tonumber(string.match(validity, '^%d+'))
-end
 if placed > 0 then
-  local validity = ARGV[2]
-  if validity ~= '' and (not terms or version_of(validity) > version_of(terms)) then
-    if terms and #terms > 1000 and batches == '0' then
-      -- Whoever has won so far is told what is written of them.
-      terms = nil
+  local version, validity = string.match(ARGV[2], '^(%d+) (%S+)$')
+  local known, newest, since, older = string.match(terms or '', '^(%d+) (%S+) (%d+)(.*)$')
+  if version and (not known or tonumber(version) > tonumber(known)) then
+    if validity == newest then
+      terms = ARGV[2] .. ' ' .. since .. older
+    else
+      terms = ARGV[2] .. ' ' .. moment .. (terms and ';' .. terms or '')
     end
-    terms = validity .. ' ' .. moment .. (terms and ';' .. terms or '')
     answer[7] = terms
     redis.call('HSET', meta, 'terms', terms)
   end

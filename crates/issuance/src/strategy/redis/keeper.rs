@@ -267,7 +267,8 @@ impl RedisStrategy {
             }
             let longest = i64::try_from(LOWERING_MAX.as_micros()).expect("seconds");
             let is_half_lowered = lowered_at.is_some_and(|at| at < before.as_micros() - longest);
-            if is_half_lowered || is_loading && is_alone {
+            // Who began to rebuild it may have died, and nobody claims.
+            if is_half_lowered || is_loading {
                 self.sync_now(event.id);
             }
         }

@@ -167,6 +167,8 @@ enum Failed {
     NoJournal,
     #[error("the ledger lacks wins that Redis has, and takes too long to write them")]
     NotSettled,
+    #[error("another call is lowering the quantity of the event")]
+    Lowering,
     #[error("the event was paused or closed meanwhile")]
     Stopped,
     #[error("what Redis knows of an event is being rebuilt")]

@@ -16,13 +16,18 @@ use super::{Deployment, POLL, WAIT_MAX, decided, held, issued, on_every_server, 
 on_every_server! { each_of_two_deployments_on_one_redis_is_swept }
 
 mod ledger {
-    super::super::for_commit! { Ledger: places_may_go_beyond_the_largest_quantity }
+    super::super::for_commit! {
+        Ledger:
+        what_began_to_be_rebuilt_is_rebuilt_though_nobody_claims,
+        places_may_go_beyond_the_largest_quantity,
+    }
 }
 
 mod kafka {
     super::super::for_commit! {
         Kafka:
         what_another_journal_would_have_is_not_taken_for_written,
+        what_began_to_be_rebuilt_is_rebuilt_though_nobody_claims,
         places_may_go_beyond_the_largest_quantity,
     }
 }
@@ -32,6 +37,7 @@ mod redis_stream {
         RedisStream:
         what_a_rebuild_that_ended_half_way_has_left_is_written,
         what_is_pending_outlives_all_else_that_is_known,
+        what_only_redis_has_is_written_to_a_ledger_that_has_forgotten_its_epoch,
         places_may_go_beyond_the_largest_quantity,
     }
 }
@@ -67,14 +73,42 @@ async fn what_a_rebuild_that_ended_half_way_has_left_is_written(mut test: Deploy
         }
     };
     timeout(WAIT_MAX, written).await.expect("a worker writes it");
-    // It is not left half-way for ever.
+    rebuilt(&test, &event).await;
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// It is not left half-way for ever.
+async fn rebuilt(test: &Deployment, event: &EventRecord) {
     let loading = async {
-        while test.redis.cli(&["HEXISTS", &key(&event, "meta"), "loading"]).await == "1" {
+        while test.redis.cli(&["HEXISTS", &key(event, "meta"), "loading"]).await == "1" {
             sleep(POLL).await;
         }
     };
     timeout(WAIT_MAX, loading).await.expect("it is rebuilt");
-    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+async fn what_began_to_be_rebuilt_is_rebuilt_though_nobody_claims(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_ne!(run(&test, LOAD, &event, &["take", "dead"]).await, "0");
+    rebuilt(&test, &event).await;
+    let audit = format!("/v1/events/{}/audit", event.id);
+    let audit = test.one.admin(Method::GET, &audit, &Value::Null).await.json();
+    assert_eq!(audit["verdict"], "pass", "{audit}");
+}
+
+/// It was restored from a backup that was made before Redis began its epoch.
+async fn what_only_redis_has_is_written_to_a_ledger_that_has_forgotten_its_epoch(
+    mut test: Deployment,
+) {
+    let event = promised(&mut test).await;
+    test.act(&event, "sync").await;
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 3);
+    let super::Place::Server(database) = &test.ledger else { panic!("a server") };
+    database.execute("UPDATE events SET epoch = 1").await;
+    test.act(&event, "sync").await;
+    assert_eq!(held(decided(&test.one, &event, "lee").await).sequence.get(), 3);
+    assert_eq!(test.winners(&event).await.len(), 3);
 }
 
 async fn what_is_pending_outlives_all_else_that_is_known(mut test: Deployment) {

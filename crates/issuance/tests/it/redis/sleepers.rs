@@ -126,6 +126,11 @@ async fn nobody_raises_what_another_is_lowering(test: Deployment) {
     test.act(&event, "pause").await;
     test.act(&event, "resume").await;
     assert_eq!(decided(&test.one, &event, "park").await, Decision::SoldOut);
+    // Refused or not, a second who lowers it would be followed by what the ledger has until then.
+    for quantity in [1, 2] {
+        assert_eq!(test.set_quantity(&event, quantity).await, 503);
+        assert_eq!(decided(&test.one, &event, "park").await, Decision::SoldOut);
+    }
     // It has died, and is waited for no more.
     test.act(&event, "sync").await;
     let raised = timeout(WAIT_MAX, async {
