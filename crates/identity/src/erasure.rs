@@ -54,7 +54,7 @@ async fn erase(
     user: UserId,
 ) -> Result<StatusCode, IdentityError> {
     // What is written later would be written under the user's own id.
-    identity.promised.is_kept().await?;
+    identity.promised.is_settled().await?;
     if ledger.erase_user(user).await? {
         return Ok(StatusCode::NO_CONTENT);
     }

@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use firstcome_core::Invalid;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::Producer as _;
 
 use append::Appender;
@@ -77,7 +78,7 @@ impl Journal {
     }
 
     /// Makes these records durable in a partition, one after another, in this order. Calls for one
-    /// partition at the same time mix.
+    /// partition at the same time mix. The lowest of their offsets, where the brokers tell it.
     ///
     /// # Errors
     /// Whether they may be in the journal all the same. It ends within
@@ -86,7 +87,7 @@ impl Journal {
         &self,
         partition: i32,
         records: &[JournalRecord],
-    ) -> Result<(), AppendError> {
+    ) -> Result<Option<i64>, AppendError> {
         self.0.appender.append(partition, records).await
     }
 
@@ -113,7 +114,28 @@ impl Journal {
     pub async fn offsets(&self, partition: i32) -> Result<(i64, i64), Unreachable> {
         let topic = self.0.config.topic.clone();
         let asked = self.0.appender.ask(ANSWER_MAX, move |sender, limit| {
-            sender.producer().client().fetch_watermarks(&topic, partition, limit)
+            let client = sender.producer().client();
+            match client.fetch_watermarks(&topic, partition, limit) {
+                Err(error) if error::code(&error) == Some(Code::UnknownPartition) => {
+                    // It may be one of those that were added since the library looked.
+                    client.fetch_metadata(Some(&topic), limit)?;
+                    client.fetch_watermarks(&topic, partition, limit)
+                }
+                answer => answer,
+            }
+        });
+        asked.await
+    }
+
+    /// How many partitions the topic has by now.
+    ///
+    /// # Errors
+    /// When no broker tells within a second.
+    pub(crate) async fn count_partitions(&self) -> Result<usize, Unreachable> {
+        let topic = self.0.config.topic.clone();
+        let asked = self.0.appender.ask(ANSWER_MAX, move |sender, limit| {
+            let metadata = sender.producer().client().fetch_metadata(Some(&topic), limit)?;
+            Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
         });
         asked.await
     }

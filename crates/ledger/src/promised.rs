@@ -15,6 +15,9 @@ pub trait CatchUp: Send + Sync + 'static {
     /// Waits until the ledger has every win that was told before the call, or writes them; why it
     /// cannot, where that takes too long or something is away.
     fn catch_up(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
+
+    /// The same, and of every claim that is in doubt, too: it is written then, or never.
+    fn settle(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
 }
 
 /// What was promised and may not be in the ledger yet; cheap to clone. By default that is nothing.
@@ -69,6 +72,19 @@ impl Promised {
         let brought = shared.brought_by.catch_up().await;
         *last = Some(Turn { began, ended: Instant::now(), brought: brought.clone() });
         brought.map_err(LedgerError::Behind)
+    }
+}
+
+impl Promised {
+    /// Returns when the ledger has all that was decided before the call, also what nobody was told.
+    ///
+    /// # Errors
+    /// As [`is_kept`](Self::is_kept)'s.
+    pub async fn is_settled(&self) -> Result<(), LedgerError> {
+        match &self.0 {
+            Some(shared) => shared.brought_by.settle().await.map_err(LedgerError::Behind),
+            None => Ok(()),
+        }
     }
 }
 

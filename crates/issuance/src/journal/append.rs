@@ -51,9 +51,9 @@ impl Appender {
         &self,
         partition: i32,
         records: &[JournalRecord],
-    ) -> Result<(), AppendError> {
+    ) -> Result<Option<i64>, AppendError> {
         if records.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let started = Instant::now();
         let outcome = self.guarded(partition, records).await;
@@ -62,7 +62,11 @@ impl Appender {
     }
 
     /// Writes if the breaker of the partition lets it, and tells it what became of that.
-    async fn guarded(&self, partition: i32, records: &[JournalRecord]) -> Result<(), AppendError> {
+    async fn guarded(
+        &self,
+        partition: i32,
+        records: &[JournalRecord],
+    ) -> Result<Option<i64>, AppendError> {
         if let Some(faults) = self.unfit().clone() {
             return Err(AppendError::NotSent(faults));
         }
@@ -82,12 +86,16 @@ impl Appender {
             // Only of what went out is there news of the brokers.
             Err(AppendError::NotSent(_)) => drop(pass),
             Err(AppendError::InDoubt(reason)) => self.link.ended(pass, partition, Some(reason)),
-            Ok(()) => self.link.ended(pass, partition, None),
+            Ok(_) => self.link.ended(pass, partition, None),
         }
         outcome
     }
 
-    async fn write(&self, partition: i32, records: &[JournalRecord]) -> Result<(), AppendError> {
+    async fn write(
+        &self,
+        partition: i32,
+        records: &[JournalRecord],
+    ) -> Result<Option<i64>, AppendError> {
         let not_sent = |error: &KafkaError| AppendError::NotSent(error::sentence(error));
         let wanted = u32::try_from(records.len()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(wanted).map_err(|_| {
@@ -97,7 +105,7 @@ impl Appender {
         let answer =
             sender.send(&self.topic, partition, records, room).map_err(|error| not_sent(&error))?;
         match timeout(self.delivery_timeout, answer).await {
-            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Ok(lowest))) => Ok(lowest),
             Ok(Ok(Err(reason))) => Err(AppendError::InDoubt(reason)),
             Ok(Err(_)) => Err(AppendError::InDoubt("the producer has ended".to_owned())),
             Err(_) => {

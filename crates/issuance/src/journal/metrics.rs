@@ -54,11 +54,11 @@ impl Metrics {
     pub(super) fn appended(
         &self,
         records: usize,
-        outcome: &Result<(), AppendError>,
+        outcome: &Result<Option<i64>, AppendError>,
         took: Duration,
     ) {
         let counted = match outcome {
-            Ok(()) => &self.written,
+            Ok(_) => &self.written,
             Err(AppendError::NotSent(_)) => &self.not_sent,
             Err(AppendError::InDoubt(_)) => &self.in_doubt,
         };

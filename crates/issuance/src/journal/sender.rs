@@ -1,13 +1,13 @@
 //! One producer of the library, and the batches that it delivers.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -21,13 +21,21 @@ pub(super) struct Sender {
     producer: Option<ThreadedProducer<Deliveries>>,
 }
 
+/// The lowest offset of records that were acknowledged, if the brokers tell; else what went wrong.
+pub(super) type Delivered = Result<Option<i64>, String>;
+
+/// Above every offset.
+const NOT_TOLD: i64 = i64::MAX;
+
 /// Records that are acknowledged together.
 pub(super) struct Batch {
     /// Records that nobody has heard of yet.
     left: AtomicUsize,
     /// The first error.
     failure: Mutex<Option<String>>,
-    told: Mutex<Option<oneshot::Sender<Result<(), String>>>>,
+    /// The lowest offset that one of them has got; [`NOT_TOLD`] where none is known.
+    lowest: AtomicI64,
+    told: Mutex<Option<oneshot::Sender<Delivered>>>,
     /// Their room in the queue: free again when the last of them is out of it, however long the
     /// caller waits.
     _room: OwnedSemaphorePermit,
@@ -60,11 +68,12 @@ impl Sender {
         partition: i32,
         records: &[JournalRecord],
         room: OwnedSemaphorePermit,
-    ) -> Result<oneshot::Receiver<Result<(), String>>, KafkaError> {
+    ) -> Result<oneshot::Receiver<Delivered>, KafkaError> {
         let (told, answer) = oneshot::channel();
         let batch = Arc::new(Batch {
             left: AtomicUsize::new(records.len()),
             failure: Mutex::new(None),
+            lowest: AtomicI64::new(NOT_TOLD),
             told: Mutex::new(Some(told)),
             _room: room,
         });
@@ -106,7 +115,8 @@ impl Batch {
         let failure = self.failure.lock().expect("no panic while held").take();
         if let Some(told) = self.told.lock().expect("no panic while held").take() {
             // The caller may have stopped waiting.
-            let _ = told.send(failure.map_or(Ok(()), Err));
+            let lowest = Some(self.lowest.load(Ordering::Acquire)).filter(|it| *it != NOT_TOLD);
+            let _ = told.send(failure.map_or(Ok(lowest), Err));
         }
     }
 }
@@ -128,7 +138,16 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Arc<Batch>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
-        let failure = result.as_ref().err().map(|(error, _)| error::sentence(error));
+        let failure = match result {
+            Ok(message) => {
+                // Below zero where a record was sent twice, and it is the first that counts.
+                if message.offset() >= 0 {
+                    batch.lowest.fetch_min(message.offset(), Ordering::AcqRel);
+                }
+                None
+            }
+            Err((error, _)) => Some(error::sentence(error)),
+        };
         batch.ended(1, failure);
     }
 }

@@ -1,5 +1,6 @@
 //! The strategies that need Redis, on real servers: exact, whatever is lost.
 
+mod another_journal;
 mod behind;
 mod halfway;
 mod kinds;

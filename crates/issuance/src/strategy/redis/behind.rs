@@ -16,6 +16,8 @@ use crate::out_of_reach::kept_events;
 
 /// Longest that a reader waits for what was promised.
 const CATCH_UP_MAX: Duration = Duration::from_secs(2);
+/// How long it is remembered how far a partition is applied.
+const POSITION_REMEMBERED: Duration = Duration::from_secs(1);
 /// How soon it looks whether it is there.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often it looks when that takes longer.
@@ -24,6 +26,10 @@ const LOOK_SELDOM: Duration = Duration::from_millis(80);
 impl CatchUp for RedisStrategy {
     fn catch_up(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         Box::pin(async { self.catch_up_all().await.map_err(|failed| failed.to_string()) })
+    }
+
+    fn settle(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async { self.settle_all().await.map_err(|failed| failed.to_string()) })
     }
 }
 
@@ -65,11 +71,22 @@ impl RedisStrategy {
             };
         };
         let deadline = Instant::now() + CATCH_UP_MAX;
-        let partitions = i32::try_from(journal.partitions().await?).unwrap_or(i32::MAX);
-        for partition in 0..partitions {
+        let known = usize::try_from(journal.partitions().await?).unwrap_or(usize::MAX);
+        // Others may have pinned events to partitions that were added since.
+        let partitions = known.max(journal.count_partitions().await?);
+        for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
             self.applied(partition, deadline).await?;
         }
         Ok(())
+    }
+
+    /// Brings the ledger up to every claim that was decided before the call, told or in doubt.
+    async fn settle_all(&self) -> Result<(), Failed> {
+        let in_redis = self.kept_events(&[Commit::Ledger, Commit::Kafka]).await?;
+        for (_, settled) in self.settle_each(in_redis, in_time()).await {
+            settled?;
+        }
+        self.catch_up_all().await
     }
 
     /// How many wins of this event were told and are not in the ledger, two seconds from now at the
@@ -111,6 +128,23 @@ impl RedisStrategy {
             Commit::Ledger | Commit::RedisStream => Ok(pending),
             Commit::Kafka => Ok(pending + self.count_in_journal(&event).await?),
         }
+    }
+
+    /// How far the ledger had applied a partition not long ago: what is appended later gets no lower
+    /// offset, if it is appended to the same journal.
+    pub(super) async fn applied_before(&self, partition: i32) -> Result<i64, Failed> {
+        let known = self.positions().get(&partition).copied();
+        if let Some((position, read_at)) = known
+            && read_at.elapsed() < POSITION_REMEMBERED
+        {
+            return Ok(position);
+        }
+        let read_at = Instant::now();
+        let journal = self.journal()?;
+        let position = self.0.ledger.journal_position(journal.topic(), partition).await?;
+        let position = position.unwrap_or(0);
+        self.positions().insert(partition, (position, read_at));
+        Ok(position)
     }
 
     /// Waits until the ledger has all that is in a partition now.

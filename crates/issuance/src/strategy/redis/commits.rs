@@ -157,12 +157,31 @@ impl RedisStrategy {
 
     /// Appends wins of one event; what each winner holds.
     async fn append_to_partition(&self, of: &Wins<'_>) -> Result<Vec<IssuedCouponRecord>, Failed> {
-        let journal = self.journal()?;
         let partition = self.partition_of(of.event).await?.ok_or(Failed::NotLoaded)?;
         let wins = self.journal_wins(of.event, of.epoch, of.wins)?;
         let records: Vec<JournalRecord> = wins.iter().cloned().map(JournalRecord::Win).collect();
-        journal.append(partition, &records).await?;
+        self.append_records(partition, &records).await?;
         Ok(wins.iter().map(|win| self.0.ledger.coupon_of(of.event, win)).collect())
+    }
+
+    /// Appends records to a partition, where a worker will read them.
+    ///
+    /// # Errors
+    /// Also where they have got offsets that are applied already: another topic has the name of
+    /// this one, or the end of it was lost.
+    pub(super) async fn append_records(
+        &self,
+        partition: i32,
+        records: &[JournalRecord],
+    ) -> Result<(), Failed> {
+        let journal = self.journal()?;
+        let position = self.applied_before(partition).await?;
+        match journal.append(partition, records).await? {
+            Some(lowest) if lowest < position => {
+                Err(Failed::AnotherJournal { partition, position, end: lowest })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How each of these events stands in the ledger, where it still goes by this epoch.

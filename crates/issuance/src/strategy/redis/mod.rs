@@ -63,6 +63,8 @@ struct Shared {
     journal: Option<Journal>,
     events: Mutex<HashMap<EventId, EventRecord>>,
     validities: Mutex<HashMap<CouponId, KnownValidity>>,
+    /// How far the ledger had applied partitions of the journal, and when that was read.
+    positions: Mutex<HashMap<i32, (i64, Instant)>>,
     /// Events that had claims since the keeper last looked.
     claimed: Mutex<HashSet<EventId>>,
     /// Events that are waited for, and since when.
@@ -83,6 +85,7 @@ impl RedisStrategy {
             journal,
             events: Mutex::default(),
             validities: Mutex::default(),
+            positions: Mutex::default(),
             claimed: Mutex::default(),
             waited: Mutex::default(),
             syncs: Syncs::default(),
@@ -126,6 +129,10 @@ impl RedisStrategy {
 
     fn validities(&self) -> MutexGuard<'_, HashMap<CouponId, KnownValidity>> {
         self.0.validities.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn positions(&self) -> MutexGuard<'_, HashMap<i32, (i64, Instant)>> {
+        self.0.positions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn claimed(&self) -> MutexGuard<'_, HashSet<EventId>> {
@@ -199,6 +206,7 @@ impl Failed {
             Self::Redis(RedisError::InDoubt(_) | RedisError::Rejected(_))
             | Self::Record(ClaimError::InDoubt(_))
             | Self::Journal(AppendError::InDoubt(_))
+            | Self::AnotherJournal { .. }
             | Self::Nonsense => Undecided::InDoubt,
             _ => Undecided::Unavailable,
         }

@@ -296,9 +296,9 @@ impl RedisStrategy {
 
     /// Step 4: appends the fence, and waits until all of the partition up to it is in the ledger.
     async fn fence(&self, event: &EventRecord) -> Result<(), Failed> {
-        let (journal, partition) = (self.journal()?, event.partition.ok_or(Failed::NotLoaded)?);
+        let partition = event.partition.ok_or(Failed::NotLoaded)?;
         let fence = JournalRecord::Fence { event_id: event.id, epoch: event.epoch };
-        journal.append(partition, &[fence]).await?;
+        self.append_records(partition, &[fence]).await?;
         self.applied(partition, Instant::now() + APPLY_WAIT_MAX).await
     }
 

@@ -13,12 +13,16 @@ use super::losses::key;
 use super::sleepers::{LOAD, change_in_ledger_alone, followed, run};
 use super::{Deployment, POLL, WAIT_MAX, decided, held, issued, on_every_server, process};
 
+/// What the processes decide by.
+const CLAIM: &str = include_str!("../../../src/strategy/redis/claim.lua");
+
 on_every_server! { each_of_two_deployments_on_one_redis_is_swept }
 
 mod ledger {
     super::super::for_commit! {
         Ledger:
         what_began_to_be_rebuilt_is_rebuilt_though_nobody_claims,
+        what_is_in_doubt_is_settled_for_who_asks,
         places_may_go_beyond_the_largest_quantity,
     }
 }
@@ -28,6 +32,7 @@ mod kafka {
         Kafka:
         what_another_journal_would_have_is_not_taken_for_written,
         what_began_to_be_rebuilt_is_rebuilt_though_nobody_claims,
+        what_is_in_doubt_is_settled_for_who_asks,
         places_may_go_beyond_the_largest_quantity,
     }
 }
@@ -37,6 +42,7 @@ mod redis_stream {
         RedisStream:
         what_a_rebuild_that_ended_half_way_has_left_is_written,
         what_is_pending_outlives_all_else_that_is_known,
+        what_is_in_doubt_is_settled_for_who_asks,
         what_only_redis_has_is_written_to_a_ledger_that_has_forgotten_its_epoch,
         places_may_go_beyond_the_largest_quantity,
     }
@@ -186,4 +192,18 @@ async fn each_of_two_deployments_on_one_redis_is_swept(engine: Engine) {
     test.one = first;
     change_in_ledger_alone(&test, &ours, |event| event.rule.paused = true).await;
     followed(&test, &ours).await;
+}
+
+/// Else it would be written under the name of a user who was erased in between.
+async fn what_is_in_doubt_is_settled_for_who_asks(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    // By a process that died before it could tell.
+    let claim = format!("local shared = {{}}\n{CLAIM}");
+    let decided = run(&test, &claim, &event, &["raw", "1 d30", "lee"]).await;
+    assert!(decided.contains("W1"), "{decided}");
+    test.one.handle.promised().is_settled().await.expect("all answer");
+    let event = test.one.ledger.event(event.id).await.expect("an answer").expect("the event");
+    assert_eq!(event.rule.issued, 2);
 }
