@@ -9,11 +9,13 @@
 //!   nothing, neither a record that it cannot read nor one that the topic has lost.
 //!
 //! Modules in reading order: `config`, `record` (what is written), `append`, `read`, `topic` (what
-//! the topic must be like), `assignment` (who reads which partition); below them `sender` (one
-//! producer), `link` (what is known of the brokers), `client`, `error`, `metrics`.
+//! the topic must be like), `binding` (whose it is), `assignment` (who reads which partition); below
+//! them `sender` (one producer), `link` (what is known of the brokers), `client`, `error`,
+//! `metrics`.
 
 mod append;
 mod assignment;
+mod binding;
 mod client;
 mod config;
 mod error;
@@ -37,6 +39,7 @@ use rdkafka::producer::Producer as _;
 use append::Appender;
 
 pub use assignment::{Assignment, AssignmentError};
+pub use binding::BindError;
 pub use config::{KafkaConfig, SaslMechanism};
 pub use error::{AppendError, ReadError, Unreachable};
 pub use firstcome_ledger::{JournalRecord, JournalWin};
@@ -123,6 +126,21 @@ impl Journal {
                 }
                 answer => answer,
             }
+        });
+        asked.await
+    }
+
+    /// The end of a partition of another topic; none where there is no such topic.
+    async fn end_of(&self, topic: &str, partition: i32) -> Result<Option<i64>, Unreachable> {
+        let topic = topic.to_owned();
+        let asked = self.0.appender.ask(ANSWER_MAX, move |sender, limit| {
+            let client = sender.producer().client();
+            let metadata = client.fetch_metadata(Some(&topic), limit)?;
+            let mut found = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            if found.all(|found| found.id() != partition) {
+                return Ok(None);
+            }
+            client.fetch_watermarks(&topic, partition, limit).map(|(_, end)| Some(end))
         });
         asked.await
     }

@@ -41,10 +41,6 @@ impl CatchUp for OutOfReach {
             }
         })
     }
-
-    fn settle(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        self.catch_up()
-    }
 }
 
 /// The same of one event.

@@ -186,6 +186,9 @@ pub enum LedgerError {
     /// Wins were promised that are not in the ledger yet.
     #[error("the ledger is behind what was promised: {0}")]
     Behind(String),
+    /// Wins of the ledger's events are in a journal of this name, and no other is applied.
+    #[error("wins of this ledger's events are in the topic {0}: set kafka.topic to that")]
+    OtherJournal(String),
     /// What several asked for together has failed, for this reason.
     #[error(transparent)]
     Shared(Arc<LedgerError>),

@@ -217,15 +217,56 @@ impl Ledger {
         Ok(next.all(self.reader()).await?)
     }
 
+    /// The journals of other names, partition by partition, each with the offset that follows what
+    /// is applied.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn other_journals(
+        &self,
+        journal: &str,
+    ) -> Result<Vec<(String, i32, i64)>, LedgerError> {
+        let others = journal_position::Entity::find()
+            .filter(journal_position::Column::Journal.ne(journal))
+            .order_by_asc(journal_position::Column::Journal)
+            .order_by_asc(journal_position::Column::JournalPartition);
+        let others = others.all(self.reader()).await?.into_iter();
+        Ok(others.map(|it| (it.journal, it.journal_partition, it.next_offset)).collect())
+    }
+
+    /// Makes this the one journal of the ledger: how far any other is applied is forgotten, so that
+    /// nobody goes on applying it.
+    ///
+    /// # Errors
+    /// When the ledger does not answer; a retry is safe. An embedded ledger applies no journal.
+    pub async fn change_journal(&self, journal: &str) -> Result<(), LedgerError> {
+        self.refuse_embedded()?;
+        let (ledger, name) = (self.clone(), journal.to_owned());
+        let forgotten = self.spawn(async move {
+            let write = ledger.write().await?;
+            journal_position::Entity::delete_many()
+                .filter(journal_position::Column::Journal.ne(name))
+                .exec(write.connection())
+                .await?;
+            write.commit().await
+        });
+        forgotten.await?;
+        self.begin_journal(journal, 0).await.map(|_| ())
+    }
+
     /// Begins a partition at its first offset, if it was never begun; the offset that follows what
     /// is applied.
     ///
     /// # Errors
-    /// When the ledger does not answer; a retry is safe. An embedded ledger applies no journal.
+    /// When the ledger does not answer; a retry is safe. [`LedgerError::OtherJournal`], where it has
+    /// begun another. An embedded ledger applies no journal.
     pub async fn begin_journal(&self, journal: &str, partition: i32) -> Result<i64, LedgerError> {
         self.refuse_embedded()?;
         if let Some(next) = self.journal_position(journal, partition).await? {
             return Ok(next);
+        }
+        if let Some((other, ..)) = self.other_journals(journal).await?.pop() {
+            return Err(LedgerError::OtherJournal(other));
         }
         let first = journal_position::ActiveModel {
             journal: Set(journal.to_owned()),

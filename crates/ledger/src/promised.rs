@@ -17,7 +17,9 @@ pub trait CatchUp: Send + Sync + 'static {
     fn catch_up(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
 
     /// The same, and of every claim that is in doubt, too: it is written then, or never.
-    fn settle(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
+    fn settle(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        self.catch_up()
+    }
 }
 
 /// What was promised and may not be in the ledger yet; cheap to clone. By default that is nothing.

@@ -2,18 +2,21 @@
 
 use axum::http::Method;
 use firstcome_core::Strategy;
+use firstcome_issuance::journal::JournalRecord;
 use firstcome_issuance::{NoVerdict, Undecided};
-use firstcome_ledger::EventRecord;
+use firstcome_ledger::{Decision, EventRecord, LedgerError};
 use rdkafka::admin::{AdminOptions, NewPartitions};
 use tokio::time::{sleep, timeout};
 
-use super::{Deployment, POLL, Place, WAIT_MAX, claim, decided, issued};
+use super::{Deployment, POLL, Place, WAIT_MAX, claim, decided, issued, process};
+use crate::journal::TestTopic;
 
 mod kafka {
     super::super::for_commit! {
         Kafka:
         what_no_worker_will_read_is_not_told,
         partitions_that_were_added_are_waited_for,
+        another_topic_is_taken_when_the_first_has_nothing_left,
     }
 }
 
@@ -80,6 +83,48 @@ async fn partitions_that_were_added_are_waited_for(mut test: Deployment) {
     };
     timeout(WAIT_MAX, kept).await.expect("a worker writes it");
     assert_eq!(mine().await.status, 200);
+}
+
+async fn another_topic_is_taken_when_the_first_has_nothing_left(mut test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    let (first, topic) = (test.journal().expect("a journal"), TestTopic::new(2).await);
+    let (second, ledger) = (topic.journal(), &test.one.ledger);
+    first.bind(ledger).await.expect("it is in use");
+    let refused = second.bind(ledger).await.expect_err("it is not").to_string();
+    assert!(
+        refused.contains(&event.id.to_string()) && refused.contains(first.topic()),
+        "{refused}"
+    );
+    let stray = process(&test.redis.url(), &test.ledger.url(), Some(second.clone())).await;
+    let refused = stray.handle.claim(claim(&event, "lee")).await;
+    assert!(matches!(refused, Err(NoVerdict::Undecided(_))), "{refused:?}");
+    assert_eq!(second.end_offset(0).await.expect("an answer"), 0, "nothing is written to it");
+    issued_or_held(decided(&test.one, &event, "lee").await);
+    test.act(&event, "close").await;
+    assert_eq!(test.winners(&event).await.len(), 2);
+    test.worker = None;
+    let partition = partition(&test, &event).await.expect("it has one");
+    let fence = JournalRecord::Fence { event_id: event.id, epoch: 1 };
+    first.append(partition, &[fence]).await.expect("an acknowledgement");
+    let ledger = &test.one.ledger;
+    let refused = second.bind(ledger).await.expect_err("something is left").to_string();
+    assert!(refused.contains("lacks records"), "{refused}");
+    let worker = test.another_worker().await;
+    let bound = async {
+        while second.bind(ledger).await.is_err() {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, bound).await.expect("a worker writes it");
+    drop(worker);
+    let refused = ledger.begin_journal(first.topic(), partition).await;
+    assert!(matches!(refused, Err(LedgerError::OtherJournal(_))), "{refused:?}");
+}
+
+fn issued_or_held(decision: Decision) {
+    assert!(matches!(decision, Decision::Issued(_) | Decision::AlreadyClaimed(_)), "{decision:?}");
 }
 
 async fn partition(test: &Deployment, event: &EventRecord) -> Option<i32> {
