@@ -9,8 +9,8 @@
 //!   nothing, neither a record that it cannot read nor one that the topic has lost.
 //!
 //! Modules in reading order: `config`, `record` (what is written), `append`, `read`, `topic` (what
-//! the topic must be like), `binding` (whose it is), `assignment` (who reads which partition); below
-//! them `sender` (one producer), `link` (what is known of the brokers), `client`, `error`,
+//! the topic must be like), `binding` (whose it is), `assignment` (who reads which partition);
+//! below them `sender` (one producer), `link` (what is known of the brokers), `client`, `error`,
 //! `metrics`.
 
 mod append;

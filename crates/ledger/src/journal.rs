@@ -258,8 +258,8 @@ impl Ledger {
     /// is applied.
     ///
     /// # Errors
-    /// When the ledger does not answer; a retry is safe. [`LedgerError::OtherJournal`], where it has
-    /// begun another. An embedded ledger applies no journal.
+    /// When the ledger does not answer; a retry is safe. [`LedgerError::OtherJournal`], where it
+    /// has begun another. An embedded ledger applies no journal.
     pub async fn begin_journal(&self, journal: &str, partition: i32) -> Result<i64, LedgerError> {
         self.refuse_embedded()?;
         if let Some(next) = self.journal_position(journal, partition).await? {

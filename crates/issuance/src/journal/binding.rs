@@ -22,7 +22,7 @@ impl Journal {
     /// event is open whose wins go there, and all that is in it is applied.
     ///
     /// # Errors
-    /// [`TopicError::Faults`] where another is in use. When the ledger or the brokers do not answer.
+    /// [`TopicError::Faults`] where another is in use. When ledger or brokers do not answer.
     pub async fn bind(&self, ledger: &Ledger) -> Result<(), BindError> {
         if !ledger.is_shared() {
             return Ok(());

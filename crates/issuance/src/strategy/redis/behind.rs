@@ -130,8 +130,8 @@ impl RedisStrategy {
         }
     }
 
-    /// How far the ledger had applied a partition not long ago: what is appended later gets no lower
-    /// offset, if it is appended to the same journal.
+    /// How far the ledger had applied a partition not long ago: what is appended later gets no
+    /// lower offset, if it is appended to the same journal.
     pub(super) async fn applied_before(&self, partition: i32) -> Result<i64, Failed> {
         let known = self.positions().get(&partition).copied();
         if let Some((position, read_at)) = known
