@@ -20,13 +20,23 @@ const SILENCES_MAX: u32 = 3;
 /// The journal of this deployment, and what is known of its brokers.
 pub(crate) struct Kafka {
     pub(crate) journal: Journal,
-    /// None where this process can do without.
-    watched: Option<(KafkaState, JoinHandle<()>)>,
+    /// None where this process never writes there.
+    watched: Option<Watched>,
+}
+
+struct Watched {
+    state: KafkaState,
+    /// Whether this process is not ready without it.
+    is_needed: bool,
+    watch: JoinHandle<()>,
 }
 
 /// What this process lacks of Kafka; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct KafkaState(Arc<AtomicU8>);
+
+/// What is said of a topic that could lose what it is given.
+const UNUSABLE: &str = "the topic in Kafka cannot be used";
 
 const READY: u8 = 0;
 const AWAY: u8 = 1;
@@ -48,21 +58,22 @@ impl KafkaState {
 }
 
 impl Kafka {
-    /// What is missing of it, where this process needs it.
-    pub(crate) fn state(&self) -> Option<KafkaState> {
-        self.watched.as_ref().map(|(state, _)| state.clone())
+    /// What is missing of it, where this process is not ready without.
+    pub(crate) fn needed(&self) -> Option<KafkaState> {
+        let watched = self.watched.as_ref().filter(|watched| watched.is_needed);
+        watched.map(|watched| watched.state.clone())
     }
 }
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        if let Some((_, watch)) = &self.watched {
+        if let Some(Watched { watch, .. }) = &self.watched {
             watch.abort();
         }
     }
 }
 
-/// The journal, where one is configured.
+/// The journal, where one is configured. Nothing is written to it until its topic was found fit.
 ///
 /// # Errors
 /// When the configuration is wrong.
@@ -71,43 +82,66 @@ pub(crate) fn journal(settings: &Settings) -> anyhow::Result<Option<Journal>> {
         return Ok(None);
     }
     let journal = Journal::new(&settings.kafka).map_err(|invalid| anyhow::anyhow!("{invalid}"))?;
+    journal.withhold();
     Ok(Some(journal))
 }
 
-/// The journal, where one is configured. Where this process needs it, its topic is looked at, and
-/// its brokers from then on.
+/// Looks at the topic, for who does not wait for it.
 ///
 /// # Errors
-/// What a retry does not change: a topic that could lose what it is given. That no broker answers
-/// is none: the topic is looked at when one does, and until then what needs it waits or is answered
-/// 503.
+/// That it is not fit, or that no broker answers.
+pub(crate) async fn check_now(journal: &Journal) -> anyhow::Result<()> {
+    match journal.check_topic().await {
+        Ok(_) => Ok(()),
+        Err(error @ TopicError::Faults(_)) => bail!("{UNUSABLE}:\n{error}"),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The journal, where one is configured. Where this process may write to it, its topic is looked
+/// at, and its brokers from then on.
+///
+/// # Errors
+/// What a retry does not change, where this process needs it: a topic that could lose what it is
+/// given. That no broker answers is none: the topic is looked at when one does, and until then what
+/// needs it waits or is answered 503.
 pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Option<Kafka>> {
     let Some(journal) = journal(settings)? else { return Ok(None) };
-    if !settings.needs_kafka() {
+    if !settings.writes_to_kafka() {
         return Ok(Some(Kafka { journal, watched: None }));
     }
-    let state = KafkaState(Arc::new(AtomicU8::new(READY)));
-    match journal.check_topic().await {
-        Ok(_) => {}
-        Err(TopicError::Faults(faults)) => {
-            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            bail!("the topic in Kafka cannot be used:\n{}", faults.join("\n"));
+    let is_needed = settings.needs_kafka();
+    let found = match journal.check_topic().await {
+        Ok(_) => READY,
+        Err(faults @ TopicError::Faults(_)) if is_needed => bail!("{UNUSABLE}:\n{faults}"),
+        Err(faults @ TopicError::Faults(_)) => {
+            tell_unfit(&journal, &faults);
+            UNFIT
         }
         Err(error) => {
-            state.set(AWAY);
-            journal.withhold();
             tracing::warn!(
                 "Kafka is away; wins that it is to hold are answered 503, and none is written to \
                  the ledger, until it is there: {error}"
             );
+            AWAY
         }
-    }
-    let watch = tokio::spawn(watch(journal.clone(), state.clone()));
-    Ok(Some(Kafka { journal, watched: Some((state, watch)) }))
+    };
+    let state = KafkaState(Arc::new(AtomicU8::new(found)));
+    let watch = tokio::spawn(watch(journal.clone(), state.clone(), is_needed));
+    Ok(Some(Kafka { journal, watched: Some(Watched { state, is_needed, watch }) }))
+}
+
+fn tell_unfit(journal: &Journal, faults: &TopicError) {
+    let topic = journal.topic();
+    tracing::error!(
+        kafka.topic = topic,
+        "{UNUSABLE}: claims on events whose wins it holds are answered 503 until the topic {topic} \
+         is set right: {faults}"
+    );
 }
 
 /// Keeps up what is known of the brokers, and of the topic whenever they were away.
-async fn watch(journal: Journal, state: KafkaState) {
+async fn watch(journal: Journal, state: KafkaState, is_needed: bool) {
     let mut silences = 0;
     loop {
         sleep(LOOK_EVERY).await;
@@ -124,8 +158,8 @@ async fn watch(journal: Journal, state: KafkaState) {
                     READY
                 }
                 Err(TopicError::Faults(_)) if was == UNFIT => UNFIT,
-                Err(error @ TopicError::Faults(_)) => {
-                    tracing::error!("the topic in Kafka cannot be used: {error}");
+                Err(faults @ TopicError::Faults(_)) => {
+                    tell_unfit(&journal, &faults);
                     UNFIT
                 }
                 Err(TopicError::Unknown { .. }) => AWAY,
@@ -133,7 +167,8 @@ async fn watch(journal: Journal, state: KafkaState) {
         };
         state.set(found);
         match (was, found) {
-            (READY, AWAY) => tracing::warn!("not ready: Kafka does not answer"),
+            (READY, AWAY) if is_needed => tracing::warn!("not ready: Kafka does not answer"),
+            (READY, AWAY) => tracing::warn!("Kafka does not answer"),
             (AWAY | UNFIT, READY) => tracing::info!("Kafka answers, and its topic is fit"),
             _ => {}
         }

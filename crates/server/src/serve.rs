@@ -47,7 +47,7 @@ pub(crate) async fn serve(settings: Settings, out: &mut impl Write) -> anyhow::R
     announce(&settings, listener.local_addr()?, &services, out).await?;
 
     let keeping_up = measures.keep_up();
-    let kafka_state = kafka.as_ref().and_then(Kafka::state);
+    let kafka_state = kafka.as_ref().and_then(Kafka::needed);
     let operations = Operations::new(ledger.clone(), measures, kafka_state);
     let limits = Arc::new(Limits::new(&settings.limits)?);
     let app = || app(&settings, &services, operations.clone(), &limits);

@@ -48,6 +48,11 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
         }
     };
     let journal = kafka::journal(&settings)?;
+    if let Some(journal) = &journal
+        && events.iter().any(|event| event.commit == Commit::Kafka)
+    {
+        kafka::check_now(journal).await?;
+    }
     let strategy = RedisStrategy::new(redis, ledger.clone(), journal);
     for event in &events {
         let bar = ProgressBar::new(event.rule.issued.into());

@@ -304,11 +304,18 @@ impl Settings {
         u32::try_from(self.issuance.lanes * deciders).unwrap_or(u32::MAX)
     }
 
-    /// Whether this process needs the journal: to apply it, or to make new wins durable.
-    pub(crate) fn needs_kafka(&self) -> bool {
+    /// Whether this process may write to the journal: an event keeps the commit that it was made
+    /// with, and whoever decides or rebuilds one of Kafka's writes there.
+    pub(crate) fn writes_to_kafka(&self) -> bool {
         let has = |role| self.server.roles.contains(&role);
-        let writes = has(Role::Issuance) && self.claims.commit == Commit::Kafka;
-        self.kafka.is_set() && (writes || has(Role::Worker))
+        self.kafka.is_set() && (has(Role::Issuance) || has(Role::Worker))
+    }
+
+    /// Whether this process needs the journal: to apply it, or to make the wins of new events
+    /// durable.
+    pub(crate) fn needs_kafka(&self) -> bool {
+        let applies = self.server.roles.contains(&Role::Worker);
+        self.writes_to_kafka() && (applies || self.claims.commit == Commit::Kafka)
     }
 
     /// What cannot be served, each with the key that asks for it.

@@ -12,6 +12,7 @@ use firstcome_testkit::{
 use serde_json::json;
 use tempfile::NamedTempFile;
 
+use crate::promised::Promises;
 use crate::shop::{BINARY, Shop, eventually};
 use crate::startup::{check_refused, directory, serve};
 
@@ -220,8 +221,8 @@ async fn lacks(shop: &Shop, missing: &str) {
     let _ = shop.api.get("/livez").await.expect(200);
 }
 
-/// What needs no Kafka is decided, and what needs it waits.
-async fn only_what_needs_no_kafka_is_decided(shop: &Shop, event: &str, user: &str) {
+/// What needs no Kafka is decided.
+async fn what_needs_no_kafka_is_decided(shop: &Shop, user: &str) {
     for strategy in ["ledger", "redis_lock"] {
         let other = shop.event_of(|body| body.with("/strategy", strategy)).await;
         let other = other.member_text("/id");
@@ -229,7 +230,6 @@ async fn only_what_needs_no_kafka_is_decided(shop: &Shop, event: &str, user: &st
         let _ = shop.claim(&other, user).await.expect_problem(409, "already_claimed");
         shop.expect_audit(&other, 1).await;
     }
-    let _ = shop.claim(event, user).await.expect_problem(503, "unavailable");
 }
 
 /// Whoever starts a deployment need not start Kafka first, nor have its topic right.
@@ -256,7 +256,8 @@ async fn a_process_that_starts_without_kafka_serves_what_needs_none_until_it_is_
     assert_eq!(answer.member("/missing"), json!(["kafka"]));
     let (event, user) = (shop.event(10).await, shop.user("kim").await);
     assert_eq!(database.text("SELECT commit_to FROM events").await, "kafka");
-    only_what_needs_no_kafka_is_decided(&shop, &event, &user).await;
+    what_needs_no_kafka_is_decided(&shop, &user).await;
+    let _ = shop.claim(&event, &user).await.expect_problem(503, "unavailable");
     lacks(&shop, "kafka").await;
 
     broker.restart().await;
@@ -297,4 +298,62 @@ async fn a_topic_that_is_missing_or_unfit_keeps_the_server_from_starting() {
     let launch = launch.environment("FIRSTCOME_KAFKA_BROKERS", &brokers);
     let sentence = "kafka.topic: there is no topic nobody-made-it. To repair it: kafka-topics.sh";
     check_refused(launch, &[sentence, &brokers]).await;
+}
+
+/// Sets how long a topic of the brokers that tests share keeps records.
+async fn keep_for(topic: &str, milliseconds: &str) {
+    let retention = format!("retention.ms={milliseconds}");
+    let brokers = kafka_brokers().join(",");
+    let command = ["--bootstrap-server", &brokers, "--alter", "--entity-type", "topics"];
+    let change = ["--entity-name", topic, "--add-config", &retention];
+    kafka_configs(&[&command[..], &change].concat()).await;
+}
+
+/// How many records are in the two partitions of that topic.
+async fn records(topic: &str) -> i64 {
+    let config =
+        KafkaConfig { brokers: kafka_brokers(), topic: topic.to_owned(), ..KafkaConfig::default() };
+    let journal = Journal::new(&config).expect("a good configuration");
+    let ends = [journal.end_offset(0).await, journal.end_offset(1).await];
+    ends.into_iter().map(|end| end.expect("an answer")).sum()
+}
+
+/// An event keeps its commit: a process whose new events are held elsewhere writes to Kafka, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hardly_uses_kafka_serves_the_rest_and_gives_an_unfit_topic_nothing() {
+    let mut promises = Promises::open("kafka").await;
+    let Promises { shop, database, .. } = &mut promises;
+    let (event, topic) = (shop.event(10).await, database.name());
+    let (kim, lee) = (shop.user("kim").await, shop.user("lee").await);
+    eventually("a win", || shop.claim(&event, &kim), |it| it.status == 201).await;
+    shop.recorded(&event).await;
+    assert_eq!(shop.server.terminate().await, Some(0));
+    keep_for(topic, "3600000").await;
+    let before = records(topic).await;
+
+    let change = |launch: Launch| {
+        let roles = "identity,catalog,issuance,wallet";
+        launch.environment("FIRSTCOME_COMMIT", "ledger").environment("FIRSTCOME_ROLES", roles)
+    };
+    shop.reopen_as(change).await;
+    let _ = shop.api.get("/readyz").await.expect(200);
+    let logged = shop.server.logged();
+    assert!(logged.contains(&format!("until the topic {topic} is set right")), "{logged}");
+    assert!(logged.contains("retention.ms"), "{logged}");
+    what_needs_no_kafka_is_decided(shop, &lee).await;
+    let _ = shop.claim(&event, &lee).await.expect(503);
+    for arguments in [&["sync"][..], &["sync", "--event", &event]] {
+        let refused = shop.server.command(arguments).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains("retention.ms"), "{refused:?}");
+    }
+    assert_eq!(records(topic).await, before);
+    let _ = shop.api.get("/readyz").await.expect(200);
+
+    keep_for(topic, "-1").await;
+    // Redis had decided what was in doubt.
+    let held = eventually("an answer", || shop.claim(&event, &lee), |it| it.status != 503).await;
+    let held = held.expect_problem(409, "already_claimed");
+    assert_eq!(held.member("/issued_coupon/sequence"), 2);
+    assert_eq!(records(topic).await, before + 1);
 }
