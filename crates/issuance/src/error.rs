@@ -2,10 +2,10 @@
 //! not errors.
 
 use axum::response::{IntoResponse, Response};
-use firstcome_ledger::{ClaimError, LedgerError};
+use firstcome_ledger::{ClaimError, DecidedElsewhere, LedgerError};
 use firstcome_web::{Code, Problem};
 
-/// A batch has no verdicts.
+/// A claim of a batch has no verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Undecided {
     /// Nothing was decided.
@@ -22,6 +22,12 @@ impl From<ClaimError> for Undecided {
             ClaimError::Unavailable(_) => Self::Unavailable,
             ClaimError::InDoubt(_) => Self::InDoubt,
         }
+    }
+}
+
+impl From<DecidedElsewhere> for Undecided {
+    fn from(_: DecidedElsewhere) -> Self {
+        Self::Unavailable
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use firstcome_cache::Cache;
 use firstcome_core::{Clock, Commit, EventId, Strategy as Decider};
-use firstcome_ledger::{By, Claim, Decision, EventRecord, Ledger, LedgerError, Promised};
+use firstcome_ledger::{
+    By, Claim, DecidedElsewhere, Decision, EventRecord, Ledger, LedgerError, Promised,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -229,7 +231,11 @@ impl IssuanceHandle {
         let Some(ways) = &self.inner.ways else {
             let event = self.inner.ledger.event(id).await?;
             let is_elsewhere = event.is_some_and(|event| event.strategy == Decider::Redis);
-            return if is_elsewhere { Err(LedgerError::DecidedElsewhere.into()) } else { Ok(()) };
+            return if is_elsewhere {
+                Err(LedgerError::from(DecidedElsewhere).into())
+            } else {
+                Ok(())
+            };
         };
         let Some(redis) = ways.redis_of(id).await? else { return Ok(()) };
         redis.sync_event(id).await.map(|_| ())

@@ -172,11 +172,8 @@ pub enum LedgerError {
     #[error("the ledger cannot be reached")]
     Unreachable,
     /// Another decider has the word on an event.
-    #[error(
-        "the event is decided in Redis, and this process was given none: set --redis-url to that \
-         of the deployment"
-    )]
-    DecidedElsewhere,
+    #[error(transparent)]
+    DecidedElsewhere(#[from] DecidedElsewhere),
     /// An embedded ledger decides by itself alone.
     #[error(
         "the embedded ledger takes no other decider's word: for the strategy redis, put the ledger \
@@ -217,6 +214,14 @@ impl From<sqlx::Error> for LedgerError {
         Self::Driver(error)
     }
 }
+
+/// Another decider has the word on an event, and the ledger decides nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the event is decided in Redis, and this process was given none: set --redis-url to that of \
+     the deployment"
+)]
+pub struct DecidedElsewhere;
 
 /// A batch of claims has no verdicts.
 #[derive(Debug, thiserror::Error)]

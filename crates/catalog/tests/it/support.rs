@@ -104,7 +104,7 @@ impl TestCatalog {
     pub(crate) async fn claim(&self, event: &EventRecord, user: &str) -> Decision {
         let user_id = UserId::parse(user).expect("a user id");
         let claim = Claim { event_id: event.id, user_id };
-        self.ledger.claim(vec![claim]).await.expect("a verdict").remove(0)
+        self.ledger.claim(vec![claim]).await.expect("an answer").remove(0).expect("a verdict")
     }
 }
 

@@ -7,9 +7,9 @@ use firstcome_core::{
     Timestamp, UserId, Validity, Verdict, Window, decide,
 };
 
-use super::{Claim, Decision};
+use super::{Answer, Claim, Decision};
 use crate::records::{self, EventColumns, sound};
-use crate::{IssuedCouponRecord, LedgerError};
+use crate::{DecidedElsewhere, IssuedCouponRecord, LedgerError};
 
 /// What the decider knows of an event.
 #[derive(Debug, Clone)]
@@ -128,6 +128,13 @@ impl Group {
         takers.filter(|(id, _)| seen.insert(*id)).collect()
     }
 
+    /// Leaves the claims to the decider that has the word on the event.
+    pub(super) fn leave(&self, answers: &mut [Answer]) {
+        for &place in &self.places {
+            answers[place] = Err(DecidedElsewhere);
+        }
+    }
+
     /// Decides the claims by the rule.
     pub(super) fn decide(self, event: &LiveEvent, held: &Held, now: Timestamp) -> DecidedGroup {
         let sequence_held = |user: &UserId| -> Option<Sequence> {
@@ -162,7 +169,7 @@ impl DecidedGroup {
         event: &LiveEvent,
         held: &Held,
         key: &CodeKey,
-        answers: &mut [Decision],
+        answers: &mut [Answer],
     ) {
         let Self { group, decided, wins } = self;
         let coupon = |sequence: Sequence, id: IssuedCouponId| {
@@ -175,14 +182,14 @@ impl DecidedGroup {
         };
         for (index, verdict) in decided.verdicts.iter().enumerate() {
             let id = group.ids[index];
-            answers[group.places[index]] = match *verdict {
+            answers[group.places[index]] = Ok(match *verdict {
                 Verdict::Issued(sequence) => Decision::Issued(coupon(sequence, id)),
                 Verdict::AlreadyClaimed(sequence) => Decision::AlreadyClaimed(coupon(sequence, id)),
                 Verdict::SoldOut => Decision::SoldOut,
                 Verdict::NotOpen { opens_at } => Decision::NotOpen { opens_at },
                 Verdict::Paused => Decision::Paused,
                 Verdict::Closed => Decision::Closed,
-            };
+            });
         }
     }
 }

@@ -14,7 +14,7 @@ pub use server::{NotRecorded, Recorded, Recording, Told, Tried, Won};
 
 use crate::entity::issued_coupon;
 use crate::records::signed_no;
-use crate::{ClaimError, Engine, IssuedCouponRecord, Ledger, LedgerError};
+use crate::{ClaimError, DecidedElsewhere, Engine, IssuedCouponRecord, Ledger, LedgerError};
 
 /// A shopper's request for one coupon of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,17 +47,21 @@ pub enum Decision {
     EventNotFound,
 }
 
+/// What the ledger says to one claim of a batch; an error where the event is not its to decide.
+pub type Answer = Result<Decision, DecidedElsewhere>;
+
 impl Ledger {
     /// Decides a batch of claims, on any number of events, in one transaction; the order of the
     /// answer is the order of the batch. Winners are durable when this returns. At most
-    /// [`firstcome_core::limits::CLAIM_BATCH_MAX`] claims.
+    /// [`firstcome_core::limits::CLAIM_BATCH_MAX`] claims. Those on events that another decider has
+    /// the word on are left undecided, and hinder no other.
     ///
     /// The embedded ledger does this on the caller's thread, which it blocks while the disk writes:
     /// whoever claims in bulk has a thread for it.
     ///
     /// # Errors
     /// [`ClaimError`]: no verdict is known; a retry is safe.
-    pub async fn claim(&self, batch: Vec<Claim>) -> Result<Vec<Decision>, ClaimError> {
+    pub async fn claim(&self, batch: Vec<Claim>) -> Result<Vec<Answer>, ClaimError> {
         assert!(batch.len() <= firstcome_core::limits::CLAIM_BATCH_MAX, "a batch is bounded");
         match &self.inner.engine {
             Engine::Embedded(embedded) => embedded.turn.lock().await.claim(&batch),

@@ -8,7 +8,7 @@ use firstcome_ledger::{Claim, Decision, EventRecord, Purpose};
 use proptest::prelude::{Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{HOUR, OPENS_AT, Store, TestLedger, batch, draft, on_every_store};
+use crate::support::{HOUR, OPENS_AT, Store, TestLedger, batch, draft, on_every_store, verdicts};
 
 on_every_store! {
     a_batch_is_decided_in_its_order,
@@ -48,7 +48,7 @@ async fn a_batch_spans_events_and_tells_unknown_ones(store: Store) {
     let unknown = firstcome_core::EventId::from_uuid(uuid::Uuid::now_v7());
     let claim = |event_id| Claim { event_id, user_id: user.clone() };
     let batch = vec![claim(one.id), claim(unknown), claim(two.id), claim(one.id)];
-    let decisions = test.ledger.claim(batch).await.expect("verdicts");
+    let decisions = verdicts(&test.ledger, batch).await;
     assert!(matches!(decisions[0], Decision::Issued(_)));
     assert_eq!(decisions[1], Decision::EventNotFound);
     assert!(matches!(decisions[2], Decision::Issued(_)));
@@ -63,7 +63,7 @@ async fn a_batch_meets_what_is_held_of_each_of_its_events(store: Store) {
     }
     let claim = async || {
         let batch = events.iter().flat_map(|event| batch(event, &["kim", "lee"])).collect();
-        test.ledger.claim(batch).await.expect("verdicts")
+        verdicts(&test.ledger, batch).await
     };
     let told = claim().await;
     let held = |told: &[Decision]| told.iter().map(sequence).collect::<Vec<_>>();
@@ -119,7 +119,7 @@ async fn events_closed_by_the_clock_in_one_batch_stay_closed(store: Store) {
     let events = [test.event(10).await, test.event(10).await];
     let claim = async || {
         let batch = events.iter().flat_map(|event| batch(event, &["kim"])).collect();
-        test.ledger.claim(batch).await.expect("verdicts")
+        verdicts(&test.ledger, batch).await
     };
     test.clock.set(OPENS_AT + HOUR);
     assert_eq!(claim().await, [Decision::Closed, Decision::Closed]);

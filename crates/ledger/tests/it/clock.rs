@@ -9,7 +9,7 @@ use firstcome_ledger::{Decision, EventRecord, Ledger, NewEvent, Purpose, ServerC
 use firstcome_testkit::ManualClock;
 use uuid::Uuid;
 
-use crate::support::{HOUR, Store, TestLedger, batch, on_every_server};
+use crate::support::{HOUR, Store, TestLedger, batch, on_every_server, verdicts};
 
 on_every_server! {
     claims_meet_the_databases_clock,
@@ -53,7 +53,7 @@ async fn event(test: &TestLedger, from: i64, until: i64) -> EventRecord {
 }
 
 async fn claim(ledger: &Ledger, event: &EventRecord) -> Decision {
-    ledger.claim(batch(event, &["kim"])).await.expect("a verdict").remove(0)
+    verdicts(ledger, batch(event, &["kim"])).await.remove(0)
 }
 
 async fn claims_meet_the_databases_clock(store: Store) {

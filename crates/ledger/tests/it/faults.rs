@@ -56,7 +56,8 @@ impl Test {
     }
 
     async fn claim(&self, users: &[&str]) -> Result<Vec<Decision>, ClaimError> {
-        self.proxied.claim(batch(&self.event, users)).await
+        let answers = self.proxied.claim(batch(&self.event, users)).await?;
+        Ok(answers.into_iter().map(|answer| answer.expect("the ledger decides it")).collect())
     }
 
     /// Everything that was issued, as the rows have it.
@@ -174,7 +175,7 @@ async fn a_message_that_arrives_late_issues_nothing_to_who_was_told_otherwise() 
             change(&test, |rule| EventRule { paused: true, ..rule }).await;
             (1, Decision::Paused)
         };
-        assert_eq!(late.await.expect("it ends").expect("a verdict"), [told]);
+        assert_eq!(late.await.expect("it ends").expect("an answer"), [Ok(told)]);
         change(&test, |rule| {
             let quantity = Quantity::parse(100).expect("a quantity");
             EventRule { paused: false, quantity, ..rule }

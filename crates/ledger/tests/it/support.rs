@@ -298,8 +298,14 @@ impl TestLedger {
     }
 
     pub(crate) async fn claim(&self, event: &EventRecord, users: &[&str]) -> Vec<Decision> {
-        self.ledger.claim(batch(event, users)).await.expect("a verdict")
+        verdicts(&self.ledger, batch(event, users)).await
     }
+}
+
+/// The ledger's verdicts on a batch that is its to decide.
+pub(crate) async fn verdicts(ledger: &Ledger, batch: Vec<Claim>) -> Vec<Decision> {
+    let answers = ledger.claim(batch).await.expect("an answer");
+    answers.into_iter().map(|answer| answer.expect("a verdict")).collect()
 }
 
 /// Claims of these users on an event.

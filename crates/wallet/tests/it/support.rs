@@ -100,8 +100,8 @@ impl TestWallet {
         let event_id = event.expect("the coupon is there").id;
         let user_id = UserId::parse(user).expect("a user id");
         let claimed = self.ledger.claim(vec![Claim { event_id, user_id }]).await;
-        match claimed.expect("a verdict").remove(0) {
-            Decision::Issued(won) => won,
+        match claimed.expect("an answer").remove(0) {
+            Ok(Decision::Issued(won)) => won,
             other => panic!("not won: {other:?}"),
         }
     }

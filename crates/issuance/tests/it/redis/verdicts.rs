@@ -1,7 +1,7 @@
 //! The verdicts are those of the rule, whoever decides.
 
 use firstcome_core::{Commit, EventId, Strategy, UserId};
-use firstcome_issuance::Undecided;
+use firstcome_issuance::{LedgerStrategy, Strategy as _, Undecided};
 use firstcome_ledger::{Decision, EventRecord};
 use futures_util::future::join_all;
 
@@ -14,6 +14,7 @@ for_every_commit! {
     an_erased_user_gets_no_second_coupon,
     a_change_by_another_process_is_followed,
     a_process_without_redis_decides_nothing_of_redis,
+    a_process_without_redis_decides_what_is_the_ledgers_all_the_same,
     an_event_that_fails_hinders_no_other_of_its_batch,
 }
 
@@ -188,10 +189,33 @@ async fn a_process_without_redis_decides_nothing_of_redis(test: Deployment) {
     let event = test.event(Strategy::Redis, 9).await;
     let alone = test.one.ledger.clone();
     for _ in ["before it is loaded", "afterwards"] {
-        let refused = alone.claim(vec![claim(&event, "kim")]).await;
-        let refused = refused.expect_err("no verdict").to_string();
+        let told = alone.claim(vec![claim(&event, "kim")]).await.expect("an answer").remove(0);
+        let refused = told.expect_err("no verdict").to_string();
         assert!(refused.contains("--redis-url"), "{refused}");
         decided(&test.one, &event, "lee").await;
     }
     assert_eq!(test.winners(&event).await.len(), 1);
+}
+
+/// What is the ledger's to decide it decides, a lock or none, whoever claims of Redis's meanwhile.
+async fn a_process_without_redis_decides_what_is_the_ledgers_all_the_same(test: Deployment) {
+    let strategies = [Strategy::Ledger, Strategy::RedisLock, Strategy::Redis];
+    let [ours, ordered, theirs] = strategies.map(|strategy| test.event(strategy, 9));
+    let (ours, ordered, theirs) = (ours.await, ordered.await, theirs.await);
+    let alone = LedgerStrategy::new(test.one.ledger.clone());
+    issued(decided(&test.one, &theirs, "kim").await);
+    for user in ["kim", "lee"] {
+        let batch = [&theirs, &ours, &theirs, &ordered].map(|event| claim(event, user));
+        let told = alone.decide(batch.to_vec()).await;
+        for (place, event) in [(1, &ours), (3, &ordered)] {
+            let won = issued(told[place].clone().expect("a verdict"));
+            assert_eq!((won.event_id, won.user_id.as_str()), (event.id, user));
+        }
+        for place in [0, 2] {
+            assert_eq!(told[place], Err(Undecided::Unavailable));
+        }
+    }
+    for (event, winners) in [(&ours, 2), (&ordered, 2), (&theirs, 1)] {
+        assert_eq!(test.winners(event).await.len(), winners);
+    }
 }

@@ -8,7 +8,7 @@ use firstcome_core::limits::CLAIM_BATCH_MAX;
 use super::mysql::MySqlClaims;
 use super::postgres::PostgresClaims;
 use super::record::{Recorded, Recording};
-use super::{Claim, Claimer, Decision};
+use super::{Answer, Claim, Claimer};
 use crate::secrets::Keys;
 use crate::server::{Address, DatabaseClock, Driver};
 use crate::{Applied, ClaimError, JournalRecord, Limits, STRETCH_RECORDS_MAX, Stretch};
@@ -74,13 +74,14 @@ impl Claims {
     }
 
     /// Decides a batch and makes its winners durable.
-    pub(crate) async fn claim(&self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
-        let decisions = match &self.claimer {
+    pub(crate) async fn claim(&self, batch: &[Claim]) -> Result<Vec<Answer>, ClaimError> {
+        let answers = match &self.claimer {
             ByProtocol::Postgres(claimer) => claimer.claim(batch).await,
             ByProtocol::MySql(claimer) => claimer.claim(batch).await,
         }?;
-        self.decided.fetch_add(decisions.len() as u64, Ordering::Relaxed);
-        Ok(decisions)
+        let decided = answers.iter().filter(|answer| answer.is_ok()).count();
+        self.decided.fetch_add(decided as u64, Ordering::Relaxed);
+        Ok(answers)
     }
 }
 

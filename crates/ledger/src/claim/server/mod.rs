@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::batch::{DecidedGroup, Group, Held, LiveEvent, Win, group};
-use super::{Claim, Decision};
+use super::{Answer, Claim, Decision};
 use crate::entity::issued_coupon;
 use crate::metrics::Metrics;
 use crate::pools::{Connections, PoolMeter, acquired};
@@ -165,6 +165,8 @@ struct Connected<C> {
 /// A batch with its verdicts, before anyone is told.
 struct Decided {
     groups: Vec<(LiveEvent, DecidedGroup)>,
+    /// Those that another decider has the word on.
+    left: Vec<Group>,
     held: Held,
     /// The moment that decided.
     now: Timestamp,
@@ -207,14 +209,14 @@ impl<C: ClaimConnection> Claimer<C> {
         self.meter.tell(Connections { in_use, idle, max });
     }
 
-    async fn claim(&self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
+    async fn claim(&self, batch: &[Claim]) -> Result<Vec<Answer>, ClaimError> {
         let _permit = self.room.acquire().await.expect("it is never closed");
         match self.take(batch).await {
-            TakeOutcome::Told(decisions) => Ok(decisions),
+            TakeOutcome::Told(answers) => Ok(answers),
             TakeOutcome::Nothing => self.decide_and_commit(batch).await,
             TakeOutcome::Failed(error) => Err(ClaimError::Unavailable(error)),
             TakeOutcome::Unknown(known) => match self.decide_and_commit(batch).await {
-                Ok(decisions) => Ok(told_as_won(decisions, batch, known)),
+                Ok(answers) => Ok(told_as_won(answers, batch, known)),
                 Err(ClaimError::Unavailable(error) | ClaimError::InDoubt(error)) => {
                     Err(ClaimError::InDoubt(error))
                 }
@@ -222,7 +224,7 @@ impl<C: ClaimConnection> Claimer<C> {
         }
     }
 
-    async fn decide_and_commit(&self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
+    async fn decide_and_commit(&self, batch: &[Claim]) -> Result<Vec<Answer>, ClaimError> {
         let mut tries_left = 1;
         loop {
             let (error, may_retry) = match self.attempt(batch).await {
@@ -300,16 +302,20 @@ impl<C: ClaimConnection> Claimer<C> {
             .iter()
             .map(|group| Asked { event_id: group.event_id, users: group.users.iter().collect() });
         let (mut events, held, now) = self.look(connection, asked.collect()).await?;
-        if events.iter().any(|event| event.epoch > 0) {
-            return Err(LedgerError::DecidedElsewhere);
-        }
-        let groups = groups.into_iter().filter_map(|group| {
-            let index = events.iter().position(|event| event.id == group.event_id)?;
+        let mut decided = Decided { groups: Vec::new(), left: Vec::new(), held, now };
+        for group in groups {
+            let Some(index) = events.iter().position(|event| event.id == group.event_id) else {
+                continue;
+            };
             let event = events.swap_remove(index);
-            let group = group.decide(&event, &held, now);
-            Some((event, group))
-        });
-        Ok(Decided { groups: groups.collect(), held, now })
+            if event.epoch > 0 {
+                decided.left.push(group);
+                continue;
+            }
+            let group = group.decide(&event, &decided.held, now);
+            decided.groups.push((event, group));
+        }
+        Ok(decided)
     }
 
     /// The events, what users hold of them, and the moment that decides.
@@ -378,8 +384,11 @@ impl<C: ClaimConnection> Claimer<C> {
         }
     }
 
-    fn answers(&self, claims: usize, decided: &Decided) -> Vec<Decision> {
-        let mut answers = vec![Decision::EventNotFound; claims];
+    fn answers(&self, claims: usize, decided: &Decided) -> Vec<Answer> {
+        let mut answers = vec![Ok(Decision::EventNotFound); claims];
+        for group in &decided.left {
+            group.leave(&mut answers);
+        }
         for (event, group) in &decided.groups {
             group.answer(event, &decided.held, &self.keys.codes, &mut answers);
         }

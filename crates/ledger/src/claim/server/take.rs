@@ -7,7 +7,7 @@ use sqlx::Error;
 use tokio::time::{Instant, timeout};
 
 use super::super::batch::{Group, LiveEvent, group};
-use super::super::{Claim, Decision};
+use super::super::{Answer, Claim, Decision};
 use super::known::{Guess, Known};
 use super::{ClaimConnection, Claimer, Decided, NotCommitted, is_stale};
 use crate::LedgerError;
@@ -37,7 +37,7 @@ pub(crate) struct Taken {
 
 /// What became of a batch that was to be taken.
 pub(super) enum TakeOutcome {
-    Told(Vec<Decision>),
+    Told(Vec<Answer>),
     /// It was not taken: nothing of it was written.
     Nothing,
     /// The same, and another try would not do better.
@@ -111,30 +111,26 @@ impl<C: ClaimConnection> Claimer<C> {
                 "{wins} coupons were issued where the rule says {told}"
             )));
         }
-        Ok(Decided { groups: vec![(event, group)], held, now })
+        Ok(Decided { groups: vec![(event, group)], left: Vec::new(), held, now })
     }
 }
 
-/// The decisions on a batch of which an earlier transaction with an unknown end may have won some:
+/// The answers to a batch of which an earlier transaction with an unknown end may have won some:
 /// what is held from after the event was known has just been won, as far as a user's first claim
 /// goes.
-pub(super) fn told_as_won(
-    mut decisions: Vec<Decision>,
-    batch: &[Claim],
-    known: Known,
-) -> Vec<Decision> {
+pub(super) fn told_as_won(mut answers: Vec<Answer>, batch: &[Claim], known: Known) -> Vec<Answer> {
     let mut told = HashSet::new();
-    for (decision, claim) in decisions.iter_mut().zip(batch) {
+    for (answer, claim) in answers.iter_mut().zip(batch) {
         if !told.insert(&claim.user_id) {
             continue;
         }
-        if let Decision::AlreadyClaimed(coupon) = decision
+        if let Ok(Decision::AlreadyClaimed(coupon)) = answer
             && coupon.sequence.get() > known.issued
         {
-            *decision = Decision::Issued(coupon.clone());
+            *answer = Ok(Decision::Issued(coupon.clone()));
         }
     }
-    decisions
+    answers
 }
 
 pub(super) fn is_unique_violation(error: &LedgerError) -> bool {

@@ -28,7 +28,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::time::Instant;
 
 use super::batch::{DecidedGroup, Group, Held, LiveEvent, group};
-use super::{Claim, Decision};
+use super::{Answer, Claim, Decision};
 use crate::metrics::{Metrics, as_gauge};
 use crate::secrets::Keys;
 use crate::{ClaimError, LedgerError};
@@ -88,7 +88,7 @@ impl ClaimWriter {
     }
 
     /// Decides a batch and makes its winners durable.
-    pub(crate) fn claim(&mut self, batch: &[Claim]) -> Result<Vec<Decision>, ClaimError> {
+    pub(crate) fn claim(&mut self, batch: &[Claim]) -> Result<Vec<Answer>, ClaimError> {
         self.claims += batch.len() as u64;
         self.trust().map_err(ClaimError::Unavailable)?;
         self.make_room(batch.len()).map_err(ClaimError::Unavailable)?;
@@ -194,8 +194,8 @@ impl ClaimWriter {
     }
 
     /// After the commit: memory follows, and everyone gets an answer.
-    fn install(&mut self, claims: usize, groups: Vec<DecidedGroup>, held: &Held) -> Vec<Decision> {
-        let mut answers: Vec<Decision> = vec![Decision::EventNotFound; claims];
+    fn install(&mut self, claims: usize, groups: Vec<DecidedGroup>, held: &Held) -> Vec<Answer> {
+        let mut answers = vec![Ok(Decision::EventNotFound); claims];
         let wins: usize = groups.iter().map(|group| group.wins.len()).sum();
         if wins > 0 {
             self.tail.committed(wins);

@@ -2,20 +2,24 @@
 
 use firstcome_core::{Commit, CouponDraft, EventId, Name, Quantity};
 use firstcome_ledger::{
-    Applied, ClaimError, CouponRecord, EventRecord, JournalWin, LedgerError, NotRecorded, Recorded,
-    Recording, Standing, Told, Tried, Unappliable, Won,
+    Applied, CouponRecord, DecidedElsewhere, Decision, EventRecord, JournalWin, NotRecorded,
+    Recorded, Recording, Standing, Told, Tried, Unappliable, Won,
 };
+use firstcome_testkit::proxy::CommitFault;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
     begin_epoch, change, done, event, fence, journalled, next, read, rows, try_apply, win, won,
 };
+use crate::recording::proxied;
 use crate::support::{Store, TestLedger, batch, on_every_server};
 
 on_every_server! {
     the_audit_allows_what_is_still_on_its_way,
     what_a_journal_keeps_the_ledger_does_not_decide,
+    what_another_decides_hinders_no_other_claim_of_its_batch,
+    what_another_decides_costs_no_connection,
     an_event_is_pinned_once,
     a_change_of_the_event_is_waited_for,
     no_other_event_is_waited_for,
@@ -39,13 +43,66 @@ async fn what_a_journal_keeps_the_ledger_does_not_decide(store: Store) {
     for commit in [Commit::Kafka, Commit::RedisStream] {
         let event = event(&test, 9, commit).await;
         assert_eq!((event.commit, event.partition, event.fence), (commit, None, 0));
-        let refused = test.ledger.claim(batch(&event, &["a"])).await;
-        assert!(
-            matches!(refused, Err(ClaimError::Unavailable(LedgerError::DecidedElsewhere))),
-            "{refused:?}"
-        );
+        let refused = test.ledger.claim(batch(&event, &["a"])).await.expect("an answer");
+        assert_eq!(refused, [Err(DecidedElsewhere)]);
         assert_eq!(rows(&test, &event).await, []);
     }
+}
+
+async fn what_another_decides_hinders_no_other_claim_of_its_batch(store: Store) {
+    let test = TestLedger::new(store).await;
+    let [one, two] = [test.event(1).await, test.event(9).await];
+    let elsewhere = event(&test, 9, Commit::Ledger).await;
+    let closed_by_the_clock = test.event(9).await;
+    let end = closed_by_the_clock.rule.window.closes_at().as_micros();
+    let claims = || {
+        let of = [&elsewhere, &one, &elsewhere, &two, &one, &elsewhere];
+        let users = ["kim", "kim", "lee", "kim", "lee", "kim"];
+        of.iter().zip(users).flat_map(|(event, user)| batch(event, &[user])).collect()
+    };
+    // The first has winners, the second nothing to write.
+    for told in ["issued", "held"] {
+        let answers = test.ledger.claim(claims()).await.expect("an answer");
+        for place in [0, 2, 5] {
+            assert_eq!(answers[place], Err(DecidedElsewhere));
+        }
+        for place in [1, 3] {
+            let told_now = match &answers[place] {
+                Ok(Decision::Issued(_)) => "issued",
+                Ok(Decision::AlreadyClaimed(_)) => "held",
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(told_now, told);
+        }
+        assert_eq!(answers[4], Ok(Decision::SoldOut));
+    }
+    // Nor is it closed, as what is the ledger's is.
+    test.clock.set(end);
+    let mut last = batch(&closed_by_the_clock, &["kim"]);
+    last.extend(batch(&elsewhere, &["kim"]));
+    let told = test.ledger.claim(last).await.expect("an answer");
+    assert_eq!(told, [Ok(Decision::Closed), Err(DecidedElsewhere)]);
+    assert!(!read(&test, &elsewhere).await.rule.closed);
+    let winners = async |event| rows(&test, event).await.len();
+    assert_eq!([winners(&one).await, winners(&two).await, winners(&elsewhere).await], [1, 1, 0]);
+}
+
+async fn what_another_decides_costs_no_connection(store: Store) {
+    let test = TestLedger::new(store).await;
+    let (ours, elsewhere) = (test.event(9).await, event(&test, 9, Commit::RedisStream).await);
+    let (proxy, ledger) = proxied(&test).await;
+    let claims =
+        |user| [&elsewhere, &ours].iter().flat_map(|event| batch(event, &[user])).collect();
+    // The answer to a commit that was lost is found for those who have one.
+    proxy.on_commit(CommitFault::LoseReply, 0, 1);
+    let told = ledger.claim(claims("kim")).await.expect("an answer");
+    assert_eq!(proxy.hits(), 1);
+    assert!(matches!(told[..], [Err(DecidedElsewhere), Ok(Decision::Issued(_))]), "{told:?}");
+    for batch in [batch(&elsewhere, &["kim"]), claims("lee"), claims("park")] {
+        ledger.claim(batch).await.expect("an answer");
+        proxy.refuse(true);
+    }
+    assert_eq!(rows(&test, &ours).await.len(), 3);
 }
 
 async fn an_event_is_pinned_once(store: Store) {
