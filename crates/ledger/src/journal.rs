@@ -185,7 +185,8 @@ impl Ledger {
     /// The offset that follows what is applied of a partition; none where it was never begun.
     ///
     /// # Errors
-    /// When the ledger does not answer.
+    /// When the ledger does not answer. [`LedgerError::OtherJournal`], where it was never begun, and
+    /// another journal was.
     pub async fn journal_position(
         &self,
         journal: &str,
@@ -197,7 +198,13 @@ impl Ledger {
             .filter(journal_position::Column::Journal.eq(journal))
             .filter(journal_position::Column::JournalPartition.eq(partition))
             .into_tuple::<i64>();
-        Ok(next.one(self.reader()).await?)
+        if let Some(next) = next.one(self.reader()).await? {
+            return Ok(Some(next));
+        }
+        match self.other_journals(journal).await?.pop() {
+            Some((other, ..)) => Err(LedgerError::OtherJournal(other)),
+            None => Ok(None),
+        }
     }
 
     /// The same of every partition that was begun, in the order of the partitions.
@@ -258,15 +265,12 @@ impl Ledger {
     /// is applied.
     ///
     /// # Errors
-    /// When the ledger does not answer; a retry is safe. [`LedgerError::OtherJournal`], where it
-    /// has begun another. An embedded ledger applies no journal.
+    /// As [`journal_position`](Self::journal_position)'s; a retry is safe. An embedded ledger
+    /// applies no journal.
     pub async fn begin_journal(&self, journal: &str, partition: i32) -> Result<i64, LedgerError> {
         self.refuse_embedded()?;
         if let Some(next) = self.journal_position(journal, partition).await? {
             return Ok(next);
-        }
-        if let Some((other, ..)) = self.other_journals(journal).await?.pop() {
-            return Err(LedgerError::OtherJournal(other));
         }
         let first = journal_position::ActiveModel {
             journal: Set(journal.to_owned()),

@@ -98,6 +98,7 @@ async fn another_topic_is_taken_when_the_first_has_nothing_left(mut test: Deploy
         "{refused}"
     );
     let stray = process(&test.redis.url(), &test.ledger.url(), Some(second.clone())).await;
+    assert!(stray.handle.promised().is_kept().await.is_err(), "it cannot tell what is promised");
     let refused = stray.handle.claim(claim(&event, "lee")).await;
     assert!(matches!(refused, Err(NoVerdict::Undecided(_))), "{refused:?}");
     assert_eq!(second.end_offset(0).await.expect("an answer"), 0, "nothing is written to it");

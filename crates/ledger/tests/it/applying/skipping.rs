@@ -1,7 +1,7 @@
 //! How far a journal is applied, and records that somebody has skipped.
 
 use firstcome_core::{Timestamp, UserId};
-use firstcome_ledger::{Applied, SkippedRecord, Unappliable};
+use firstcome_ledger::{Applied, LedgerError, SkippedRecord, Unappliable};
 use firstcome_testkit::proxy::CommitFault;
 use tokio::task::JoinSet;
 
