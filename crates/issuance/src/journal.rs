@@ -99,6 +99,18 @@ impl Journal {
         self.0.appender.is_unfit("nobody could look at the topic yet".to_owned());
     }
 
+    /// Whether any broker answers, whichever partitions it leads.
+    ///
+    /// # Errors
+    /// When none does within a second.
+    pub async fn answers(&self) -> Result<(), Unreachable> {
+        let topic = self.0.config.topic.clone();
+        let asked = self.0.appender.ask(ANSWER_MAX, move |sender, limit| {
+            sender.producer().client().fetch_metadata(Some(&topic), limit).map(drop)
+        });
+        asked.await
+    }
+
     /// The offset that follows the last record of a partition: everything acknowledged by now is
     /// below it, after a change of the leader too (Kafka's KIP-207: a new leader does not tell
     /// its end before it has caught up).
@@ -177,8 +189,8 @@ impl Journal {
         if let Err(faults @ TopicError::Faults(_)) = &checked {
             self.0.appender.is_unfit(faults.to_string());
         }
-        let facts = checked?;
-        self.0.appender.is_known(&facts);
+        let (facts, led) = checked?;
+        self.0.appender.is_known(&facts, &led);
         self.0.partitions.store(facts.partitions, Ordering::Relaxed);
         Ok(facts)
     }
@@ -219,6 +231,12 @@ impl Journal {
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.0.appender.is_silent()
+    }
+
+    /// Whether the connections to all brokers were lost, and none has answered since.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.0.appender.is_away()
     }
 
     fn config(&self) -> &KafkaConfig {

@@ -20,14 +20,8 @@ const SILENCES_MAX: u32 = 3;
 /// The journal of this deployment, and what is known of its brokers.
 pub(crate) struct Kafka {
     pub(crate) journal: Journal,
-    /// None where this process never writes there.
-    watched: Option<Watched>,
-}
-
-struct Watched {
-    state: KafkaState,
-    /// Whether this process is not ready without it.
-    is_needed: bool,
+    /// None where this process is ready without it.
+    needed: Option<KafkaState>,
     watch: JoinHandle<()>,
 }
 
@@ -60,16 +54,13 @@ impl KafkaState {
 impl Kafka {
     /// What is missing of it, where this process is not ready without.
     pub(crate) fn needed(&self) -> Option<KafkaState> {
-        let watched = self.watched.as_ref().filter(|watched| watched.is_needed);
-        watched.map(|watched| watched.state.clone())
+        self.needed.clone()
     }
 }
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        if let Some(Watched { watch, .. }) = &self.watched {
-            watch.abort();
-        }
+        self.watch.abort();
     }
 }
 
@@ -108,7 +99,8 @@ pub(crate) async fn check_now(journal: &Journal) -> anyhow::Result<()> {
 pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Option<Kafka>> {
     let Some(journal) = journal(settings)? else { return Ok(None) };
     if !settings.writes_to_kafka() {
-        return Ok(Some(Kafka { journal, watched: None }));
+        let watch = tokio::spawn(look_while_away(journal.clone()));
+        return Ok(Some(Kafka { journal, needed: None, watch }));
     }
     let is_needed = settings.needs_kafka();
     let found = match journal.check_topic().await {
@@ -128,7 +120,7 @@ pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Option<Kafka>> 
     };
     let state = KafkaState(Arc::new(AtomicU8::new(found)));
     let watch = tokio::spawn(watch(journal.clone(), state.clone(), is_needed));
-    Ok(Some(Kafka { journal, watched: Some(Watched { state, is_needed, watch }) }))
+    Ok(Some(Kafka { journal, needed: is_needed.then_some(state), watch }))
 }
 
 fn tell_unfit(journal: &Journal, faults: &TopicError) {
@@ -140,6 +132,17 @@ fn tell_unfit(journal: &Journal, faults: &TopicError) {
     );
 }
 
+/// Where nobody asks all the time: hears when brokers that went away are back.
+async fn look_while_away(journal: Journal) {
+    loop {
+        sleep(LOOK_EVERY).await;
+        if journal.is_away() {
+            // What becomes of it, the journal tells.
+            let _ = journal.answers().await;
+        }
+    }
+}
+
 /// Keeps up what is known of the brokers, and of the topic whenever they were away.
 async fn watch(journal: Journal, state: KafkaState, is_needed: bool) {
     let mut silences = 0;
@@ -148,7 +151,7 @@ async fn watch(journal: Journal, state: KafkaState, is_needed: bool) {
         let was = state.0.load(Ordering::Relaxed);
         let found = match was {
             READY => {
-                let answers = journal.end_offset(0).await.is_ok();
+                let answers = journal.answers().await.is_ok();
                 silences = if answers { 0 } else { silences + 1 };
                 if silences < SILENCES_MAX { READY } else { AWAY }
             }

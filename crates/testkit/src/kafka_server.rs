@@ -22,8 +22,8 @@ const JARS: &str = "FIRSTCOME_TEST_KAFKA_JARS";
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest that one question for that may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest that the removal of a topic may take.
-const REMOVE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest that making or removing a topic may take.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of a cluster with one node any identifier will do: 16 bytes in base64.
 const CLUSTER_ID: &str = "Zmlyc3Rjb21lLXRlc3RzMQ";
 /// Java, set to start fast and to stay small, and to say only what is wrong.
@@ -33,6 +33,8 @@ const JAVA: [&str; 4] = [
     "-XX:TieredStopAtLevel=1",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 ];
+/// Java takes every core while it starts: several at once are slower than one by one.
+static TURN: Mutex<()> = Mutex::const_new(());
 /// Asks for the calls that the broker knows (ApiVersions, version 0), with 7 to know the answer by.
 const QUESTION: &[u8] = b"\0\0\0\x13\0\x12\0\0\0\0\0\x07\0\x09firstcome";
 
@@ -61,19 +63,49 @@ pub async fn kafka_configs(arguments: &[&str]) -> String {
 /// When they do not do so.
 pub async fn remove_kafka_topic(name: &str) {
     let brokers = kafka_brokers();
-    let stream = TcpStream::connect(brokers.first().expect("a broker")).await;
-    let mut stream = stream.expect("a broker listens");
-    // The call DeleteTopics, version 1, with 7 to know the answer by, and no client's name; then a
-    // list of one topic, and for how many milliseconds the broker may wait.
-    let length = u16::try_from(name.len()).expect("a short name");
-    let body = [b"\0\x14\0\x01\0\0\0\x07\xff\xff\0\0\0\x01", &length.to_be_bytes()[..]].concat();
-    let body = [&body, name.as_bytes(), &10_000_u32.to_be_bytes()].concat();
+    // The call DeleteTopics, version 1.
+    change_topic(brokers.first().expect("a broker"), [20, 1], name, &[]).await;
+}
+
+/// Makes a topic whose partitions are each on the broker with this id and nowhere else, and whose
+/// records have the broker's time.
+///
+/// # Panics
+/// When the broker does not do so.
+pub async fn make_kafka_topic(broker: &str, name: &str, leaders: &[i32]) {
+    let number = |count: usize| u32::try_from(count).expect("a few").to_be_bytes();
+    let text = |text: &str| {
+        let length = u16::try_from(text.len()).expect("a short text").to_be_bytes();
+        [&length[..], text.as_bytes()].concat()
+    };
+    // How many partitions and copies is told by the list of these; each has a list of one broker.
+    let mut rest = [&[0xff; 6][..], &number(leaders.len())].concat();
+    for (partition, leader) in leaders.iter().enumerate() {
+        rest.extend([number(partition), number(1), leader.to_be_bytes()].concat());
+    }
+    rest.extend(number(1));
+    rest.extend([text("message.timestamp.type"), text("LogAppendTime")].concat());
+    // The call CreateTopics, version 2.
+    change_topic(broker, [19, 2], name, &rest).await;
+}
+
+/// A call with a list of one topic: its name, and the rest of what is told of it.
+async fn change_topic(broker: &str, [call, version]: [u8; 2], name: &str, rest: &[u8]) {
+    let mut stream = TcpStream::connect(broker).await.expect("a broker listens");
+    // Which call, with 7 to know the answer by, and no client's name; then the list, and for how
+    // many milliseconds the broker may wait. To make a topic, 0 is to do so.
+    let head = [0, call, 0, version, 0, 0, 0, 7, 0xff, 0xff, 0, 0, 0, 1];
+    let length = u16::try_from(name.len()).expect("a short name").to_be_bytes();
+    let mut body = [&head[..], &length, name.as_bytes(), rest, &10_000_u32.to_be_bytes()].concat();
+    if !rest.is_empty() {
+        body.push(0);
+    }
     let size = u32::try_from(body.len()).expect("a short request").to_be_bytes();
     stream.write_all(&[&size[..], &body].concat()).await.expect("a broker reads");
     // Its length, our number, how long it held us back, one topic, its name, an error code.
     let mut answer = vec![0; 4 + 4 + 4 + 4 + 2 + name.len() + 2];
-    timeout(REMOVE_TIMEOUT, stream.read_exact(&mut answer)).await.expect("in time").expect("all");
-    assert_eq!(answer[answer.len() - 2..], [0, 0], "the topic {name} is not removed");
+    timeout(CHANGE_TIMEOUT, stream.read_exact(&mut answer)).await.expect("in time").expect("all");
+    assert_eq!(answer[answer.len() - 2..], [0, 0], "the topic {name} is not as it is to be");
 }
 
 /// A broker on loopback that is its own controller (KRaft). Dropping it kills it and removes its
@@ -83,6 +115,7 @@ pub struct KafkaServer {
     launch: Launch,
     process: Process,
     port: u16,
+    controller_port: u16,
     is_secured: bool,
     /// Removed after the process, which writes there.
     _directory: TempDir,
@@ -139,13 +172,36 @@ impl KafkaServer {
     }
 
     async fn launch(more: String, format: &[&str], is_secured: bool) -> Self {
-        // Java takes every core while it starts: several at once are slower than one by one.
-        static TURN: Mutex<()> = Mutex::const_new(());
         let _turn = TURN.lock().await;
-        let directory = TempDir::new().expect("a temporary directory");
         let (port, controller_port) = (free_port(), free_port());
+        let own = format!(
+            "process.roles=broker,controller\nnode.id=1\n\
+             listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n"
+        );
+        Self::launch_node(own + &more, format, [port, controller_port], is_secured).await
+    }
+
+    /// Starts another broker of the same cluster, with the id 2; the first has the id 1, and stays
+    /// the controller.
+    ///
+    /// # Panics
+    /// When Java or the jars are missing, or it does not let clients in.
+    pub async fn start_beside(&self) -> Self {
+        let _turn = TURN.lock().await;
+        let port = free_port();
+        let own = format!("process.roles=broker\nnode.id=2\nlisteners=CLIENT://127.0.0.1:{port}\n");
+        Self::launch_node(own, &[], [port, self.controller_port], false).await
+    }
+
+    async fn launch_node(
+        own: String,
+        format: &[&str],
+        [port, controller_port]: [u16; 2],
+        is_secured: bool,
+    ) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
         let path = directory.path().join("server.properties");
-        let properties = properties(directory.path(), port, controller_port, is_secured) + &more;
+        let properties = properties(directory.path(), port, controller_port, is_secured) + &own;
         std::fs::write(&path, properties).expect("a file for its properties");
         let path = path.to_str().expect("a path in UTF-8");
         let java = java();
@@ -155,7 +211,7 @@ impl KafkaServer {
         assert_eq!(code, Some(0), "Kafka cannot make its data: {stdout}{stderr}");
         let launch = java.arguments(&["kafka.Kafka", path]);
         let process = ready(&launch, port, is_secured).await;
-        Self { launch, process, port, is_secured, _directory: directory }
+        Self { launch, process, port, controller_port, is_secured, _directory: directory }
     }
 
     /// Where it listens, as `127.0.0.1:1234`; the same after a restart.
@@ -237,10 +293,7 @@ fn properties(directory: &Path, port: u16, controller_port: u16, is_secured: boo
     let data = directory.join("data").display().to_string();
     let protocol = if is_secured { "SASL_SSL" } else { "PLAINTEXT" };
     format!(
-        "process.roles=broker,controller\n\
-         node.id=1\n\
-         listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-         advertised.listeners=CLIENT://127.0.0.1:{port}\n\
+        "advertised.listeners=CLIENT://127.0.0.1:{port}\n\
          listener.security.protocol.map=CLIENT:{protocol},CONTROLLER:PLAINTEXT\n\
          inter.broker.listener.name=CLIENT\n\
          controller.listener.names=CONTROLLER\n\

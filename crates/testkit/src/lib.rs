@@ -39,7 +39,9 @@ pub use clock::ManualClock;
 pub use database::{Engine, TestDatabase};
 pub use database_server::DatabaseServer;
 pub use document::Document;
-pub use kafka_server::{KafkaServer, kafka_brokers, kafka_configs, remove_kafka_topic};
+pub use kafka_server::{
+    KafkaServer, kafka_brokers, kafka_configs, make_kafka_topic, remove_kafka_topic,
+};
 pub use launch::{Ended, Launch};
 pub use program::Program;
 pub use proxy::{CommitFault, Direction, Proxy};

@@ -154,7 +154,11 @@ impl Appender {
         // The library's own limit is for each of its steps.
         let asked = timeout(limit, spawn_blocking(move || question(&sender, limit))).await;
         match asked {
-            Ok(Ok(answer)) => answer.map_err(|error| said(&error)),
+            Ok(Ok(answer)) => {
+                let answer = answer.map_err(|error| said(&error))?;
+                self.link.answered();
+                Ok(answer)
+            }
             Ok(Err(_)) => Err(Unreachable("the question was given up".to_owned())),
             Err(_) => {
                 let limit = limit.as_millis();
@@ -183,7 +187,6 @@ impl Appender {
         Ok(sender)
     }
 
-    /// The topic was looked at.
     /// Writes nothing until the topic [is known](Self::is_known) to be fit again.
     pub(super) fn is_unfit(&self, faults: String) {
         *self.unfit() = Some(faults);
@@ -193,11 +196,16 @@ impl Appender {
         self.unfit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_known(&self, facts: &TopicFacts) {
+    /// The topic is fit, and these partitions of it have a leader.
+    pub(super) fn is_known(&self, facts: &TopicFacts, led: &[i32]) {
         *self.unfit() = None;
         let wanted = usize::try_from(facts.min_insync_replicas).unwrap_or(usize::MAX);
         self.min_insync_replicas.store(wanted, Ordering::Relaxed);
-        self.link.known(i32::try_from(facts.partitions).unwrap_or(i32::MAX));
+        self.link.led(led);
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.link.is_away()
     }
 
     pub(super) fn is_silent(&self) -> bool {

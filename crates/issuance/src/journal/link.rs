@@ -45,14 +45,13 @@ impl Link {
         Arc::clone(self.gates().entry(partition).or_insert_with(make))
     }
 
-    /// These partitions answer.
-    pub(super) fn known(&self, partitions: i32) {
+    /// These partitions have a leader. Of one that was used, its own calls know more: the leader
+    /// may hang.
+    pub(super) fn led(&self, partitions: &[i32]) {
         let mut gates = self.gates();
-        for partition in 0..partitions {
-            gates.insert(partition, Arc::new(Breaker::new(1, OPEN)));
+        for partition in partitions {
+            gates.entry(*partition).or_insert_with(|| Arc::new(Breaker::new(1, OPEN)));
         }
-        drop(gates);
-        self.answered();
     }
 
     /// Whether calls to every partition that was used fail at once.
@@ -88,7 +87,13 @@ impl Link {
         self.told().reason.clone()
     }
 
-    fn answered(&self) {
+    /// Whether no broker is connected, as far as the library has told.
+    pub(super) fn is_away(&self) -> bool {
+        self.told().is_away
+    }
+
+    /// A broker has answered.
+    pub(super) fn answered(&self) {
         let was = std::mem::take(&mut *self.told());
         self.metrics.reachable.set(1);
         if was.is_away || was.refusal.is_some() {

@@ -18,7 +18,7 @@ pub(super) struct Metrics {
     not_sent: Outcome,
     in_doubt: Outcome,
     seconds: Histogram,
-    /// 0 while no broker answers.
+    /// 0 while no broker is connected.
     pub(super) reachable: Gauge,
 }
 
@@ -41,13 +41,16 @@ impl Metrics {
             metrics::Unit::Seconds,
             "Time from handing a batch to Kafka until all of it was acknowledged."
         );
-        describe_gauge!(REACHABLE, "1 while Kafka answers, 0 while calls to it fail at once.");
+        describe_gauge!(REACHABLE, "0 from when every broker is lost until one answers, 1 else.");
+        let reachable = gauge!(REACHABLE);
+        // Who never calls meets no failure either.
+        reachable.set(1);
         Self {
             written: outcome("written"),
             not_sent: outcome("not_sent"),
             in_doubt: outcome("in_doubt"),
             seconds: histogram!(SECONDS),
-            reachable: gauge!(REACHABLE),
+            reachable,
         }
     }
 

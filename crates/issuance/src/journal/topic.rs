@@ -69,11 +69,19 @@ pub enum TopicError {
 
 type Admin = AdminClient<DeafEars>;
 
-/// Looks at the topic, and makes it where that is wanted.
+/// Who has copies of the partitions, which of these have a leader, and all brokers.
+struct Copies {
+    replicas: Vec<Vec<i32>>,
+    led: Vec<i32>,
+    brokers: Vec<i32>,
+}
+
+/// Looks at the topic, and makes it where that is wanted; what it is like, and which partitions
+/// have a leader.
 pub(super) async fn check(
     config: &KafkaConfig,
     appender: &Appender,
-) -> Result<TopicFacts, TopicError> {
+) -> Result<(TopicFacts, Vec<i32>), TopicError> {
     let looked = Looked { config, done: "looked at" };
     let admin = Admin::from_config_and_context(&asking(config), DeafEars);
     let admin = admin.map_err(|error| looked.failed(&error))?;
@@ -87,7 +95,7 @@ async fn look_or_make(
     config: &KafkaConfig,
     admin: &Admin,
     appender: &Appender,
-) -> Result<TopicFacts, TopicError> {
+) -> Result<(TopicFacts, Vec<i32>), TopicError> {
     let mut is_new = false;
     let deadline = Instant::now() + QUESTION_MAX;
     let found = loop {
@@ -111,12 +119,13 @@ async fn look_or_make(
         return Err(TopicError::Faults(faults));
     }
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    Ok(TopicFacts {
+    let facts = TopicFacts {
         partitions: number(found.replicas.len()),
         replication_factor: number(found.copies()),
         min_insync_replicas: u32::try_from(found.min_insync_replicas).unwrap_or(u32::MAX),
         is_new,
-    })
+    };
+    Ok((facts, found.led))
 }
 
 /// The topic, if there is one.
@@ -126,7 +135,8 @@ async fn look(
     appender: &Appender,
 ) -> Result<Option<Found>, TopicError> {
     let looked = Looked { config, done: "looked at" };
-    let Some((replicas, brokers)) = replicas(config, appender).await? else { return Ok(None) };
+    let Some(copies) = copies(config, appender).await? else { return Ok(None) };
+    let Copies { replicas, led, brokers } = copies;
     let options = AdminOptions::new().request_timeout(Some(QUESTION_MAX));
     let topic = [ResourceSpecifier::Topic(&config.topic)];
     let described = admin.describe_configs(&topic, &options).await;
@@ -140,6 +150,7 @@ async fn look(
     let settings = Settings { looked, settings };
     Ok(Some(Found {
         replicas,
+        led,
         brokers,
         cleanup_policy: settings.text("cleanup.policy")?.to_owned(),
         min_insync_replicas: settings.parsed("min.insync.replicas")?,
@@ -151,11 +162,7 @@ async fn look(
     }))
 }
 
-/// Who has copies of the partitions, and all brokers.
-async fn replicas(
-    config: &KafkaConfig,
-    appender: &Appender,
-) -> Result<Option<(Vec<Vec<i32>>, Vec<i32>)>, TopicError> {
+async fn copies(config: &KafkaConfig, appender: &Appender) -> Result<Option<Copies>, TopicError> {
     let looked = Looked { config, done: "looked at" };
     let topic = config.topic.clone();
     let asked = appender.ask(QUESTION_MAX, move |sender, limit| {
@@ -172,7 +179,9 @@ async fn replicas(
         let mut partitions: Vec<_> = topic.partitions().iter().collect();
         partitions.sort_unstable_by_key(|partition| partition.id());
         let replicas = partitions.iter().map(|partition| partition.replicas().to_vec()).collect();
-        Ok(Some((replicas, brokers)))
+        let led = partitions.iter().filter(|partition| partition.leader() >= 0);
+        let led = led.map(|partition| partition.id()).collect();
+        Ok(Some(Copies { replicas, led, brokers }))
     });
     asked.await.map_err(|unreachable| looked.because(unreachable.0))
 }

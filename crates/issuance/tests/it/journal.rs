@@ -58,8 +58,26 @@ impl TestTopic {
         Self { name, brokers, is_shared }
     }
 
+    /// One whose partitions are each on the broker with this id, and nowhere else.
+    async fn led_by(broker: &str, leaders: &[i32]) -> Self {
+        let topic = Self::named(vec![broker.to_owned()], false);
+        let copies: Vec<&[i32]> = leaders.chunks(1).collect();
+        let partitions = i32::try_from(leaders.len()).expect("a small number");
+        topic.make_as(partitions, TopicReplication::Variable(&copies), &GOOD).await;
+        topic
+    }
+
     async fn make(&self, partitions: i32, settings: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
+        self.make_as(partitions, TopicReplication::Fixed(1), settings).await;
+    }
+
+    async fn make_as(
+        &self,
+        partitions: i32,
+        copies: TopicReplication<'_>,
+        settings: &[(&str, &str)],
+    ) {
+        let mut topic = NewTopic::new(&self.name, partitions, copies);
         for (key, value) in settings {
             topic = topic.set(key, value);
         }

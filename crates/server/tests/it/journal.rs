@@ -1,16 +1,18 @@
 //! The journal from the outside: what an operator sees of it, and what a process does without it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use firstcome_core::{Commit, CouponId, EventId, Name, Strategy};
 use firstcome_issuance::journal::{Journal, JournalRecord, KafkaConfig};
 use firstcome_ledger::{Ledger, LedgerOptions, NewEvent, Purpose};
 use firstcome_testkit::{
     Answer, Engine, KafkaServer, Launch, ManualClock, RedisServer, Server, TestDatabase, draft,
-    kafka_brokers, kafka_configs,
+    kafka_brokers, kafka_configs, make_kafka_topic,
 };
 use serde_json::json;
 use tempfile::NamedTempFile;
+use tokio::time::{Instant, sleep};
 
 use crate::promised::Promises;
 use crate::shop::{BINARY, Shop, eventually};
@@ -191,13 +193,27 @@ async fn a_process_that_needs_kafka_says_when_it_is_away() {
         with(launch, &file, &database).environment("FIRSTCOME_ROLES", roles)
     })
     .await;
-    metrics_have(&worker, &["firstcome_journal_reachable 1"]).await;
+    let redis = RedisServer::start().await;
+    let reader = Server::start_as(BINARY, |launch| {
+        let launch =
+            with(launch, &file, &database).environment("FIRSTCOME_REDIS_URL", &redis.url());
+        launch.environment("FIRSTCOME_ROLES", "identity,wallet")
+    })
+    .await;
+    for server in [&worker, &other, &reader] {
+        metrics_have(server, &["firstcome_journal_reachable 1"]).await;
+    }
+    // It asks Kafka for this only.
+    let kim = reader.token("kim", "user").await;
+    let _ = reader.api().get("/v1/me/coupons").token(&kim).await.expect(200);
     broker.kill9();
     let (worker_api, other_api) = (worker.api(), other.api());
     let ask = || async { worker_api.get("/readyz").await };
     let answer = eventually("not ready", ask, |answer| answer.status == 503).await;
     assert_eq!(answer.expect_problem(503, "unavailable").member("/missing"), json!(["kafka"]));
-    metrics_have(&worker, &["firstcome_journal_reachable 0"]).await;
+    for server in [&worker, &other, &reader] {
+        metrics_have(server, &["firstcome_journal_reachable 0"]).await;
+    }
     let _ = worker_api.get("/livez").await.expect(200);
     let _ = other_api.get("/readyz").await.expect(200);
 
@@ -206,9 +222,38 @@ async fn a_process_that_needs_kafka_says_when_it_is_away() {
     let (late, ()) = tokio::join!(launched, broker.restart());
     assert!(late.logged().contains("Kafka is away"), "{}", late.logged());
     eventually("ready again", ask, |answer| answer.status == 200).await;
-    metrics_have(&worker, &["firstcome_journal_reachable 1"]).await;
+    for server in [&worker, &other, &reader] {
+        metrics_have(server, &["firstcome_journal_reachable 1"]).await;
+        let logged = server.logged();
+        assert!(logged.contains("no broker of Kafka answers"), "{logged}");
+        assert!(logged.contains("Kafka answers again"), "{logged}");
+    }
     let logged = worker.logged();
     assert!(logged.contains("Kafka answers, and its topic is fit"), "{logged}");
+}
+
+/// A partition stands still then, and no process with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_is_ready_while_any_broker_answers() {
+    let broker = KafkaServer::start_soon_back().await;
+    let mut other = broker.start_beside().await;
+    make_kafka_topic(&broker.authority(), "firstcome-wins", &[2, 1]).await;
+    let (file, database) =
+        (configuration(&[broker.authority()]), TestDatabase::new(Engine::Postgres).await);
+    let server = Server::start_as(BINARY, |launch| with(launch, &file, &database)).await;
+    let (api, journal) = (server.api(), journal(&broker));
+    journal.end_offset(0).await.expect("an answer");
+
+    other.kill9();
+    let ends = || async { format!("{:?}", journal.end_offset(0).await) };
+    eventually("without a leader", ends, |end| end.starts_with("Err")).await;
+    // It looks each second, and what it misses three times in a row is away.
+    let looked = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < looked {
+        let _ = api.get("/readyz").await.expect(200);
+        sleep(Duration::from_millis(100)).await;
+    }
+    journal.end_offset(0).await.expect_err("still without");
 }
 
 /// The shop's process lacks this one thing.

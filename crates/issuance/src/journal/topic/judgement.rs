@@ -9,6 +9,8 @@ use super::TopicFault;
 pub(super) struct Found {
     /// The brokers that have a copy, of each partition.
     pub(super) replicas: Vec<Vec<i32>>,
+    /// The partitions that have a leader.
+    pub(super) led: Vec<i32>,
     /// All brokers.
     pub(super) brokers: Vec<i32>,
     pub(super) cleanup_policy: String,
@@ -207,6 +209,7 @@ mod tests {
     fn found(replicas: &[&[i32]]) -> Found {
         Found {
             replicas: replicas.iter().map(|replicas| replicas.to_vec()).collect(),
+            led: Vec::new(),
             brokers: vec![1, 2, 3],
             cleanup_policy: "delete".to_owned(),
             min_insync_replicas: 2,

@@ -24,10 +24,15 @@ async fn at(broker: &str) -> (TestTopic, Journal) {
 /// The same, measured by this recorder.
 async fn measured_at(broker: &str, recorder: &dyn Recorder) -> (TestTopic, Journal) {
     let topic = TestTopic::at(broker, 1).await;
+    let journal = metrics::with_local_recorder(recorder, || journal_in(&topic));
+    (topic, journal)
+}
+
+/// The journal in this topic.
+fn journal_in(topic: &TestTopic) -> Journal {
     let delivery_timeout_ms = u64::try_from(DELIVERY.as_millis()).expect("a short time");
     let config = KafkaConfig { delivery_timeout_ms, ..topic.config() };
-    let journal = metrics::with_local_recorder(recorder, || Journal::new(&config));
-    (topic, journal.expect("a good configuration"))
+    Journal::new(&config).expect("a good configuration")
 }
 
 /// The metrics have these lines.
@@ -206,4 +211,68 @@ async fn a_reader_tells_that_the_brokers_are_away_and_goes_on_when_they_are_back
     proxy.refuse(false);
     insist(&journal, 2).await;
     assert_eq!(sequences(&read(&mut reader, 1).await, 1), [2]);
+}
+
+/// The other brokers answer, and lead what they lead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_without_a_leader_is_refused_at_once_however_often_the_topic_is_looked_at() {
+    let broker = KafkaServer::start_soon_back().await;
+    let mut other = broker.start_beside().await;
+    let topic = TestTopic::led_by(&broker.authority(), &[2, 1]).await;
+    let journal = journal_in(&topic);
+    journal.check_topic().await.unwrap();
+    journal.append(0, &wins(1..=1)).await.unwrap();
+    journal.append(1, &wins(1..=1)).await.unwrap();
+
+    other.kill9();
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        match timed(&journal, 2, DELIVERY).await.unwrap_err() {
+            AppendError::NotSent(why) if why.contains("has no leader") => break,
+            error => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+    for sequence in 2..6 {
+        journal.answers().await.unwrap();
+        journal.check_topic().await.unwrap();
+        let error = timed(&journal, sequence, SOON).await.unwrap_err();
+        assert!(matches!(error, AppendError::NotSent(_)), "{error:?}");
+        journal.append(1, &wins([sequence])).await.unwrap();
+    }
+    journal.end_offset(0).await.unwrap_err();
+    assert_eq!(journal.end_offset(1).await.unwrap(), 5);
+
+    // Nobody looks at the topic: its own calls find out.
+    other.restart().await;
+    insist(&journal, 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_count_as_away_only_until_one_of_them_answers() {
+    let proxy = Proxy::start("127.0.0.1:1").await;
+    let broker = KafkaServer::start_behind(proxy.authority()).await;
+    proxy.set_upstream(&broker.authority());
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let (_topic, journal) = measured_at(proxy.authority(), &recorder).await;
+    let (reachable, away) = (["firstcome_journal_reachable 1"], ["firstcome_journal_reachable 0"]);
+    expect_measured(&recorder, &reachable);
+    journal.answers().await.unwrap();
+
+    proxy.refuse(true);
+    proxy.reset().await;
+    let deadline = Instant::now() + WAIT_MAX;
+    while !journal.is_away() {
+        assert!(Instant::now() < deadline, "it counts as there");
+        tokio::task::yield_now().await;
+    }
+    journal.answers().await.unwrap_err();
+    expect_measured(&recorder, &away);
+    proxy.refuse(false);
+    // Who only reads hears of it, too.
+    while let Err(error) = journal.end_offset(0).await {
+        assert!(Instant::now() < deadline, "{error}");
+    }
+    expect_measured(&recorder, &reachable);
+    assert!(!journal.is_away());
 }
