@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use firstcome_core::Invalid;
+use firstcome_ledger::Ledger;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::Producer as _;
 
@@ -185,14 +186,32 @@ impl Journal {
     /// # Errors
     /// Every fault, each with the command that repairs it; or that no broker answers.
     pub async fn check_topic(&self) -> Result<TopicFacts, TopicError> {
-        let checked = topic::check(&self.0.config, &self.0.appender).await;
-        if let Err(faults @ TopicError::Faults(_)) = &checked {
-            self.0.appender.is_unfit(faults.to_string());
-        }
-        let (facts, led) = checked?;
+        let (facts, led) = self.look().await?;
         self.0.appender.is_known(&facts, &led);
-        self.0.partitions.store(facts.partitions, Ordering::Relaxed);
         Ok(facts)
+    }
+
+    /// The same, and makes it [the ledger's](Self::bind).
+    ///
+    /// # Errors
+    /// As [`check_topic`](Self::check_topic)'s and [`bind`](Self::bind)'s.
+    pub async fn check_topic_of(&self, ledger: &Ledger) -> Result<TopicFacts, BindError> {
+        let (facts, led) = self.look().await?;
+        self.bind(ledger).await?;
+        self.0.appender.is_known(&facts, &led);
+        Ok(facts)
+    }
+
+    /// What the topic is like, and which partitions have a leader. Nothing is written where it is
+    /// not fit.
+    async fn look(&self) -> Result<(TopicFacts, Vec<i32>), TopicError> {
+        let looked = topic::check(&self.0.config, &self.0.appender).await;
+        match &looked {
+            Ok((facts, _)) => self.0.partitions.store(facts.partitions, Ordering::Relaxed),
+            Err(faults @ TopicError::Faults(_)) => self.0.appender.is_unfit(faults.to_string()),
+            Err(TopicError::Unknown { .. }) => {}
+        }
+        looked
     }
 
     /// How many partitions the topic has, from 0 on; it may have been given more since it was last
@@ -202,7 +221,7 @@ impl Journal {
     /// As [`check_topic`](Self::check_topic)'s, as long as the topic was never found fit.
     pub async fn partitions(&self) -> Result<u32, TopicError> {
         match self.0.partitions.load(Ordering::Relaxed) {
-            0 => Ok(self.check_topic().await?.partitions),
+            0 => Ok(self.look().await?.0.partitions),
             known => Ok(known),
         }
     }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::bail;
-use firstcome_issuance::journal::{Journal, TopicError};
+use firstcome_issuance::journal::{BindError, Journal, TopicError};
+use firstcome_ledger::Ledger;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -81,10 +82,10 @@ pub(crate) fn journal(settings: &Settings) -> anyhow::Result<Option<Journal>> {
 ///
 /// # Errors
 /// That it is not fit, or that no broker answers.
-pub(crate) async fn check_now(journal: &Journal) -> anyhow::Result<()> {
-    match journal.check_topic().await {
+pub(crate) async fn check_now(journal: &Journal, ledger: &Ledger) -> anyhow::Result<()> {
+    match journal.check_topic_of(ledger).await {
         Ok(_) => Ok(()),
-        Err(error @ TopicError::Faults(_)) => bail!("{UNUSABLE}:\n{error}"),
+        Err(BindError::Topic(faults @ TopicError::Faults(_))) => bail!("{UNUSABLE}:\n{faults}"),
         Err(error) => Err(error.into()),
     }
 }
@@ -96,17 +97,19 @@ pub(crate) async fn check_now(journal: &Journal) -> anyhow::Result<()> {
 /// What a retry does not change, where this process needs it: a topic that could lose what it is
 /// given. That no broker answers is none: the topic is looked at when one does, and until then what
 /// needs it waits or is answered 503.
-pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Option<Kafka>> {
+pub(crate) async fn start(settings: &Settings, ledger: &Ledger) -> anyhow::Result<Option<Kafka>> {
     let Some(journal) = journal(settings)? else { return Ok(None) };
     if !settings.writes_to_kafka() {
         let watch = tokio::spawn(look_while_away(journal.clone()));
         return Ok(Some(Kafka { journal, needed: None, watch }));
     }
     let is_needed = settings.needs_kafka();
-    let found = match journal.check_topic().await {
+    let found = match journal.check_topic_of(ledger).await {
         Ok(_) => READY,
-        Err(faults @ TopicError::Faults(_)) if is_needed => bail!("{UNUSABLE}:\n{faults}"),
-        Err(faults @ TopicError::Faults(_)) => {
+        Err(BindError::Topic(faults @ TopicError::Faults(_))) => {
+            if is_needed {
+                bail!("{UNUSABLE}:\n{faults}");
+            }
             tell_unfit(&journal, &faults);
             UNFIT
         }
@@ -119,7 +122,7 @@ pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Option<Kafka>> 
         }
     };
     let state = KafkaState(Arc::new(AtomicU8::new(found)));
-    let watch = tokio::spawn(watch(journal.clone(), state.clone(), is_needed));
+    let watch = tokio::spawn(watch(journal.clone(), ledger.clone(), state.clone(), is_needed));
     Ok(Some(Kafka { journal, needed: is_needed.then_some(state), watch }))
 }
 
@@ -144,7 +147,7 @@ async fn look_while_away(journal: Journal) {
 }
 
 /// Keeps up what is known of the brokers, and of the topic whenever they were away.
-async fn watch(journal: Journal, state: KafkaState, is_needed: bool) {
+async fn watch(journal: Journal, ledger: Ledger, state: KafkaState, is_needed: bool) {
     let mut silences = 0;
     loop {
         sleep(LOOK_EVERY).await;
@@ -155,17 +158,17 @@ async fn watch(journal: Journal, state: KafkaState, is_needed: bool) {
                 silences = if answers { 0 } else { silences + 1 };
                 if silences < SILENCES_MAX { READY } else { AWAY }
             }
-            _ => match journal.check_topic().await {
+            _ => match journal.check_topic_of(&ledger).await {
                 Ok(_) => {
                     silences = 0;
                     READY
                 }
-                Err(TopicError::Faults(_)) if was == UNFIT => UNFIT,
-                Err(faults @ TopicError::Faults(_)) => {
+                Err(BindError::Topic(TopicError::Faults(_))) if was == UNFIT => UNFIT,
+                Err(BindError::Topic(faults @ TopicError::Faults(_))) => {
                     tell_unfit(&journal, &faults);
                     UNFIT
                 }
-                Err(TopicError::Unknown { .. }) => AWAY,
+                Err(_) => AWAY,
             },
         };
         state.set(found);

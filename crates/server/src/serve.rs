@@ -84,7 +84,7 @@ async fn start(settings: &Settings) -> anyhow::Result<(Ledger, Services, Option<
     if let Some(redis) = caches.redis() {
         redis::check(redis, RedisUse::Cache).await?;
     }
-    let kafka = kafka::start(settings).await?;
+    let kafka = kafka::start(settings, &ledger).await?;
     let journal = kafka.as_ref().map(|kafka| &kafka.journal);
     let services = Services::start(settings, ledger.clone(), &caches, journal, clock).await?;
     Ok((ledger, services, kafka))

@@ -51,7 +51,7 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
     if let Some(journal) = &journal
         && events.iter().any(|event| event.commit == Commit::Kafka)
     {
-        kafka::check_now(journal).await?;
+        kafka::check_now(journal, &ledger).await?;
     }
     let strategy = RedisStrategy::new(redis, ledger.clone(), journal);
     for event in &events {

@@ -14,7 +14,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
 
-use crate::promised::Promises;
+use crate::promised::{self, Promises};
 use crate::shop::{BINARY, Shop, eventually};
 use crate::startup::{check_refused, directory, serve};
 
@@ -343,6 +343,24 @@ async fn a_topic_that_is_missing_or_unfit_keeps_the_server_from_starting() {
     let launch = launch.environment("FIRSTCOME_KAFKA_BROKERS", &brokers);
     let sentence = "kafka.topic: there is no topic nobody-made-it. To repair it: kafka-topics.sh";
     check_refused(launch, &[sentence, &brokers]).await;
+}
+
+/// Of a ledger, not of a process: what is in the first would be denied, and given to others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_topic_is_refused_while_an_event_of_the_first_is_open() {
+    let mut promises = Promises::open("kafka").await;
+    let Promises { shop, database, redis, .. } = &mut promises;
+    let (event, kim) = (shop.event(10).await, shop.user("kim").await);
+    eventually("a win", || shop.claim(&event, &kim), |it| it.status == 201).await;
+    shop.recorded(&event).await;
+    assert_eq!(shop.server.terminate().await, Some(0));
+    let (data, first) = (directory(), database.name());
+    let file = promised::configuration("kafka", &format!("{first}-2"));
+    let launch = with(serve(data.path()), &file, database);
+    let launch = launch.environment("FIRSTCOME_REDIS_URL", &redis.url());
+    check_refused(launch, &["kafka.topic", &event, &format!("set kafka.topic to {first}")]).await;
+    shop.reopen_as(|launch| launch).await;
+    let _ = shop.claim(&event, &kim).await.expect_problem(409, "already_claimed");
 }
 
 /// Sets how long a topic of the brokers that tests share keeps records.

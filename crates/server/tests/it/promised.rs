@@ -37,7 +37,7 @@ of_each_commit! {
 }
 
 /// A configuration with a topic of its own, whose wins are held by this.
-fn configuration(commit: &str, topic: &str) -> NamedTempFile {
+pub(crate) fn configuration(commit: &str, topic: &str) -> NamedTempFile {
     let file = NamedTempFile::new().expect("a file");
     let brokers = kafka_brokers();
     let text = format!(
