@@ -2,6 +2,7 @@
 //! once, whatever fails.
 
 mod churn;
+mod judging;
 mod outages;
 mod poison;
 

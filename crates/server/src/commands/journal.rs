@@ -11,7 +11,7 @@ use firstcome_core::Clock as _;
 use firstcome_issuance::journal::{
     Entry, Journal, JournalRecord, KafkaConfig, ReadError, TopicError, decode, encode,
 };
-use firstcome_issuance::worker::judge::{Judgement, judge};
+use firstcome_issuance::worker::judge::{Judge, Judgement};
 use firstcome_ledger::{Applied, Ledger, SkippedRecord, Stretch};
 use firstcome_web::SystemClock;
 use tokio::time::Instant;
@@ -223,6 +223,7 @@ async fn show(
             is_stopped = from == next;
         }
         Ok(entries) => {
+            let mut judge = Judge::new(ledger, number);
             for Entry { offset, record } in entries {
                 write!(out, "partition {number}, offset {offset}: ")?;
                 let (told, stops) = match record {
@@ -232,8 +233,7 @@ async fn show(
                     }
                     Ok(record) => {
                         let shown = shown(&record);
-                        let (becomes, stops) =
-                            becomes(ledger, number, &record, offset < next).await?;
+                        let (becomes, stops) = becomes(&mut judge, &record, offset < next).await?;
                         (format!("{shown}: {becomes}"), stops)
                     }
                 };
@@ -255,15 +255,14 @@ async fn show(
 
 /// What becomes of a record, and whether it stops its partition.
 async fn becomes(
-    ledger: &Ledger,
-    partition: i32,
+    judge: &mut Judge<'_>,
     record: &JournalRecord,
     is_passed: bool,
 ) -> anyhow::Result<(String, bool)> {
     if is_passed {
         return Ok(("the partition is past it".to_owned(), false));
     }
-    let (told, stops) = match judge(ledger, partition, record).await? {
+    let (told, stops) = match judge.judge(record).await? {
         Judgement::Fits => ("can be applied".to_owned(), false),
         Judgement::Known => ("the ledger has it".to_owned(), false),
         Judgement::Void => ("void: a later epoch had begun".to_owned(), false),
