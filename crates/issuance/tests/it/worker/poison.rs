@@ -4,13 +4,15 @@ use firstcome_core::{EventId, Timestamp};
 use firstcome_issuance::journal::{JournalRecord, encode};
 use firstcome_ledger::{EventRecord, SkippedRecord};
 use firstcome_testkit::Engine;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{Stage, WAIT_MAX, pinned, win, wins};
 use crate::journal::options;
-use crate::redis::on_every_server;
+use crate::redis::{POLL, on_every_server};
 
 on_every_server!(poison_stops_its_partition_until_it_is_skipped);
 
@@ -31,6 +33,20 @@ fn poison(event: &EventRecord) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 impl Stage {
+    /// Waits until partition 0 stands, which it does at this offset.
+    async fn stands(&self, recorder: &PrometheusRecorder, offset: i64) {
+        let deadline = Instant::now() + WAIT_MAX;
+        let stands = "firstcome_worker_stopped{partition=\"0\"} 1";
+        while !recorder.handle().render().contains(stands) {
+            // None before a worker has begun it.
+            let position = self.position(0).await.unwrap_or(offset);
+            assert_eq!(position, offset, "records that are gone were passed over");
+            assert!(Instant::now() < deadline, "it does not stand at {offset}");
+            sleep(POLL).await;
+        }
+        assert_eq!(self.position(0).await, Some(offset), "it stands");
+    }
+
     /// As an operator does.
     async fn skip(&self, partition: i32, offset: i64, reason: &str, record: Vec<u8>) {
         let skip = SkippedRecord {
@@ -81,7 +97,8 @@ async fn poison_stops_its_partition_until_it_is_skipped(engine: Engine) {
 }
 
 /// As when they were older than the topic keeps them: nobody applied them, and somebody was told.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// All on one thread, where its tasks are measured.
+#[tokio::test]
 async fn records_that_are_gone_stop_their_partition_too() {
     let (stage, database) = Stage::new(Engine::Postgres, 1).await;
     let event = stage.event(10).await;
@@ -89,12 +106,16 @@ async fn records_that_are_gone_stop_their_partition_too() {
     let mut gone = TopicPartitionList::new();
     gone.add_partition_offset(&stage.topic.name, 0, Offset::Offset(3)).expect("an offset");
     stage.topic.admin().delete_records(&gone, &options()).await.expect("an answer");
-    let _worker = stage.worker().await;
-    stage.applied_to(0, 0).await;
     for offset in 0..3 {
-        assert_eq!(stage.position(0).await, Some(offset), "it stands");
+        // Each tells by itself where it stands.
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _measured = metrics::set_default_local_recorder(&recorder);
+        let worker = stage.worker().await;
+        stage.stands(&recorder, offset).await;
         stage.skip(0, offset, "gone", Vec::new()).await;
+        worker.shutdown(WAIT_MAX).await.expect("it ends");
     }
+    let _worker = stage.worker().await;
     stage.drained().await;
     assert_eq!(database.number("SELECT COUNT(*) FROM issued_coupons").await, 2);
 }
