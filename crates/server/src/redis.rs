@@ -143,6 +143,8 @@ fn is_lasting(error: &RedisError) -> bool {
         | Refusal::NoCluster => true,
         Refusal::OutOfMemory
         | Refusal::Loading
+        | Refusal::NodeAway
+        | Refusal::Migrating
         | Refusal::ClusterDown
         | Refusal::MasterDown
         | Refusal::NoReplicas

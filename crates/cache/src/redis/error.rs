@@ -39,8 +39,12 @@ pub enum Refusal {
     ReadOnly,
     /// It loads its data.
     Loading,
-    /// Another node of the cluster has the key.
+    /// It is a node of a cluster, and asked as a server by itself.
     Moved,
+    /// Another node of the cluster has the key, and it was not to be had there.
+    NodeAway,
+    /// The key's slot is on its way to another node of the cluster.
+    Migrating,
     /// The keys of one call lie on several nodes of the cluster.
     CrossSlot,
     /// The cluster does not have all its slots.
@@ -86,6 +90,14 @@ impl Refusal {
             }
             Self::Moved => {
                 "it is a node of a cluster: write redis+cluster://host:port,host:port in redis.url"
+            }
+            Self::NodeAway => {
+                "another node of the cluster has the key and cannot be asked: `redis-cli --cluster \
+                 check` tells which nodes are away"
+            }
+            Self::Migrating => {
+                "the key's slot is being moved to another node of the cluster: calls on it succeed \
+                 when that has ended; `redis-cli --cluster check` names slots that are left open"
             }
             Self::CrossSlot => {
                 "the keys lie in different slots of the cluster: they must share a {hash tag}"
@@ -138,7 +150,8 @@ impl Refusal {
             "OOM" => Self::OutOfMemory,
             "READONLY" => Self::ReadOnly,
             "LOADING" => Self::Loading,
-            "MOVED" | "ASK" | "TRYAGAIN" => Self::Moved,
+            "MOVED" => Self::Moved,
+            "ASK" | "TRYAGAIN" => Self::Migrating,
             "CROSSSLOT" => Self::CrossSlot,
             "CLUSTERDOWN" => Self::ClusterDown,
             "MASTERDOWN" => Self::MasterDown,
@@ -210,6 +223,16 @@ impl RedisError {
         match Refusal::of(code) {
             Some(refusal) => Self::Refused { refusal, said: said.into() },
             None => Self::Rejected(said.into()),
+        }
+    }
+
+    /// The same of a call to a cluster, which is told who has the key and asks there.
+    pub(super) fn of_call_to_cluster(error: &::redis::RedisError) -> Self {
+        match Self::of_call(error) {
+            Self::Refused { refusal: Refusal::Moved, said } => {
+                Self::Refused { refusal: Refusal::NodeAway, said }
+            }
+            other => other,
         }
     }
 

@@ -127,7 +127,7 @@ impl Redis {
         self.shared.state.store(USED, Ordering::Release);
     }
 
-    /// Sends a command, and gives its answer. A cluster's node may get it twice.
+    /// Sends a command, and gives its answer.
     ///
     /// # Errors
     /// Each kind of [`RedisError`] tells whether it may have been executed.
@@ -372,11 +372,12 @@ impl Redis {
         live: &Live,
         answer: Result<RedisResult<T>, Elapsed>,
     ) -> Result<T, RedisError> {
+        let is_one = self.kind() != RedisKind::Cluster;
+        let told = if is_one { RedisError::of_call } else { RedisError::of_call_to_cluster };
         let answer = match answer {
-            Ok(answer) => answer.map_err(|error| RedisError::of_call(&error)),
+            Ok(answer) => answer.map_err(|error| told(&error)),
             Err(_) => Err(RedisError::late(self.answer_timeout)),
         };
-        let is_one = self.kind() != RedisKind::Cluster;
         if is_one && answer.as_ref().err().is_some_and(RedisError::is_of_the_connection) {
             self.shared.link.forget(live);
         }
