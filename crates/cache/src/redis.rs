@@ -7,10 +7,11 @@
 //!
 //! Modules in reading order: `config` and `address` (where it is), `handle` (the calls), `error`
 //! (why there is no answer), `script`, `subscription`, `inspect` (what the server is), `connect`,
-//! `link` and [`breaker`](crate::breaker) (below the calls), `metrics`.
+//! `cluster`, `link` and [`breaker`](crate::breaker) (below the calls), `metrics`.
 
 mod address;
 mod breakers;
+mod cluster;
 mod config;
 mod connect;
 mod error;

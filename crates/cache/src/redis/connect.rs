@@ -25,17 +25,13 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::address::{Address, RedisKind, shown};
-use super::{RedisConfig, RedisError, Refusal};
+use super::{RedisConfig, RedisError, Refusal, cluster};
 
 /// Calls that may wait to be written to one connection; more wait in their callers.
 const PIPELINE_CALLS_MAX: usize = 4_096;
 /// Longest that finding a master, or the nodes of a cluster, may take. The client gives an
 /// unreachable server a second, and asks the others meanwhile.
 const SEARCH_MAX: Duration = Duration::from_secs(3);
-/// How often a cluster's client sends a command again, to the node that has the key now.
-const CLUSTER_RETRIES: u32 = 1;
-/// How long it waits before, in milliseconds.
-const CLUSTER_RETRY_MS: (u64, u64) = (5, 20);
 /// How long a connection may be silent before the system asks whether the other side is there.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
@@ -218,7 +214,9 @@ impl Connection {
     pub(super) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
         match self {
             Self::One(connection) => command.query_async(connection).await,
-            Self::Cluster(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => {
+                Ok(from_redis_value(cluster::query(connection, command).await?)?)
+            }
         }
     }
 
@@ -321,7 +319,7 @@ fn way(
         }
         RedisKind::Cluster => {
             let nodes = each(&login(address))?;
-            Way::Cluster { client: Box::new(cluster(address, config, certificates)?), nodes }
+            Way::Cluster { client: Box::new(cluster_client(address, config, certificates)?), nodes }
         }
         RedisKind::Sentinel => {
             let sentinels = each(&sentinel_login(config))?;
@@ -345,7 +343,7 @@ fn client(
     }
 }
 
-fn cluster(
+fn cluster_client(
     address: &Address,
     config: &RedisConfig,
     certificates: Option<TlsCertificates>,
@@ -353,9 +351,8 @@ fn cluster(
     let servers = address.servers.iter().map(|(host, port)| server(address.is_tls, host, *port));
     let mut builder = ClusterClientBuilder::new(servers)
         .use_protocol(ProtocolVersion::RESP3)
-        .retries(CLUSTER_RETRIES)
-        .min_retry_wait(CLUSTER_RETRY_MS.0)
-        .max_retry_wait(CLUSTER_RETRY_MS.1)
+        // It would not tell a call that was executed before its connection broke.
+        .retries(0)
         .connection_timeout(config.connect_timeout())
         .response_timeout(config.answer_timeout())
         .tcp_settings(tcp());

@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use firstcome_cache::redis::{Redis, RedisError, RedisKind, Refusal, Script, cmd};
-use firstcome_testkit::{Certificates, RedisCluster, RedisServer, RedisTrio};
+use firstcome_cache::redis::{Redis, RedisConfig, RedisError, RedisKind, Refusal, Script, cmd};
+use firstcome_testkit::{Certificates, Direction, Proxy, RedisCluster, RedisServer, RedisTrio};
 
 use crate::support::{config, get, redis, redis_as, set, until};
 
@@ -225,4 +225,82 @@ async fn a_node_of_a_cluster_that_hangs_costs_the_keys_of_others_nothing() {
     cluster.nodes()[hung].go_on();
     until("they are answered again", async || set(&redis, "theirs", "after").await.is_ok()).await;
     assert!(!redis.is_silent());
+}
+
+/// It is not sent again, nor told as if it had not been executed.
+#[tokio::test]
+async fn a_connection_to_a_cluster_that_breaks_under_a_call_leaves_it_in_doubt() {
+    let proxy = Proxy::start("127.0.0.1:1").await;
+    let cluster = RedisCluster::start_behind(proxy.authority()).await;
+    let node = &cluster.nodes()[0];
+    proxy.set_upstream(&node.authority());
+    let redis = redis_as(&cluster.url(), |config| config.answer_timeout_ms = 20_000);
+    set(&redis, "key", "before").await.unwrap();
+    proxy.cut(Direction::ToClient);
+    let call = tokio::spawn({
+        let redis = redis.clone();
+        async move { redis.call::<u64>(cmd("APPEND").arg("key").arg(", after")).await }
+    });
+    until("it is executed", async || node.cli(&["GET", "key"]).await == "before, after").await;
+    proxy.wait_for_losses(1).await;
+    proxy.heal().await;
+    let error = call.await.unwrap().expect_err("no answer");
+    assert!(matches!(error, RedisError::InDoubt(_)), "{error:?}");
+    assert_eq!(get(&redis, "key").await.unwrap().as_deref(), Some("before, after"));
+}
+
+#[tokio::test]
+async fn a_slot_that_is_moved_to_another_node_is_followed() {
+    let cluster = RedisCluster::start().await;
+    let redis = redis(&cluster.url());
+    set(&redis, "{slot}old", "value").await.unwrap();
+    let from = cluster.node_of("{slot}").await;
+    let [from, to] = [from, (from + 1) % 3].map(|place| &cluster.nodes()[place]);
+    let [from_id, to_id] =
+        [from.cli(&["CLUSTER", "MYID"]).await, to.cli(&["CLUSTER", "MYID"]).await];
+    let slot = from.cli(&["CLUSTER", "KEYSLOT", "{slot}"]).await;
+    to.cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await;
+    from.cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
+
+    set(&redis, "{slot}new", "value").await.unwrap();
+    assert_eq!(to.cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot]).await, "1");
+    for key in ["{slot}old", "{slot}new"] {
+        assert_eq!(get(&redis, key).await.unwrap().as_deref(), Some("value"));
+    }
+    // One that is there yet, and one that is there already.
+    let both = Script::new("return #redis.call('MGET', KEYS[1], KEYS[2])");
+    let both = both.call(&["{slot}old", "{slot}new"]);
+    for _ in 0..=RedisConfig::default().breaker_failures {
+        let refused = redis.run::<u64>(&both).await.unwrap_err();
+        assert_eq!(refused.refusal(), Some(Refusal::Migrating), "{refused}");
+        assert!(refused.to_string().contains("`redis-cli --cluster check`"), "{refused}");
+        assert!(!refused.to_string().contains("redis.url"), "{refused}");
+    }
+    assert!(!redis.is_silent(), "a server that answers is there");
+
+    let port = to.authority().split_off("127.0.0.1:".len());
+    from.cli(&["MIGRATE", "127.0.0.1", &port, "{slot}old", "0", "5000"]).await;
+    for node in [to, from] {
+        node.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]).await;
+    }
+    assert_eq!(redis.run::<u64>(&both).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_that_is_dead_is_told() {
+    let cluster = RedisCluster::start().await;
+    for node in cluster.nodes() {
+        node.cli(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await;
+    }
+    let redis = redis_as(&cluster.url(), |config| config.breaker_failures = 1_000);
+    set(&redis, "key", "value").await.unwrap();
+    let dead = cluster.node_of("key").await;
+    cluster.nodes()[dead].cli(&["SHUTDOWN", "NOSAVE"]).await;
+    until("the others say who had it", async || {
+        let refused = set(&redis, "key", "value").await.expect_err("it is dead");
+        assert_ne!(refused.refusal(), Some(Refusal::Moved), "{refused}");
+        refused.refusal() == Some(Refusal::NodeAway)
+    })
+    .await;
+    assert!(!redis.is_silent(), "a server that answers is there");
 }

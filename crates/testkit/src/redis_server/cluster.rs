@@ -1,4 +1,4 @@
-//! Three servers that share the keys.
+//! Servers that share the keys.
 
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ use crate::port::free_port;
 /// Longest until all nodes agree who has which slots.
 const AGREE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A cluster of three masters.
+/// A cluster of masters.
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<RedisServer>,
+    url: String,
 }
 
 impl RedisCluster {
-    /// Starts a cluster.
+    /// Starts a cluster of three.
     ///
     /// # Panics
     /// When it does not become one.
@@ -34,16 +35,32 @@ impl RedisCluster {
         let mut command = vec!["--cluster", "create", "--cluster-yes"];
         command.extend(places.iter().map(String::as_str));
         cli(nodes[0].port, &[], &command).await;
-        let cluster = Self { nodes };
+        let url = format!("redis+cluster://{},{}", places[0], places[1]);
+        let cluster = Self { nodes, url };
         cluster.agree().await;
         cluster
     }
 
-    /// Its URL, which names two of its nodes.
+    /// Starts a cluster of one, which is found at this address only, as `127.0.0.1:1234`.
+    ///
+    /// # Panics
+    /// When it does not become one.
+    pub async fn start_behind(authority: &str) -> Self {
+        let bus = free_port().to_string();
+        let (host, port) = authority.split_once(':').expect("a host and a port");
+        let arguments = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+        let found = ["--cluster-announce-ip", host, "--cluster-announce-port", port];
+        let node = RedisServer::start_with(&[arguments.as_slice(), &found].concat()).await;
+        node.cli(&["cluster", "addslotsrange", "0", "16383"]).await;
+        let cluster = Self { nodes: vec![node], url: format!("redis+cluster://{authority}") };
+        cluster.agree().await;
+        cluster
+    }
+
+    /// Its URL, which names two of its nodes, or its address.
     #[must_use]
     pub fn url(&self) -> String {
-        let [first, second, ..] = self.nodes.as_slice() else { unreachable!("three nodes") };
-        format!("redis+cluster://{},{}", first.authority(), second.authority())
+        self.url.clone()
     }
 
     /// Its nodes.

@@ -1,10 +1,14 @@
 //! The strategies on a cluster, and behind sentinels that fail over.
 
 use firstcome_core::{Commit, Strategy};
+use firstcome_issuance::{NoVerdict, Undecided};
 use firstcome_ledger::Decision;
-use firstcome_testkit::{Engine, RedisCluster, RedisServer, RedisTrio, TestDatabase};
+use firstcome_testkit::{
+    Direction, Engine, Proxy, RedisCluster, RedisServer, RedisTrio, TestDatabase,
+};
+use tokio::time::{sleep, timeout};
 
-use super::{Deployment, Place, decided, held, issued, process};
+use super::{Deployment, POLL, Place, WAIT_MAX, claim, decided, held, issued, process};
 
 /// Events that may be needed until every node of a cluster has one: all of so many miss a node less
 /// than once in 10^17.
@@ -49,6 +53,43 @@ async fn a_cluster_decides_events_on_every_node() {
         }
         assert_eq!(is_tried, [true; 3], "{strategy:?} has met every node");
     }
+}
+
+/// At once, and not when its lease ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_was_had_in_a_cluster_before_the_connection_broke_is_let_go() {
+    let proxy = Proxy::start("127.0.0.1:1").await;
+    let cluster = RedisCluster::start_behind(proxy.authority()).await;
+    let node = &cluster.nodes()[0];
+    proxy.set_upstream(&node.authority());
+    let test = deployment(&cluster.url()).await;
+    let event = test.event(Strategy::RedisLock, 2).await;
+    issued(decided(&test.one, &event, "kim").await);
+    node.cli(&["CONFIG", "RESETSTAT"]).await;
+
+    proxy.cut(Direction::ToClient);
+    let (handle, lees) = (test.one.handle.clone(), claim(&event, "lee"));
+    let told = tokio::spawn(async move { handle.claim(lees).await });
+    let had = async {
+        while node.calls_of("set").await == 0 {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, had).await.expect("the lock is had");
+    proxy.wait_for_losses(1).await;
+    proxy.heal().await;
+    let refused = told.await.expect("no panic");
+    assert_eq!(refused, Err(NoVerdict::Undecided(Undecided::Unavailable)));
+    let lock = format!("firstcome:ev:{{{}}}:lock", event.id);
+    let let_go = async {
+        while node.cli(&["EXISTS", &lock]).await == "1" {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, let_go).await.expect("it is let go");
+    let stats = node.cli(&["INFO", "stats"]).await;
+    assert!(stats.contains("expired_keys:0"), "its lease has ended");
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
