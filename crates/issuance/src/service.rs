@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::deciders::{Beside, Deciders, Ways};
 use crate::draft::Offered;
 use crate::lane::{self, Lanes, NotDrained};
-use crate::latch::watch::watch;
+use crate::latch::watch::{self, watch};
 use crate::latch::{Build, Latch, Latches, Lookup};
 use crate::metrics::Metrics;
 use crate::out_of_reach::{self, OutOfReach};
@@ -345,7 +345,8 @@ impl Builder {
         }
     }
 
-    /// The latch of an event with all its winners; none if it is not sold out.
+    /// The latch of an event with all its winners; none if it is not sold out, or was changed while
+    /// they were read, which spoils the build.
     pub(crate) async fn read(&self, event: EventId) -> Result<Option<Latch>, LedgerError> {
         let Some(record) = self.ledger.event(event).await? else { return Ok(None) };
         let latch = Latch::new(&record.rule, record.version, self.clock.now());
@@ -355,6 +356,11 @@ impl Builder {
             *winners += 1;
         };
         let (latch, winners) = self.ledger.fold_winners(record.no, (latch, 0), add).await?;
+        // What another process has changed meanwhile the watch would find a second later.
+        if !watch::is_at(&self.ledger, event, record.version).await? {
+            self.latches.forget(event);
+            return Ok(None);
+        }
         // Fewer than were issued: a filter that lacks a winner would deny a coupon.
         Ok((winners >= record.rule.issued).then_some(latch))
     }

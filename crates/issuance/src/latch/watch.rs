@@ -31,6 +31,19 @@ pub(crate) async fn watch(ledger: Ledger, latches: Arc<Latches>) {
     }
 }
 
+/// Whether an event has this version now, for a latch that is not watched yet.
+///
+/// # Errors
+/// When the ledger does not answer, or not in time.
+pub(crate) async fn is_at(
+    ledger: &Ledger,
+    event: EventId,
+    version: u64,
+) -> Result<bool, LedgerError> {
+    let asked = timeout(LOOK_MAX, ledger.event_versions(&[event])).await;
+    Ok(asked.map_err(|_| LedgerError::Late)?? == [(event, version)])
+}
+
 /// Drops the latches of events that have changed.
 pub(crate) async fn look(ledger: &Ledger, latches: &Latches) -> Result<(), LedgerError> {
     let latched = latches.versions();

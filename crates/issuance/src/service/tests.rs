@@ -1,14 +1,16 @@
 //! Latches against a real ledger, step by step, so that every order of events is tried and none
 //! is left to luck.
 
-use firstcome_core::{Action, Commit, CouponId, Name, Quantity, Strategy as Decider, UserId};
+use firstcome_core::{
+    Action, Commit, CouponId, Name, Quantity, Strategy as Decider, Timestamp, UserId,
+};
 use firstcome_ledger::{By, LedgerOptions, NewEvent, Purpose};
 use firstcome_testkit::{ManualClock, draft};
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::*;
-use crate::latch::watch;
 
 struct Test {
     handle: IssuanceHandle,
@@ -203,7 +205,49 @@ async fn no_winner_is_ever_told_sold_out_and_no_top_up_goes_unnoticed() {
     winner.abort();
 }
 
-/// Another process changes the event in the ledger, and says nothing to this one.
+/// The time is asked for once an event was read: what another process does before all its winners
+/// are.
+struct Meanwhile {
+    ledger: Ledger,
+    event: EventId,
+    time: Arc<ManualClock>,
+}
+
+impl Clock for Meanwhile {
+    fn now(&self) -> Timestamp {
+        let raised = raise(&self.ledger, self.event);
+        tokio::task::block_in_place(|| Handle::current().block_on(raised));
+        self.time.now()
+    }
+}
+
+/// Raises the quantity to three, as another process does, which says nothing to this one.
+async fn raise(ledger: &Ledger, event: EventId) {
+    let raise = |mut event: EventRecord| {
+        event.rule.quantity = Quantity::parse(3).expect("a quantity");
+        Ok::<_, std::convert::Infallible>(event)
+    };
+    let changed = ledger.change_event(event, raise).await.expect("the ledger answers");
+    changed.expect("the event is there").expect("it is allowed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_behind_our_back_while_the_winners_are_read_leaves_no_latch() {
+    let test = Test::sold_out().await;
+    let (ledger, event) = (test.handle.ledger().clone(), test.event);
+    let clock =
+        Arc::new(Meanwhile { ledger: ledger.clone(), event, time: Arc::clone(&test.clock) });
+    let builder = Builder { ledger, clock, latches: Arc::clone(&test.builder.latches) };
+    let build = test.begin();
+    let latch = builder.read(event).await.expect("the ledger answers");
+    test.finish(build, latch);
+    assert!(matches!(test.claim("park").await, Decision::Issued(_)));
+    // It is built anew as soon as somebody asks.
+    let build = test.begin();
+    test.finish(build, test.read().await);
+    assert!(test.latched());
+}
+
 #[tokio::test]
 async fn a_change_behind_our_back_opens_the_latch_at_the_next_look() {
     let test = Test::sold_out().await;
@@ -212,12 +256,7 @@ async fn a_change_behind_our_back_opens_the_latch_at_the_next_look() {
     test.finish(build, test.read().await);
     watch::look(&ledger, latches).await.expect("the ledger answers");
     assert_eq!(latches.versions().len(), 1, "nothing has changed");
-    let raise = |mut event: EventRecord| {
-        event.rule.quantity = Quantity::parse(3).expect("a quantity");
-        Ok::<_, std::convert::Infallible>(event)
-    };
-    let changed = ledger.change_event(test.event, raise).await.expect("the ledger answers");
-    changed.expect("the event is there").expect("it is allowed");
+    raise(&ledger, test.event).await;
     assert_eq!(test.claim("park").await, Decision::SoldOut, "the latch does not know yet");
     watch::look(&ledger, latches).await.expect("the ledger answers");
     assert!(matches!(test.claim("park").await, Decision::Issued(_)));
