@@ -35,6 +35,7 @@ use std::time::Duration;
 use firstcome_core::Invalid;
 use firstcome_ledger::Ledger;
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::Producer as _;
 
 use append::Appender;
@@ -149,7 +150,7 @@ impl Journal {
         let asked = self.0.appender.ask(ANSWER_MAX, move |sender, limit| {
             let client = sender.producer().client();
             let metadata = client.fetch_metadata(Some(&topic), limit)?;
-            let mut found = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            let mut found = metadata.topics().iter().flat_map(MetadataTopic::partitions);
             if found.all(|found| found.id() != partition) {
                 return Ok(None);
             }

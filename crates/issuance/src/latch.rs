@@ -9,9 +9,9 @@
 //! - a build begins by taking the event's slot and only then reads the event, sold out and with
 //!   all its winners; it is installed only if the slot is still its own;
 //! - outside its window a latch answers nothing;
-//! - where other processes may change the event, a latch is installed only if it has the version yet
-//!   that it was read at, and from then on a [`watch`] looks for that all the time; while it cannot
-//!   no latch answers.
+//! - where other processes may change the event, a latch is installed only if it has the version
+//!   yet that it was read at, and from then on a [`watch`] looks for that all the time; while it
+//!   cannot no latch answers.
 //!
 //! A look-up takes no lock.
 

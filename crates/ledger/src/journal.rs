@@ -185,8 +185,8 @@ impl Ledger {
     /// The offset that follows what is applied of a partition; none where it was never begun.
     ///
     /// # Errors
-    /// When the ledger does not answer. [`LedgerError::OtherJournal`], where it was never begun, and
-    /// another journal was.
+    /// When the ledger does not answer. [`LedgerError::OtherJournal`], where it was never begun,
+    /// and another journal was.
     pub async fn journal_position(
         &self,
         journal: &str,
