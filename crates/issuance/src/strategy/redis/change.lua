@@ -3,7 +3,8 @@
 -- KEYS  meta, winners, pending; all of one event
 -- ARGV  'freeze', the longest time in microseconds
 --       'lower', a quantity, who does it: from now on no more coupons than this are won
---       'expire', the time in seconds: all that is known ends then, unless it does anyway
+--       'expire', the time in seconds: all that is known ends then, unless it does anyway, and so does
+--       what is left where the rest was lost
 --       'follow', who does it, epoch, version, then name and value of what there is; it ends a freeze
 --
 -- Between 'lower' and the 'follow' of the same hand nobody else raises the quantity, nor lowers it: the
@@ -22,7 +23,7 @@ local event = {}
 for i, name in ipairs(names) do
   event[name] = values[i]
 end
-if not event.epoch or event.loading then
+if event.loading or not event.epoch and step ~= 'expire' then
   return step == 'lower' and {} or 0
 end
 local time = redis.call('TIME')
@@ -33,13 +34,16 @@ if step == 'freeze' then
   return 1
 end
 if step == 'expire' then
-  if redis.call('HLEN', pending) > 0 or redis.call('TTL', meta) >= 0 then
+  if redis.call('HLEN', pending) > 0 then
     return 0
   end
+  local ends = 0
   for _, key in ipairs(KEYS) do
-    redis.call('EXPIRE', key, ARGV[2])
+    if redis.call('TTL', key) == -1 then
+      ends = redis.call('EXPIRE', key, ARGV[2])
+    end
   end
-  return 1
+  return ends
 end
 if step == 'lower' then
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')

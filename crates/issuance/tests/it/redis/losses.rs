@@ -36,6 +36,7 @@ for_every_safe_commit! {
     of_what_redis_decides_while_the_database_is_away_nothing_is_told,
     a_rebuild_goes_on_without_who_asked_for_it,
     a_rebuild_that_ended_half_way_is_gone_on_with,
+    what_is_left_of_an_event_that_is_over_ends,
 }
 
 on_a_file! {
@@ -100,6 +101,37 @@ async fn whatever_redis_loses_is_rebuilt(test: Deployment) {
         }
     }
     assert_eq!(test.winners(&event).await.len(), won as usize);
+}
+
+/// Nobody claims on it any more, so that nothing is rebuilt.
+async fn what_is_left_of_an_event_that_is_over_ends(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    settled(&test.redis, &event).await;
+    test.act(&event, "close").await;
+    let winners = key(&event, "winners");
+    test.redis.cli(&["DEL", &key(&event, "meta")]).await;
+    test.redis.cli(&["PERSIST", &winners]).await;
+    let ttl = async || {
+        let ttl = test.redis.cli(&["TTL", &winners]).await;
+        ttl.parse::<i64>().expect("seconds")
+    };
+    let ends = async {
+        while ttl().await == -1 {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, ends).await.expect("it ends by itself");
+    // Whoever sweeps once more puts it off no longer.
+    test.redis.cli(&["EXPIRE", &winners, "600"]).await;
+    let swept = test.redis.calls_of("ttl").await;
+    let again = async {
+        while test.redis.calls_of("ttl").await < swept + 3 {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, again).await.expect("it is looked at again");
+    assert!((1..=600).contains(&ttl().await));
 }
 
 /// A snapshot from before is sound in itself, and the ledger would not notice what it leads to
