@@ -252,8 +252,7 @@ impl RedisStrategy {
         Keys::of(event).claim(users.iter().map(|user| (user, pseudonym(user))), both, validity)
     }
 
-    /// An event, and for how long its coupons are valid, in [one word](word_of), where the ledger
-    /// does not tell when it records them.
+    /// An event, and [for how long](Self::word_of_validity) its coupons are valid.
     async fn event_to_claim(&self, id: EventId) -> Result<Option<(EventRecord, String)>, Failed> {
         let Some(event) = self.event(id).await? else { return Ok(None) };
         let validity = self.word_of_validity(&event).await?;
