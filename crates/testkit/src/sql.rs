@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use sqlx::mysql::MySqlConnection;
+use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::time::{Instant, timeout};
@@ -73,15 +73,15 @@ impl Sql {
     }
 
     async fn connection(&self) -> Connection {
-        let idle = self.idle.lock().expect("no panic while held").pop();
-        if let Some(connection) = idle {
-            return connection;
-        }
         let begun = Instant::now();
         loop {
+            let idle = self.idle.lock().expect("no panic while held").pop();
+            if let Some(connection) = idle {
+                return connection;
+            }
             match Connection::open(self.engine, &self.url).await {
                 Ok(opened) => return opened,
-                // The place of a connection that was closed is free a moment later.
+                // Another call is done soon, or the place of a closed connection is free.
                 Err(error) if is_full(&error) && begun.elapsed() < OPEN_TIMEOUT => {}
                 Err(error) => panic!("{} lets nobody in: {error}", self.engine),
             }
@@ -92,8 +92,12 @@ impl Sql {
 /// Whether the server has as many connections as it takes.
 fn is_full(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
-    // PostgreSQL's `too_many_connections`, and the general code under which MariaDB says it.
-    matches!(error.code().as_deref(), Some("53300" | "08004"))
+    match error.try_downcast_ref::<MySqlDatabaseError>() {
+        // `ER_CON_COUNT_ERROR`, which MariaDB says before it has greeted, so without an SQLSTATE.
+        Some(error) => error.number() == 1040,
+        // `too_many_connections`.
+        None => error.code().as_deref() == Some("53300"),
+    }
 }
 
 /// One connection.

@@ -1,10 +1,12 @@
 //! Servers that a test kills: what was committed outlives them.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_testkit::{DatabaseServer, Engine};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -28,6 +30,24 @@ async fn a_killed_server_still_has_what_was_committed() {
         server.kill9();
         server.restart().await;
         assert_eq!(server.number("SELECT sum(n) FROM t").await, 3, "{engine}");
+    }
+}
+
+#[tokio::test]
+async fn calls_wait_while_the_server_is_full() {
+    const CALLS: usize = 40;
+    for engine in Engine::ALL {
+        let arguments = match engine {
+            Engine::Postgres => ["-c", "max_connections=8"],
+            Engine::MariaDb => ["--max-connections=10", "--skip-log-bin"],
+        };
+        let server = Arc::new(DatabaseServer::start_with(engine, &arguments).await);
+        let mut calls = JoinSet::new();
+        for _ in 0..CALLS {
+            let server = Arc::clone(&server);
+            calls.spawn(async move { server.number("SELECT 1").await });
+        }
+        assert_eq!(calls.join_all().await, [1; CALLS], "{engine}");
     }
 }
 

@@ -120,7 +120,10 @@ async fn room(engine: Engine) {
         sleepers.spawn(async move { server.execute(sleeps).await });
     }
     let asleep = async { while server.number(watch).await < count {} };
-    timeout(WAIT_MAX, asleep).await.expect("the statements run in time");
+    tokio::select! {
+        within = timeout(WAIT_MAX, asleep) => within.expect("the statements run in time"),
+        ended = sleepers.join_next() => panic!("a statement ended: {ended:?}"),
+    }
     let names = ["raise max_connections on the server", "ledger.readers_max"];
     refused(server.url(), &names).await;
     sleepers.abort_all();
