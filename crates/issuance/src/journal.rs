@@ -35,13 +35,12 @@ use std::time::Duration;
 use firstcome_core::Invalid;
 use firstcome_ledger::Ledger;
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::Producer as _;
 
 use append::Appender;
 
 pub use assignment::{Assignment, AssignmentError};
-pub use binding::BindError;
+pub use binding::{BindError, Kept};
 pub use config::{KafkaConfig, SaslMechanism};
 pub use error::{AppendError, ReadError, Unreachable};
 pub use firstcome_ledger::{JournalRecord, JournalWin};
@@ -140,21 +139,6 @@ impl Journal {
                 }
                 answer => answer,
             }
-        });
-        asked.await
-    }
-
-    /// The end of a partition of another topic; none where there is no such topic.
-    async fn end_of(&self, topic: &str, partition: i32) -> Result<Option<i64>, Unreachable> {
-        let topic = topic.to_owned();
-        let asked = self.0.appender.ask(ANSWER_MAX, move |sender, limit| {
-            let client = sender.producer().client();
-            let metadata = client.fetch_metadata(Some(&topic), limit)?;
-            let mut found = metadata.topics().iter().flat_map(MetadataTopic::partitions);
-            if found.all(|found| found.id() != partition) {
-                return Ok(None);
-            }
-            client.fetch_watermarks(&topic, partition, limit).map(|(_, end)| Some(end))
         });
         asked.await
     }

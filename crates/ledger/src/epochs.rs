@@ -38,6 +38,8 @@ pub struct Standing {
     pub stopped: bool,
     /// The version of its coupon.
     pub coupon_version: u64,
+    /// Whether the journal that was asked about is the one that the ledger has.
+    pub has_journal: bool,
 }
 
 impl Ledger {
@@ -124,13 +126,14 @@ impl Ledger {
     }
 
     /// What each of these events goes by at present that there is, in one read that misses nothing
-    /// that was committed before it.
+    /// that was committed before it; and whether the ledger has this journal, and no other.
     ///
     /// # Errors
     /// When the ledger does not answer.
     pub async fn standings(
         &self,
         ids: &[EventId],
+        journal: Option<&str>,
     ) -> Result<HashMap<EventId, Standing>, LedgerError> {
         if ids.is_empty() {
             return Ok(HashMap::new());
@@ -143,12 +146,17 @@ impl Ledger {
             .from("coupons")
             .and_where(Expr::col(("coupons", "id")).equals(("events", "coupon_id")))
             .take();
-        let query = Query::select()
+        let mut query = Query::select()
             .columns(["id", "epoch", "fence", "paused", "closed"])
             .expr_as(Expr::SubQuery(None, Box::new(version.into())), "version")
             .from("events")
             .and_where(Expr::col("id").is_in(ids))
             .take();
+        if let Some(journal) = journal {
+            let is_other = Expr::case(Expr::col("journal").eq(journal), 0_i64).finally(1_i64);
+            let others = Query::select().expr(is_other.max()).from("journal_positions").take();
+            query.expr_as(Expr::SubQuery(None, Box::new(others.into())), "others");
+        }
         let rows = self.reader().query_all(&query).await?;
         let standing = |row: &QueryResult| {
             let number = |column| -> Result<u64, LedgerError> {
@@ -161,6 +169,8 @@ impl Ledger {
                 fence: number("fence")?,
                 stopped: is("paused")? || is("closed")?,
                 coupon_version: number("version")?,
+                has_journal: journal.is_some()
+                    && row.try_get::<Option<i64>>("", "others")? == Some(0),
             };
             Ok((id, standing))
         };
@@ -221,6 +231,18 @@ impl Ledger {
             .limit(limit)
             .all(self.reader());
         rows.await?.into_iter().map(EventRecord::try_from).collect()
+    }
+
+    /// The highest partition of a journal that an event is in.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn highest_partition(&self) -> Result<Option<i32>, LedgerError> {
+        let highest = event::Entity::find()
+            .select_only()
+            .expr(event::Column::JournalPartition.max())
+            .into_tuple::<Option<i32>>();
+        Ok(highest.one(self.reader()).await?.flatten())
     }
 
     /// What this user would stand under, had they been erased.

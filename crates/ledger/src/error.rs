@@ -186,6 +186,9 @@ pub enum LedgerError {
     /// Wins of the ledger's events are in a journal of this name, and no other is applied.
     #[error("wins of this ledger's events are in the topic {0}: set kafka.topic to that")]
     OtherJournal(String),
+    /// The ledger has no journal of this name.
+    #[error("the topic {0} is not this ledger's: no process that started has taken it")]
+    NoJournal(String),
     /// What several asked for together has failed, for this reason.
     #[error(transparent)]
     Shared(Arc<LedgerError>),

@@ -201,8 +201,8 @@ impl Ledger {
         if let Some(next) = next.one(self.reader()).await? {
             return Ok(Some(next));
         }
-        match self.other_journals(journal).await?.pop() {
-            Some((other, ..)) => Err(LedgerError::OtherJournal(other)),
+        match self.other_journal(journal).await? {
+            Some(other) => Err(LedgerError::OtherJournal(other)),
             None => Ok(None),
         }
     }
@@ -224,75 +224,97 @@ impl Ledger {
         Ok(next.all(self.reader()).await?)
     }
 
-    /// The journals of other names, partition by partition, each with the offset that follows what
-    /// is applied.
+    /// Another journal than this one that the ledger has.
     ///
     /// # Errors
     /// When the ledger does not answer.
-    pub async fn other_journals(
-        &self,
-        journal: &str,
-    ) -> Result<Vec<(String, i32, i64)>, LedgerError> {
-        let others = journal_position::Entity::find()
+    pub async fn other_journal(&self, journal: &str) -> Result<Option<String>, LedgerError> {
+        let other = journal_position::Entity::find()
+            .select_only()
+            .column(journal_position::Column::Journal)
             .filter(journal_position::Column::Journal.ne(journal))
             .order_by_asc(journal_position::Column::Journal)
-            .order_by_asc(journal_position::Column::JournalPartition);
-        let others = others.all(self.reader()).await?.into_iter();
-        Ok(others.map(|it| (it.journal, it.journal_partition, it.next_offset)).collect())
+            .into_tuple::<String>();
+        Ok(other.one(self.reader()).await?)
     }
 
-    /// Makes this the one journal of the ledger: how far any other is applied is forgotten, so that
-    /// nobody goes on applying it.
+    /// Makes this a journal of the ledger, with each partition applied to the offset beside it; how
+    /// far others are applied stays. One that another process has just taken stays as it is.
     ///
     /// # Errors
     /// When the ledger does not answer; a retry is safe. An embedded ledger applies no journal.
-    pub async fn change_journal(&self, journal: &str) -> Result<(), LedgerError> {
+    pub async fn take_journal(
+        &self,
+        journal: &str,
+        positions: &[(i32, i64)],
+    ) -> Result<(), LedgerError> {
+        self.refuse_embedded()?;
+        let position = |&(partition, next_offset): &(i32, i64)| journal_position::ActiveModel {
+            journal: Set(journal.to_owned()),
+            journal_partition: Set(partition),
+            next_offset: Set(next_offset),
+        };
+        let positions: Vec<_> = positions.iter().map(position).collect();
+        let ledger = self.clone();
+        let taken = self.spawn(async move {
+            let write = ledger.write().await?;
+            let insert = journal_position::Entity::insert_many(positions);
+            insert.exec_without_returning(write.connection()).await?;
+            write.commit().await
+        });
+        match taken.await {
+            Err(LedgerError::Duplicate) => Ok(()),
+            taken => taken,
+        }
+    }
+
+    /// Forgets how far a journal is applied, which is told for each partition: from then on it is
+    /// not the ledger's.
+    ///
+    /// # Errors
+    /// When the ledger does not answer. An embedded ledger applies no journal.
+    pub async fn forget_journal(&self, journal: &str) -> Result<Vec<(i32, i64)>, LedgerError> {
         self.refuse_embedded()?;
         let (ledger, name) = (self.clone(), journal.to_owned());
         let forgotten = self.spawn(async move {
             let write = ledger.write().await?;
+            let of_journal = journal_position::Column::Journal.eq(name);
+            let positions = journal_position::Entity::find()
+                .filter(of_journal.clone())
+                .order_by_asc(journal_position::Column::JournalPartition)
+                .lock_exclusive()
+                .all(write.connection())
+                .await?;
             journal_position::Entity::delete_many()
-                .filter(journal_position::Column::Journal.ne(name))
+                .filter(of_journal)
                 .exec(write.connection())
                 .await?;
-            write.commit().await
+            write.commit().await?;
+            Ok(positions)
         });
-        forgotten.await?;
-        self.begin_journal(journal, 0).await.map(|_| ())
+        let positions = forgotten.await?.into_iter();
+        Ok(positions.map(|it| (it.journal_partition, it.next_offset)).collect())
     }
 
-    /// Begins a partition at its first offset, if it was never begun; the offset that follows what
-    /// is applied.
+    /// Begins a partition of the ledger's journal at its first offset, if it was never begun; the
+    /// offset that follows what is applied.
     ///
     /// # Errors
-    /// As [`journal_position`](Self::journal_position)'s; a retry is safe. An embedded ledger
-    /// applies no journal.
+    /// As [`journal_position`](Self::journal_position)'s, and [`LedgerError::NoJournal`] where the
+    /// journal was not [taken](Self::take_journal); a retry is safe. An embedded ledger applies no
+    /// journal.
     pub async fn begin_journal(&self, journal: &str, partition: i32) -> Result<i64, LedgerError> {
         self.refuse_embedded()?;
         if let Some(next) = self.journal_position(journal, partition).await? {
             return Ok(next);
         }
-        let first = journal_position::ActiveModel {
-            journal: Set(journal.to_owned()),
-            journal_partition: Set(partition),
-            next_offset: Set(0),
-        };
-        let ledger = self.clone();
-        let begun = self.spawn(async move {
-            let write = ledger.write().await?;
-            let insert = journal_position::Entity::insert(first);
-            insert.exec_without_returning(write.connection()).await?;
-            write.commit().await
-        });
-        match begun.await {
-            Ok(()) => Ok(0),
-            // Another process has just begun it, and may have applied something.
-            Err(LedgerError::Duplicate) => {
-                let next = self.journal_position(journal, partition).await?;
-                next.ok_or_else(|| LedgerError::Corrupt("a journal's position is gone".to_owned()))
-            }
-            Err(error) => Err(error),
+        if self.journal_positions(journal).await?.is_empty() {
+            return Err(LedgerError::NoJournal(journal.to_owned()));
         }
+        self.take_journal(journal, &[(partition, 0)]).await?;
+        // Another process may have begun it just now, and applied something.
+        let next = self.journal_position(journal, partition).await?;
+        next.ok_or_else(|| LedgerError::NoJournal(journal.to_owned()))
     }
 
     /// Moves the position of a partition past one record that cannot be applied, and keeps what it

@@ -90,6 +90,9 @@ pub(crate) enum JournalCommand {
     Inspect(InspectFlags),
     /// Go on without a record that stops its partition; the ledger keeps the record and the reason
     Skip(SkipFlags),
+    /// Let the ledger have another topic, when nothing is left to be applied of this one and no
+    /// event is open whose wins go there; end every process before
+    Forget(ForgetFlags),
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +123,18 @@ pub(crate) struct SkipFlags {
     /// Why it may be skipped, for whoever reads it later
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) kafka: KafkaFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForgetFlags {
+    /// The topic that the ledger has
+    #[arg(long, value_name = "NAME")]
+    pub(crate) topic: String,
+    /// The topic is gone, and what no worker has applied of it stays lost: do not look for it
+    #[arg(long)]
+    pub(crate) lost: bool,
     #[command(flatten)]
     pub(crate) kafka: KafkaFlags,
 }

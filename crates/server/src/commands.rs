@@ -25,7 +25,7 @@ use crate::serve::make_private;
 
 pub(crate) use audit::audit;
 pub(crate) use copy::copy;
-pub(crate) use journal::{inspect_journal, skip_record};
+pub(crate) use journal::{forget_journal, inspect_journal, skip_record};
 pub(crate) use keys::{list_keys, rotate_keys};
 pub(crate) use sync::sync;
 

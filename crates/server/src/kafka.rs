@@ -114,9 +114,11 @@ pub(crate) async fn start(settings: &Settings, ledger: &Ledger) -> anyhow::Resul
             UNFIT
         }
         Err(error) => {
+            let missing =
+                if matches!(error, BindError::Ledger(_)) { "the ledger" } else { "Kafka" };
             tracing::warn!(
-                "Kafka is away; wins that it is to hold are answered 503, and none is written to \
-                 the ledger, until it is there: {error}"
+                "{missing} is away; wins that Kafka is to hold are answered 503, and none is \
+                 written to the ledger, until it is there: {error}"
             );
             AWAY
         }

@@ -70,6 +70,9 @@ async fn answer(command: Command) -> anyhow::Result<ExitCode> {
         Command::Journal { command: JournalCommand::Skip(flags) } => {
             commands::skip_record(flags, &mut out).await
         }
+        Command::Journal { command: JournalCommand::Forget(flags) } => {
+            commands::forget_journal(flags, &mut out).await
+        }
         Command::Ledger { command: LedgerCommand::Copy(flags) } => {
             commands::copy(flags, &mut out).await
         }

@@ -251,6 +251,16 @@ impl Settings<'_> {
     }
 }
 
+/// That events of the ledger are in partitions up to this one, and the topic has fewer.
+pub(super) fn partitions_fault(config: &KafkaConfig, partitions: i32, highest: i32) -> TopicFault {
+    let topic = &config.topic;
+    let what = format!(
+        "{topic} has {partitions} partitions, and events of the ledger are in partition {highest}"
+    );
+    let alter = format!("--alter --topic {topic} --partitions {}", i64::from(highest) + 1);
+    TopicFault { what, repair: Commands(config).topics(&alter) }
+}
+
 fn lines(faults: &[TopicFault]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

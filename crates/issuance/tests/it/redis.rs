@@ -169,7 +169,10 @@ impl Deployment {
         let redis = RedisServer::start_with(&[saves, &open].concat()).await;
         let ledger = Place::Server(TestDatabase::new(engine).await);
         let journal = topic.as_ref().map(TestTopic::journal);
-        let one = process(&redis.url(), &ledger.url(), journal).await;
+        let one = process(&redis.url(), &ledger.url(), journal.clone()).await;
+        if let Some(journal) = journal {
+            journal.bind(&one.ledger).await.expect("a fresh ledger");
+        }
         let mut test = Self { redis, ledger, commit, topic, one, worker: None };
         test.worker = Some(test.another_worker().await);
         test

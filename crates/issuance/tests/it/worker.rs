@@ -45,8 +45,9 @@ impl Stage {
     }
 
     async fn of(topic: TestTopic, partitions: u32, url: &str) -> Self {
-        let journal = topic.journal();
-        Self { topic, partitions, url: url.to_owned(), ledger: ledger(url).await, journal }
+        let (journal, ledger) = (topic.journal(), ledger(url).await);
+        journal.bind(&ledger).await.expect("a fresh ledger");
+        Self { topic, partitions, url: url.to_owned(), ledger, journal }
     }
 
     /// A worker of another process.

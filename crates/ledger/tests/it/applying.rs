@@ -131,6 +131,7 @@ fn stretch(from: i64, to: i64) -> Stretch<'static> {
 
 /// Where the partition stands, which is begun if it was not.
 async fn position(test: &TestLedger) -> i64 {
+    test.ledger.take_journal(JOURNAL, &[(PARTITION, 0)]).await.expect("an answer");
     test.ledger.begin_journal(JOURNAL, PARTITION).await.expect("an answer")
 }
 

@@ -1,5 +1,5 @@
-//! `firstcome journal`: how far the journal is applied, and going on without a record that stops
-//! its partition.
+//! `firstcome journal`: how far the journal is applied, going on without a record that stops its
+//! partition, and leaving a topic.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -17,7 +17,7 @@ use firstcome_web::SystemClock;
 use tokio::time::Instant;
 
 use super::visit;
-use crate::cli::{InspectFlags, SkipFlags};
+use crate::cli::{ForgetFlags, InspectFlags, SkipFlags};
 use crate::config::Settings;
 
 /// Longest that records are waited for.
@@ -150,6 +150,27 @@ pub(crate) async fn skip_record(
         out,
         "skipped offset {offset} of partition {partition} ({bytes} bytes, kept in the ledger); \
          its worker goes on within seconds"
+    )?;
+    ledger.close().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the ledger forget its topic.
+pub(crate) async fn forget_journal(
+    flags: &ForgetFlags,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    let ForgetFlags { topic, lost, kafka } = flags;
+    let mut settings = kafka.load()?.settings;
+    settings.kafka.topic.clone_from(topic);
+    let Some(journal) = open(&settings)? else {
+        bail!("nothing to forget: without Kafka (kafka.brokers) there is no journal");
+    };
+    let ledger = visit(&settings).await?;
+    journal.forget(&ledger, *lost).await?;
+    writeln!(
+        out,
+        "the ledger has no topic any more, and has the one that a process is started with next"
     )?;
     ledger.close().await?;
     Ok(ExitCode::SUCCESS)

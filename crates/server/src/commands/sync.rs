@@ -48,13 +48,17 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
         }
     };
     let journal = kafka::journal(&settings)?;
-    if let Some(journal) = &journal
-        && events.iter().any(|event| event.commit == Commit::Kafka)
-    {
-        kafka::check_now(journal, &ledger).await?;
+    let (of_kafka, mut rebuilt): (Vec<_>, Vec<_>) =
+        events.iter().partition(|event| event.commit == Commit::Kafka);
+    let unfit = match &journal {
+        Some(journal) if !of_kafka.is_empty() => kafka::check_now(journal, &ledger).await.err(),
+        _ => None,
+    };
+    if unfit.is_none() {
+        rebuilt.extend(of_kafka);
     }
     let strategy = RedisStrategy::new(redis, ledger.clone(), journal);
-    for event in &events {
+    for event in rebuilt {
         let bar = ProgressBar::new(event.rule.issued.into());
         let synced = tokio::select! {
             synced = strategy.sync_event(event.id) => synced,
@@ -71,7 +75,10 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
         writeln!(out, "nothing to rebuild: no event that Redis decides is open")?;
     }
     ledger.close().await?;
-    Ok(ExitCode::SUCCESS)
+    match unfit {
+        Some(unfit) => Err(unfit.context("events whose wins Kafka holds are not rebuilt")),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// Shows how far an event is, whoever rebuilds it.

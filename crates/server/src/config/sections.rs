@@ -305,10 +305,12 @@ impl Settings {
     }
 
     /// Whether this process may write to the journal: an event keeps the commit that it was made
-    /// with, and whoever decides or rebuilds one of Kafka's writes there.
+    /// with, and whoever decides or rebuilds one of Kafka's writes there, or leaves nothing of it
+    /// in doubt before a user is erased.
     pub(crate) fn writes_to_kafka(&self) -> bool {
         let has = |role| self.server.roles.contains(&role);
-        self.kafka.is_set() && (has(Role::Issuance) || has(Role::Worker))
+        let writers = [Role::Issuance, Role::Worker, Role::Identity];
+        self.kafka.is_set() && writers.into_iter().any(has)
     }
 
     /// Whether this process needs the journal: to apply it, or to make the wins of new events

@@ -8,7 +8,7 @@ use firstcome_issuance::journal::{Journal, JournalRecord, KafkaConfig};
 use firstcome_ledger::{Ledger, LedgerOptions, NewEvent, Purpose};
 use firstcome_testkit::{
     Answer, Engine, KafkaServer, Launch, ManualClock, RedisServer, Server, TestDatabase, draft,
-    kafka_brokers, kafka_configs, make_kafka_topic,
+    kafka_brokers, kafka_configs, make_kafka_topic, remove_kafka_topic,
 };
 use serde_json::json;
 use tempfile::NamedTempFile;
@@ -347,7 +347,7 @@ async fn a_topic_that_is_missing_or_unfit_keeps_the_server_from_starting() {
 
 /// Of a ledger, not of a process: what is in the first would be denied, and given to others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_topic_is_refused_while_an_event_of_the_first_is_open() {
+async fn another_topic_is_refused_until_the_first_is_forgotten() {
     let mut promises = Promises::open("kafka").await;
     let Promises { shop, database, redis, .. } = &mut promises;
     let (event, kim) = (shop.event(10).await, shop.user("kim").await);
@@ -355,12 +355,45 @@ async fn another_topic_is_refused_while_an_event_of_the_first_is_open() {
     shop.recorded(&event).await;
     assert_eq!(shop.server.terminate().await, Some(0));
     let (data, first) = (directory(), database.name());
-    let file = promised::configuration("kafka", &format!("{first}-2"));
-    let launch = with(serve(data.path()), &file, database);
-    let launch = launch.environment("FIRSTCOME_REDIS_URL", &redis.url());
-    check_refused(launch, &["kafka.topic", &event, &format!("set kafka.topic to {first}")]).await;
+    let second = format!("{first}-2");
+    let file = promised::configuration("kafka", &second);
+    let other = || {
+        let launch = with(serve(data.path()), &file, database);
+        launch.environment("FIRSTCOME_REDIS_URL", &redis.url())
+    };
+    let command = format!("firstcome journal forget --topic {first}");
+    check_refused(other(), &["kafka.topic", &format!("set kafka.topic to {first}"), &command])
+        .await;
+    let forget = async |arguments: &[&str]| {
+        let command = [&["journal", "forget", "--topic"][..], arguments].concat();
+        let launch = with(Launch::new(BINARY, &command), &file, database);
+        let launch = launch.environment("FIRSTCOME_REDIS_URL", &redis.url());
+        launch.environment("FIRSTCOME_DATA_DIR", data.path().to_str().expect("UTF-8")).run().await
+    };
+    for arguments in [&[first][..], &[first, "--lost"]] {
+        let kept = forget(arguments).await;
+        assert_eq!(kept.code, Some(1), "{kept:?}");
+        assert!(kept.stderr.contains(&event), "{kept:?}");
+    }
     shop.reopen_as(|launch| launch).await;
     let _ = shop.claim(&event, &kim).await.expect_problem(409, "already_claimed");
+    let path = format!("/v1/events/{event}/close");
+    let _ = shop.api.post(&path).token(&shop.admin).await.expect(200);
+    assert_eq!(shop.server.terminate().await, Some(0));
+    let unknown = forget(&["nobody-has-it"]).await;
+    assert!(unknown.stderr.contains("the ledger has no topic nobody-has-it"), "{unknown:?}");
+    let forgotten = forget(&[first]).await;
+    assert_eq!(forgotten.code, Some(0), "{forgotten:?}");
+    shop.reopen_as(|launch| {
+        launch.environment("FIRSTCOME_CONFIG", file.path().to_str().expect("UTF-8"))
+    })
+    .await;
+    let _ = shop.claim(&event, &kim).await.expect_problem(409, "already_claimed");
+    let event = shop.event(10).await;
+    eventually("a win", || shop.claim(&event, &kim), |it| it.status == 201).await;
+    shop.expect_audit(&event, 1).await;
+    assert!(records(&second).await > 0);
+    remove_kafka_topic(&second).await;
 }
 
 /// Sets how long a topic of the brokers that tests share keeps records.
@@ -405,10 +438,13 @@ async fn who_hardly_uses_kafka_serves_the_rest_and_gives_an_unfit_topic_nothing(
     assert!(logged.contains("retention.ms"), "{logged}");
     what_needs_no_kafka_is_decided(shop, &lee).await;
     let _ = shop.claim(&event, &lee).await.expect(503);
-    for arguments in [&["sync"][..], &["sync", "--event", &event]] {
+    let other = shop.event_of(|body| body.with("/strategy", "redis")).await.member_text("/id");
+    for (arguments, rebuilt) in [(&["sync"][..], 1), (&["sync", "--event", &event], 0)] {
         let refused = shop.server.command(arguments).await;
         assert_eq!(refused.code, Some(1), "{refused:?}");
         assert!(refused.stderr.contains("retention.ms"), "{refused:?}");
+        assert_eq!(refused.stdout.lines().count(), rebuilt, "{refused:?}");
+        assert!(rebuilt == 0 || refused.stdout.starts_with(&other), "{refused:?}");
     }
     assert_eq!(records(topic).await, before);
     let _ = shop.api.get("/readyz").await.expect(200);

@@ -2,7 +2,7 @@
 //! them.
 
 use firstcome_testkit::{
-    Answer, Engine, Launch, RedisServer, Server, TestDatabase, remove_kafka_topic,
+    Answer, Engine, KafkaServer, Launch, RedisServer, Server, TestDatabase, remove_kafka_topic,
 };
 use serde_json::{Value, json};
 
@@ -156,6 +156,35 @@ async fn workers_alone_write_what_was_won() {
     assert_eq!(mine.member("/items/0/id"), issued.member("/id"));
     drop(cluster);
     remove_kafka_topic(database.name()).await;
+}
+
+/// What a process that died has left in doubt, whoever erases a user has written first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_erases_leaves_nothing_in_doubt() {
+    let (redis, database) = (RedisServer::start().await, TestDatabase::new(Engine::Postgres).await);
+    let (redis_url, broker) = (redis.url(), KafkaServer::start().await);
+    let behind = Behind::new(database.url(), &redis_url, database.name()).at(&broker);
+    let mut cluster = Cluster::start(&behind, "RS256", "kafka").await;
+    let Cluster { shops: [shop, other], workers, identity, .. } = &mut cluster;
+    let event = shop.event(QUANTITY).await;
+    shop.ready(&event).await;
+    for worker in workers {
+        assert_eq!(worker.terminate().await, Some(0), "{}", worker.said());
+    }
+    let token = shopper(identity, "kim").await;
+    broker.hang();
+    let _ = shop.claim(&event, &token).await.expect_problem(503, "in_doubt");
+    for shop in [shop, other] {
+        shop.server.kill9();
+    }
+    broker.go_on();
+    let pending = format!("firstcome:ev:{{{event}}}:pending");
+    let in_doubt = || async { redis.cli(&["HLEN", &pending]).await };
+    assert_eq!(in_doubt().await, "1");
+    let api = identity.api();
+    let erase = || async { api.call("DELETE", "/v1/me").token(&token).await };
+    let _ = erase().await.expect_problem(503, "unavailable");
+    eventually("nothing is in doubt", in_doubt, |count| count == "0").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

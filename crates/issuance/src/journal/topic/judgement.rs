@@ -149,7 +149,7 @@ impl Commands<'_> {
         ))
     }
 
-    fn topics(&self, arguments: &str) -> String {
+    pub(in super::super) fn topics(&self, arguments: &str) -> String {
         format!("kafka-topics.sh {} {arguments}", self.connection())
     }
 

@@ -230,7 +230,7 @@ impl RedisStrategy {
         }));
         let unsure = done().filter(|(it, held)| !it.has_met_the_epoch(held));
         let unsure: Vec<_> = unsure.map(|(it, _)| (it.event.id, it.decided.epoch)).collect();
-        let mut standings = self.standings(&unsure).await;
+        let mut standings = self.standings(&unsure, None).await;
         let told = verdicts.iter().zip(held).map(|(verdicts, held)| {
             let standing = standings.remove(&verdicts.event.id);
             (verdicts, held, standing)

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use super::terms::word_of;
 use super::{Failed, RedisStrategy};
+use crate::journal::Journal;
 
 /// How long it is remembered for how long coupons are valid.
 const VALIDITY_REMEMBERED: Duration = Duration::from_secs(10);
@@ -133,7 +134,8 @@ impl RedisStrategy {
 
     /// Appends wins of different events to the journal, and asks afterwards whether their word
     /// still counts: the next epoch's fence is appended after that epoch has begun, so what counts
-    /// now lies before it.
+    /// now lies before it. And whether the ledger still has this journal: before it forgets one,
+    /// all that is in it by then is applied.
     async fn append(
         &self,
         all: &[Wins<'_>],
@@ -141,10 +143,14 @@ impl RedisStrategy {
         let appended = join_all(all.iter().map(|of| self.append_to_partition(of))).await;
         let written = all.iter().zip(&appended).filter(|(_, appended)| appended.is_ok());
         let written: Vec<_> = written.map(|(of, _)| (of.event.id, of.epoch)).collect();
-        let mut standings = self.standings(&written).await;
+        let journal = self.0.journal.as_ref().map(Journal::topic);
+        let mut standings = self.standings(&written, journal).await;
         let appended = all.iter().zip(appended).map(|(of, appended)| {
             let held = appended?;
             let standing = standings.remove(&of.event.id).expect("asked of what is written")?;
+            if !standing.has_journal {
+                return Err(Failed::NotItsJournal);
+            }
             if let Entry::Occupied(known) = self.validities().entry(of.event.coupon_id)
                 && known.get().version != standing.coupon_version
             {
@@ -184,13 +190,15 @@ impl RedisStrategy {
         }
     }
 
-    /// How each of these events stands in the ledger, where it still goes by this epoch.
+    /// How each of these events stands in the ledger, where it still goes by this epoch; and
+    /// whether the ledger has this journal.
     pub(super) async fn standings(
         &self,
         events: &[(EventId, u64)],
+        journal: Option<&str>,
     ) -> HashMap<EventId, Result<Standing, Failed>> {
         let ids: Vec<EventId> = events.iter().map(|(id, _)| *id).collect();
-        let read = self.0.ledger.standings(&ids).await.map_err(Arc::new);
+        let read = self.0.ledger.standings(&ids, journal).await.map_err(Arc::new);
         let standing = |&(id, epoch): &(EventId, u64)| {
             let standing = match &read {
                 Ok(standings) => standings.get(&id).filter(|standing| standing.epoch == epoch),

@@ -190,6 +190,8 @@ enum Failed {
          ends at {end}: is this another topic, or another Kafka?"
     )]
     AnotherJournal { partition: i32, position: i64, end: i64 },
+    #[error("the topic of this process is not the ledger's (any more): start it anew")]
+    NotItsJournal,
     #[error("Redis answered what no script of ours says: is its data changed by another program?")]
     Nonsense,
 }
@@ -207,6 +209,7 @@ impl Failed {
             | Self::Record(ClaimError::InDoubt(_))
             | Self::Journal(AppendError::InDoubt(_))
             | Self::AnotherJournal { .. }
+            | Self::NotItsJournal
             | Self::Nonsense => Undecided::InDoubt,
             _ => Undecided::Unavailable,
         }

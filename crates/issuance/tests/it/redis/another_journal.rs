@@ -1,12 +1,14 @@
 //! A topic that is not, or not only, what it was when the process looked.
 
 use axum::http::Method;
-use firstcome_core::Strategy;
-use firstcome_issuance::journal::JournalRecord;
+use firstcome_core::{EventId, Strategy};
+use firstcome_issuance::journal::{JournalRecord, Kept};
 use firstcome_issuance::{NoVerdict, Undecided};
 use firstcome_ledger::{Decision, EventRecord, LedgerError};
 use rdkafka::admin::{AdminOptions, NewPartitions};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 use super::{Deployment, POLL, Place, WAIT_MAX, claim, decided, issued, process};
 use crate::journal::TestTopic;
@@ -16,7 +18,10 @@ mod kafka {
         Kafka:
         what_no_worker_will_read_is_not_told,
         partitions_that_were_added_are_waited_for,
-        another_topic_is_taken_when_the_first_has_nothing_left,
+        another_topic_is_refused_until_the_first_is_forgotten,
+        who_goes_on_with_a_forgotten_topic_promises_nothing,
+        a_topic_is_taken_from_the_first_record_that_is_there,
+        a_topic_with_fewer_partitions_than_events_are_in_is_refused,
     }
 }
 
@@ -85,7 +90,7 @@ async fn partitions_that_were_added_are_waited_for(mut test: Deployment) {
     assert_eq!(mine().await.status, 200);
 }
 
-async fn another_topic_is_taken_when_the_first_has_nothing_left(mut test: Deployment) {
+async fn another_topic_is_refused_until_the_first_is_forgotten(mut test: Deployment) {
     let event = test.event(Strategy::Redis, 9).await;
     issued(decided(&test.one, &event, "kim").await);
     assert_eq!(test.winners(&event).await.len(), 1);
@@ -93,10 +98,7 @@ async fn another_topic_is_taken_when_the_first_has_nothing_left(mut test: Deploy
     let (second, ledger) = (topic.journal(), &test.one.ledger);
     first.bind(ledger).await.expect("it is in use");
     let refused = second.bind(ledger).await.expect_err("it is not").to_string();
-    assert!(
-        refused.contains(&event.id.to_string()) && refused.contains(first.topic()),
-        "{refused}"
-    );
+    assert!(refused.contains(first.topic()) && refused.contains("journal forget"), "{refused}");
     let stray = process(&test.redis.url(), &test.ledger.url(), Some(second.clone())).await;
     assert!(stray.handle.promised().is_kept().await.is_err(), "it cannot tell what is promised");
     let refused = stray.handle.claim(claim(&event, "lee")).await;
@@ -104,25 +106,86 @@ async fn another_topic_is_taken_when_the_first_has_nothing_left(mut test: Deploy
     assert_eq!(second.end_offset(0).await.expect("an answer"), 0, "nothing is written to it");
     let told = decided(&test.one, &event, "lee").await;
     assert!(is_won(&told), "{told:?}");
+
+    let kept = first.forget(ledger, true).await;
+    assert!(matches!(kept, Err(Kept::Open(open)) if open == event.id), "{kept:?}");
     test.act(&event, "close").await;
     assert_eq!(test.winners(&event).await.len(), 2);
+    let kept = second.forget(&test.one.ledger, false).await;
+    assert!(matches!(&kept, Err(Kept::Unknown(name)) if name == second.topic()), "{kept:?}");
     test.worker = None;
     let partition = partition(&test, &event).await.expect("it has one");
     let fence = JournalRecord::Fence { event_id: event.id, epoch: 1 };
     first.append(partition, &[fence]).await.expect("an acknowledgement");
     let ledger = &test.one.ledger;
-    let refused = second.bind(ledger).await.expect_err("something is left").to_string();
-    assert!(refused.contains("lacks records"), "{refused}");
+    let before = ledger.journal_positions(first.topic()).await.expect("an answer");
+    let kept = first.forget(ledger, false).await;
+    let is_lacking = |kept: &Kept| {
+        let Kept::Lacking { partition: of, lacks } = kept else { return false };
+        (*of, *lacks) == (partition, 1)
+    };
+    assert!(is_lacking(&kept.expect_err("a record is left")));
+    assert_eq!(ledger.journal_positions(first.topic()).await.expect("an answer"), before);
     let worker = test.another_worker().await;
-    let bound = async {
-        while second.bind(ledger).await.is_err() {
+    let forgotten = async {
+        while let Err(kept) = first.forget(ledger, false).await {
+            assert!(is_lacking(&kept), "{kept}");
             sleep(POLL).await;
         }
     };
-    timeout(WAIT_MAX, bound).await.expect("a worker writes it");
+    timeout(WAIT_MAX, forgotten).await.expect("a worker writes it");
     drop(worker);
+    second.bind(ledger).await.expect("there is no other");
     let refused = ledger.begin_journal(first.topic(), partition).await;
     assert!(matches!(refused, Err(LedgerError::OtherJournal(_))), "{refused:?}");
+}
+
+/// A process that goes on with a topic that the ledger has forgotten tells nobody of a win.
+async fn who_goes_on_with_a_forgotten_topic_promises_nothing(mut test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    test.worker = None;
+    let (topic, ledger) = (test.journal().expect("a journal"), &test.one.ledger);
+    let positions = ledger.forget_journal(topic.topic()).await.expect("an answer");
+    let refused = test.one.handle.claim(claim(&event, "lee")).await;
+    assert_eq!(refused, Err(NoVerdict::Undecided(Undecided::InDoubt)));
+    ledger.take_journal(topic.topic(), &positions).await.expect("an answer");
+    test.worker = Some(test.another_worker().await);
+    assert!(is_won(&decided(&test.one, &event, "lee").await));
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// Records that are gone from a topic before a ledger takes it are nobody's.
+async fn a_topic_is_taken_from_the_first_record_that_is_there(test: Deployment) {
+    let (journal, ledger) = (test.journal().expect("a journal"), &test.one.ledger);
+    ledger.forget_journal(journal.topic()).await.expect("an answer");
+    let fence = JournalRecord::Fence { event_id: EventId::from_uuid(Uuid::now_v7()), epoch: 1 };
+    journal.append(1, &[fence.clone(), fence.clone(), fence]).await.expect("an acknowledgement");
+    let mut gone = TopicPartitionList::new();
+    gone.add_partition_offset(journal.topic(), 1, Offset::Offset(2)).expect("a partition");
+    let admin = test.topic.as_ref().expect("a topic").admin();
+    admin.delete_records(&gone, &AdminOptions::new()).await.expect("an answer");
+    journal.bind(ledger).await.expect("there is no other");
+    let positions = ledger.journal_positions(journal.topic()).await.expect("an answer");
+    assert_eq!(positions, [(0, 0), (1, 2)]);
+}
+
+async fn a_topic_with_fewer_partitions_than_events_are_in_is_refused(test: Deployment) {
+    let event = loop {
+        let event = test.event(Strategy::Redis, 9).await;
+        issued(decided(&test.one, &event, "kim").await);
+        if partition(&test, &event).await == Some(1) {
+            break event;
+        }
+    };
+    assert_eq!(test.winners(&event).await.len(), 1);
+    let (first, small) = (test.journal().expect("a journal"), TestTopic::new(1).await);
+    let ledger = &test.one.ledger;
+    ledger.forget_journal(first.topic()).await.expect("an answer");
+    let refused = small.journal().bind(ledger).await.expect_err("it has one").to_string();
+    let said = ["has 1 partitions", "in partition 1", "--alter", "--partitions 2"];
+    assert!(said.iter().all(|said| refused.contains(said)), "{refused}");
 }
 
 fn is_won(decision: &Decision) -> bool {

@@ -102,7 +102,7 @@ async fn wins_of_an_older_epoch_count_before_the_fence_only(engine: Engine) {
     stage.append(&second, &wins(&second, 4..=6)).await;
     stage.drained().await;
     stage.has_exactly(&second, 6).await;
-    let standings = stage.ledger.standings(&[first.id]).await.expect("an answer");
+    let standings = stage.ledger.standings(&[first.id], None).await.expect("an answer");
     assert_eq!(standings[&first.id].fence, second.epoch);
     measured(&recorder, [6, 0, 2]).await;
 }

@@ -47,7 +47,6 @@ async fn a_ledger_that_is_killed_is_waited_for(engine: Engine) {
 async fn commits_of_unknown_outcome_are_found_or_done_again(engine: Engine) {
     let (stage, database) = Stage::new(engine, 1).await;
     let event = stage.event(20).await;
-    stage.ledger.begin_journal(stage.journal.topic(), 0).await.expect("an answer");
     let proxy = Proxy::start(database.url()).await;
     let ledger = ledger_within(&proxy.url(database.url()), Duration::from_secs(2)).await;
     let _worker = Worker::start(ledger, stage.topic.journal());

@@ -160,10 +160,11 @@ async fn the_standing_tells_of_every_change(store: Store) {
     let test = TestLedger::new(store).await;
     let event = journalled(&test, 9).await;
     let standing = async || {
-        let standings = test.ledger.standings(&[event.id]).await;
+        let standings = test.ledger.standings(&[event.id], None).await;
         standings.expect("an answer")[&event.id]
     };
-    let mut now = Standing { epoch: 2, fence: 0, stopped: false, coupon_version: 1 };
+    let mut now =
+        Standing { epoch: 2, fence: 0, stopped: false, coupon_version: 1, has_journal: false };
     assert_eq!(standing().await, now);
     begin_epoch(&test, &event).await;
     now.epoch = 3;
@@ -187,10 +188,11 @@ async fn the_standing_tells_of_every_change(store: Store) {
     assert_eq!(standing().await, now);
     let nobody = EventId::from_uuid(Uuid::now_v7());
     let other = begin_epoch(&test, &self::event(&test, 9, Commit::Kafka).await).await;
-    let standings = test.ledger.standings(&[other.id, nobody, event.id]).await.expect("an answer");
+    let standings =
+        test.ledger.standings(&[other.id, nobody, event.id], None).await.expect("an answer");
     assert_eq!(standings.len(), 2);
     assert_eq!((standings[&event.id], standings[&other.id].epoch), (now, other.epoch));
-    assert!(test.ledger.standings(&[]).await.expect("an answer").is_empty());
+    assert!(test.ledger.standings(&[], None).await.expect("an answer").is_empty());
 }
 
 async fn what_was_told_is_recorded_after_a_stop(store: Store) {

@@ -56,7 +56,7 @@ async fn partitions_are_applied_beside_each_other(store: Store) {
         let no = event.no.get();
         let pin = format!("UPDATE events SET journal_partition = {partition} WHERE no = {no}");
         test.place().execute(&pin).await;
-        test.ledger.begin_journal(super::JOURNAL, partition).await.expect("an answer");
+        test.ledger.take_journal(super::JOURNAL, &[(partition, 0)]).await.expect("an answer");
         let (ledger, of) = (test.ledger.clone(), event.clone());
         applying.spawn(async move {
             for at in 0..10_u32 {

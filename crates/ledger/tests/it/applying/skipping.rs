@@ -11,6 +11,7 @@ use crate::support::{OPENS_AT, Store, TestLedger, on_every_server};
 
 on_every_server! {
     a_partition_is_begun_once,
+    a_journal_is_forgotten,
     a_record_is_skipped_once_and_kept,
     of_many_who_skip_a_record_one_does,
     a_skip_whose_commit_is_lost_is_found_by_the_position,
@@ -42,11 +43,16 @@ async fn skipped(test: &TestLedger) -> Vec<SkippedRecord> {
 async fn a_partition_is_begun_once(store: Store) {
     let test = TestLedger::new(store).await;
     assert_eq!(test.ledger.journal_position(JOURNAL, 0).await.expect("an answer"), None);
+    let none = test.ledger.begin_journal(JOURNAL, PARTITION).await;
+    assert!(matches!(&none, Err(LedgerError::NoJournal(name)) if name == JOURNAL), "{none:?}");
     let ledgers = [test.ledger.clone(), test.another().await];
     let mut beginning = JoinSet::new();
     for ledger in ledgers.iter().cycle().take(8) {
         let ledger = ledger.clone();
-        beginning.spawn(async move { ledger.begin_journal(JOURNAL, PARTITION).await });
+        beginning.spawn(async move {
+            ledger.take_journal(JOURNAL, &[(0, 7), (1, 0)]).await.expect("an answer");
+            ledger.begin_journal(JOURNAL, PARTITION).await
+        });
     }
     for begun in beginning.join_all().await {
         assert_eq!(begun.expect("an answer"), 0);
@@ -56,9 +62,31 @@ async fn a_partition_is_begun_once(store: Store) {
     assert_eq!(position(&test).await, 1, "it is not begun again");
     let other = test.ledger.begin_journal("other", PARTITION).await;
     assert!(matches!(&other, Err(LedgerError::OtherJournal(name)) if name == JOURNAL), "{other:?}");
-    test.ledger.begin_journal(JOURNAL, 0).await.expect("an answer");
     let positions = test.ledger.journal_positions(JOURNAL).await.expect("an answer");
-    assert_eq!(positions, [(0, 0), (PARTITION, 1)]);
+    assert_eq!(positions, [(0, 7), (1, 0), (PARTITION, 1)]);
+}
+
+/// What is appended counts while the ledger has this journal, and this one alone.
+async fn a_journal_is_forgotten(store: Store) {
+    let test = TestLedger::new(store).await;
+    let event = journalled(&test, 9).await;
+    let is_its = async |journal| {
+        let standings = test.ledger.standings(&[event.id], Some(journal)).await;
+        standings.expect("an answer")[&event.id].has_journal
+    };
+    assert!(!is_its(JOURNAL).await);
+    assert_eq!(test.ledger.forget_journal(JOURNAL).await.expect("an answer"), []);
+    next(&test, &[win(&event, 2, "a", 1)]).await;
+    assert!(is_its(JOURNAL).await);
+    assert!(!is_its("other").await);
+    test.ledger.take_journal("other", &[(0, 5)]).await.expect("an answer");
+    assert!(!is_its(JOURNAL).await, "nor while there are two");
+    assert_eq!(test.ledger.forget_journal("other").await.expect("an answer"), [(0, 5)]);
+    assert!(is_its(JOURNAL).await);
+    assert_eq!(test.ledger.forget_journal(JOURNAL).await.expect("an answer"), [(PARTITION, 1)]);
+    assert!(!is_its(JOURNAL).await);
+    let gone = test.ledger.begin_journal(JOURNAL, PARTITION).await;
+    assert!(matches!(gone, Err(LedgerError::NoJournal(_))), "{gone:?}");
 }
 
 async fn a_record_is_skipped_once_and_kept(store: Store) {

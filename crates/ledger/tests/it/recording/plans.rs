@@ -29,7 +29,7 @@ async fn claim_and_record(
         assert!(told.iter().all(|told| matches!(told, Ok(Recorded::Held(_)))), "{told:?}");
     }
     let ids = [a.id, b.id];
-    assert_eq!(ledger.standings(&ids).await.expect("an answer").len(), 2);
+    assert_eq!(ledger.standings(&ids, Some("journal")).await.expect("an answer").len(), 2);
 }
 
 /// As of a shop that opens its first events, is analyzed, and then opens thousands.
