@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ::redis::cluster_routing::Slot;
 use ::redis::{Arg, Cmd, Value, from_redis_value};
+use metrics::Gauge;
 use tokio::time::Instant;
 
 use super::RedisConfig;
@@ -62,7 +63,16 @@ impl Breakers {
 
     /// Whether calls on some keys fail at once.
     pub(super) fn is_any_open(&self) -> bool {
+        self.is_any_open_of(&self.nodes())
+    }
+
+    /// Shows the same. Who comes last shows the last, also where a node has left meanwhile.
+    pub(super) fn show(&self, gauge: &Gauge) {
         let nodes = self.nodes();
+        gauge.set(u8::from(self.is_any_open_of(&nodes)));
+    }
+
+    fn is_any_open_of(&self, nodes: &Nodes) -> bool {
         nodes.all.iter().chain([&self.one]).any(|node| node.breaker.is_open())
     }
 

@@ -327,7 +327,7 @@ impl Redis {
 
     fn changed(&self, change: Change, node: &str, failure: Option<&RedisError>) {
         let Shared { breakers, metrics, used_for, .. } = self.shared.as_ref();
-        metrics.breaker.set(u8::from(breakers.is_any_open()));
+        breakers.show(&metrics.breaker);
         breakers.doubt();
         if change == Change::Closed {
             tracing::info!(redis.use = used_for, redis.node = node, "Redis answers again");
@@ -362,6 +362,8 @@ impl Redis {
             slots.arg("SLOTS");
             if let Ok(Ok(answer)) = timeout(limit, live.connection.query(&slots)).await {
                 shared.breakers.learn(answer);
+                // A node whose breaker was open may have left.
+                shared.breakers.show(&shared.metrics.breaker);
             }
         });
     }

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use firstcome_cache::redis::{Redis, RedisConfig, RedisError, RedisKind, Refusal, Script, cmd};
 use firstcome_testkit::{Certificates, Direction, Proxy, RedisCluster, RedisServer, RedisTrio};
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 use crate::support::{config, get, redis, redis_as, set, until};
 
@@ -225,6 +226,58 @@ async fn a_node_of_a_cluster_that_hangs_costs_the_keys_of_others_nothing() {
     cluster.nodes()[hung].go_on();
     until("they are answered again", async || set(&redis, "theirs", "after").await.is_ok()).await;
     assert!(!redis.is_silent());
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_its_cluster_takes_its_breaker_along() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let shows = |open: u8| {
+        let line = format!("firstcome_redis_breaker_open{{use=\"test\"}} {open}");
+        handle.render().lines().any(|shown| shown == line)
+    };
+    let cluster = RedisCluster::start().await;
+    for node in cluster.nodes() {
+        node.cli(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await;
+    }
+    let redis = redis_as(&cluster.url(), |config| {
+        config.answer_timeout_ms = 200;
+        config.breaker_failures = 3;
+    });
+    let left = cluster.node_of("theirs").await;
+    let numbers: Vec<_> = (0..9_u32).map(|number| number.to_string()).collect();
+    let mut other = None;
+    for key in &numbers {
+        if cluster.node_of(key).await != left {
+            other = Some(key);
+        }
+    }
+    let other = other.expect("a key of another node");
+    for key in ["theirs", other] {
+        set(&redis, key, "before").await.unwrap();
+    }
+    let id = cluster.nodes()[left].cli(&["CLUSTER", "MYID"]).await;
+    cluster.nodes()[left].hang();
+    until("its breaker opens", async || {
+        set(&redis, other, "meanwhile").await.unwrap();
+        set(&redis, "theirs", "meanwhile").await.expect_err("nobody answers");
+        redis.is_silent()
+    })
+    .await;
+    assert!(shows(1));
+    // Nobody has called since, and so nobody has asked who has its keys now.
+    for (place, node) in cluster.nodes().iter().enumerate() {
+        if place != left {
+            node.cli(&["CLUSTER", "FORGET", &id]).await;
+        }
+    }
+    until("it is seen that it has left", async || {
+        set(&redis, other, "after").await.unwrap();
+        !redis.is_silent()
+    })
+    .await;
+    assert!(shows(0));
 }
 
 /// It is not sent again, nor told as if it had not been executed.
