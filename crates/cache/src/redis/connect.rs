@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::cluster::{ClusterClient, ClusterClientBuilder};
-use ::redis::cluster_async::ClusterConnection;
 use ::redis::cluster_routing::{
     MultipleNodeRoutingInfo, ResponsePolicy, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr,
 };
@@ -25,7 +24,8 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::address::{Address, RedisKind, shown};
-use super::{RedisConfig, RedisError, Refusal, cluster};
+use super::cluster::Cluster;
+use super::{RedisConfig, RedisError, Refusal};
 
 /// Calls that may wait to be written to one connection; more wait in their callers.
 const PIPELINE_CALLS_MAX: usize = 4_096;
@@ -38,6 +38,7 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Makes connections.
 pub(super) struct Connector {
     pub(super) address: Address,
+    certificates: Option<TlsCertificates>,
     connect_timeout: Duration,
     way: Way,
 }
@@ -63,7 +64,7 @@ pub(super) enum Connection {
     /// To one server.
     One(MultiplexedConnection),
     /// To the nodes of a cluster.
-    Cluster(ClusterConnection),
+    Cluster(Cluster),
 }
 
 /// What the server says unasked.
@@ -79,12 +80,31 @@ impl Connector {
             // The client takes the process's provider. Who installed one before chose.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         }
-        let way = way(&address, config, certificates).map_err(|error| invalid(config, &error))?;
-        Ok(Self { address, connect_timeout: config.connect_timeout(), way })
+        let way = way(&address, config, &certificates).map_err(|error| invalid(config, &error))?;
+        Ok(Self { address, certificates, connect_timeout: config.connect_timeout(), way })
+    }
+
+    /// The same for one node alone, at `host:port` as its cluster writes that.
+    pub(super) fn of_node(&self, node: &str) -> Result<Self, RedisError> {
+        let place = node.rsplit_once(':').map(|(host, port)| (host.to_owned(), port.parse()));
+        let Some((host, Ok(port))) = place else {
+            return Err(RedisError::unavailable(format_args!("{node:?} is no host:port")));
+        };
+        let (kind, servers) = (RedisKind::Standalone, vec![(host, port)]);
+        let address = Address { kind, servers, ..self.address.clone() };
+        let certificates = self.certificates.clone();
+        let way = standalone(&address, &certificates)
+            .map_err(|error| RedisError::of_connecting(&error))?;
+        Ok(Self { address, certificates, connect_timeout: self.connect_timeout, way })
     }
 
     /// A new connection, and whether it lives: that turns false when it breaks.
-    pub(super) async fn connect(&self) -> Result<(Connection, Arc<AtomicBool>), RedisError> {
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+    ) -> Result<(Connection, Arc<AtomicBool>), RedisError> {
         let alive = Arc::new(AtomicBool::new(true));
         let heard = Arc::clone(&alive);
         let pushed: Pushed = Box::new(move |info| {
@@ -97,7 +117,7 @@ impl Connector {
             Way::Cluster { client, nodes } => {
                 let connecting = client.get_async_connection();
                 match within(SEARCH_MAX, connecting).await {
-                    Ok(connection) => Connection::Cluster(connection),
+                    Ok(client) => Connection::Cluster(Cluster::new(client, Arc::clone(self))),
                     Err(error) => return Err(self.diagnose(nodes, error).await),
                 }
             }
@@ -214,9 +234,7 @@ impl Connection {
     pub(super) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
         match self {
             Self::One(connection) => command.query_async(connection).await,
-            Self::Cluster(connection) => {
-                Ok(from_redis_value(cluster::query(connection, command).await?)?)
-            }
+            Self::Cluster(connection) => Ok(from_redis_value(connection.query(command).await?)?),
         }
     }
 
@@ -233,7 +251,7 @@ impl Connection {
         pipeline.ignore_errors();
         match self {
             Self::One(connection) => pipeline.query_async(connection).await,
-            Self::Cluster(connection) => pipeline.query_async(connection).await,
+            Self::Cluster(connection) => pipeline.query_async(&mut connection.client).await,
         }
     }
 
@@ -246,7 +264,7 @@ impl Connection {
             Self::Cluster(connection) => {
                 let all = (MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::Special));
                 let all = RoutingInfo::MultiNode(all);
-                let answers = connection.route_command(command.clone(), all).await?;
+                let answers = connection.client.route_command(command.clone(), all).await?;
                 let Value::Map(answers) = answers else { return Ok(Vec::new()) };
                 let name = |key| from_redis_value::<String>(key).unwrap_or_default();
                 Ok(answers.into_iter().map(|(key, value)| (name(key), value)).collect())
@@ -262,7 +280,7 @@ impl Connection {
             Self::Cluster(connection) => {
                 let all = (MultipleNodeRoutingInfo::AllNodes, Some(ResponsePolicy::Special));
                 let all = RoutingInfo::MultiNode(all);
-                let answers = connection.route_command(command.clone(), all).await?;
+                let answers = connection.client.route_command(command.clone(), all).await?;
                 let answers: HashMap<String, Count> = from_redis_value(answers)?;
                 Ok(answers.values().map(|(_, count)| count).sum())
             }
@@ -277,7 +295,7 @@ impl Connection {
                 let owner = Route::with_key(key, SlotAddr::Master);
                 let owner = SingleNodeRoutingInfo::SpecificNode(owner);
                 let owner = RoutingInfo::SingleNode(owner);
-                connection.route_command(command.clone(), owner).await?.extract_error()
+                connection.client.route_command(command.clone(), owner).await?.extract_error()
             }
         }
     }
@@ -305,28 +323,31 @@ async fn within<T>(
 fn way(
     address: &Address,
     config: &RedisConfig,
-    certificates: Option<TlsCertificates>,
+    certificates: &Option<TlsCertificates>,
 ) -> RedisResult<Way> {
     let each = |login: &RedisConnectionInfo| {
         let servers = address.servers.iter();
-        let clients = servers.map(|server| client(address.is_tls, server, login, &certificates));
+        let clients = servers.map(|server| client(address.is_tls, server, login, certificates));
         clients.collect::<RedisResult<Vec<_>>>()
     };
     Ok(match address.kind {
-        RedisKind::Standalone => {
-            let (server, login) = (&address.servers[0], login(address));
-            Way::Standalone(Box::new(client(address.is_tls, server, &login, &certificates)?))
-        }
+        RedisKind::Standalone => standalone(address, certificates)?,
         RedisKind::Cluster => {
             let nodes = each(&login(address))?;
-            Way::Cluster { client: Box::new(cluster_client(address, config, certificates)?), nodes }
+            let client = cluster_client(address, config, certificates.clone())?;
+            Way::Cluster { client: Box::new(client), nodes }
         }
         RedisKind::Sentinel => {
             let sentinels = each(&sentinel_login(config))?;
-            let client = sentinel(address, config, certificates)?;
+            let client = sentinel(address, config, certificates.clone())?;
             Way::Sentinel { client: Box::new(Mutex::new(client)), sentinels }
         }
     })
+}
+
+fn standalone(address: &Address, certificates: &Option<TlsCertificates>) -> RedisResult<Way> {
+    let (server, login) = (&address.servers[0], login(address));
+    Ok(Way::Standalone(Box::new(client(address.is_tls, server, &login, certificates)?)))
 }
 
 fn client(

@@ -305,21 +305,48 @@ async fn a_connection_to_a_cluster_that_breaks_under_a_call_leaves_it_in_doubt()
 #[tokio::test]
 async fn a_slot_that_is_moved_to_another_node_is_followed() {
     let cluster = RedisCluster::start().await;
-    let redis = redis(&cluster.url());
-    set(&redis, "{slot}old", "value").await.unwrap();
-    let from = cluster.node_of("{slot}").await;
-    let [from, to] = [from, (from + 1) % 3].map(|place| &cluster.nodes()[place]);
-    let [from_id, to_id] =
-        [from.cli(&["CLUSTER", "MYID"]).await, to.cli(&["CLUSTER", "MYID"]).await];
-    let slot = from.cli(&["CLUSTER", "KEYSLOT", "{slot}"]).await;
-    to.cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await;
-    from.cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
+    let to = (cluster.node_of("{slot}").await + 1) % 3;
+    is_followed(&cluster, to).await;
+}
+
+#[tokio::test]
+async fn a_slot_that_is_moved_to_a_node_that_has_none_is_followed() {
+    let mut cluster = RedisCluster::start().await;
+    cluster.add_node().await;
+    is_followed(&cluster, 3).await;
+}
+
+/// Moves the slot of `{slot}` to the node at this place, with calls on it and on others meanwhile.
+async fn is_followed(cluster: &RedisCluster, to: usize) {
+    let [mut user, _] = users();
+    user.extend(["+cluster|slots", "+cluster|shards", "+mget", "~*"].map(str::to_owned));
+    for node in cluster.nodes() {
+        node.cli(&words(&user)).await;
+        node.cli(&["ACL", "SETUSER", "default", "-get", "-set"]).await;
+    }
+    let redis = redis(&cluster.url().replace("://", "://firstcome:p%40ss@"));
+    let others = async || {
+        for number in 0..9_u32 {
+            set(&redis, &number.to_string(), "value").await.unwrap();
+        }
+    };
+    others().await;
+    for key in ["{slot}old", "{slot}older"] {
+        set(&redis, key, "value").await.unwrap();
+    }
+    let [from, to] = [cluster.node_of("{slot}").await, to].map(|place| &cluster.nodes()[place]);
+    let (slot, to_id) = start_to_move(from, to).await;
 
     set(&redis, "{slot}new", "value").await.unwrap();
     assert_eq!(to.cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot]).await, "1");
-    for key in ["{slot}old", "{slot}new"] {
+    let port = to.authority().split_off("127.0.0.1:".len());
+    let migrate = async |key| from.cli(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]).await;
+    migrate("{slot}older").await;
+    for key in ["{slot}old", "{slot}older", "{slot}new"] {
         assert_eq!(get(&redis, key).await.unwrap().as_deref(), Some("value"));
     }
+    let there: String = redis.run(&PUT.call(&["{slot}newer"]).arg("scripted")).await.unwrap();
+    assert_eq!(there, "OK");
     // One that is there yet, and one that is there already.
     let both = Script::new("return #redis.call('MGET', KEYS[1], KEYS[2])");
     let both = both.call(&["{slot}old", "{slot}new"]);
@@ -329,14 +356,43 @@ async fn a_slot_that_is_moved_to_another_node_is_followed() {
         assert!(refused.to_string().contains("`redis-cli --cluster check`"), "{refused}");
         assert!(!refused.to_string().contains("redis.url"), "{refused}");
     }
+    others().await;
     assert!(!redis.is_silent(), "a server that answers is there");
 
-    let port = to.authority().split_off("127.0.0.1:".len());
-    from.cli(&["MIGRATE", "127.0.0.1", &port, "{slot}old", "0", "5000"]).await;
-    for node in [to, from] {
+    migrate("{slot}old").await;
+    assert_eq!(redis.run::<u64>(&both).await.unwrap(), 2, "both are there");
+    for node in [to].into_iter().chain(cluster.nodes()) {
         node.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]).await;
     }
     assert_eq!(redis.run::<u64>(&both).await.unwrap(), 2);
+}
+
+/// Opens the slot of `{slot}` on both nodes, and gives its number and the new node's id.
+async fn start_to_move(from: &RedisServer, to: &RedisServer) -> (String, String) {
+    let [from_id, to_id] =
+        [from.cli(&["CLUSTER", "MYID"]).await, to.cli(&["CLUSTER", "MYID"]).await];
+    let slot = from.cli(&["CLUSTER", "KEYSLOT", "{slot}"]).await;
+    to.cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await;
+    from.cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
+    (slot, to_id)
+}
+
+#[tokio::test]
+async fn a_slot_that_is_moved_to_a_node_that_is_dead_costs_only_its_own_keys() {
+    let mut cluster = RedisCluster::start().await;
+    cluster.add_node().await;
+    let redis = redis(&cluster.url());
+    set(&redis, "{slot}old", "value").await.unwrap();
+    let [from, to] = [cluster.node_of("{slot}").await, 3].map(|place| &cluster.nodes()[place]);
+    start_to_move(from, to).await;
+    to.cli(&["SHUTDOWN", "NOSAVE"]).await;
+    for _ in 0..=RedisConfig::default().breaker_failures {
+        let refused = set(&redis, "{slot}new", "value").await.unwrap_err();
+        assert_eq!(refused.refusal(), Some(Refusal::Migrating), "{refused}");
+        assert!(refused.to_string().contains(&to.authority()), "{refused}");
+    }
+    assert!(!redis.is_silent(), "the node that has the slot answers");
+    assert_eq!(get(&redis, "{slot}old").await.unwrap().as_deref(), Some("value"));
 }
 
 #[tokio::test]

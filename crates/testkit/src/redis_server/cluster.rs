@@ -26,10 +26,7 @@ impl RedisCluster {
     pub async fn start() -> Self {
         let mut nodes = Vec::new();
         for _ in 0..3 {
-            let bus = free_port().to_string();
-            let arguments = ["--cluster-enabled", "yes", "--cluster-port", &bus];
-            let patience = ["--cluster-node-timeout", "2000"];
-            nodes.push(RedisServer::start_with(&[arguments.as_slice(), &patience].concat()).await);
+            nodes.push(start_node().await);
         }
         let places: Vec<_> = nodes.iter().map(RedisServer::authority).collect();
         let mut command = vec!["--cluster", "create", "--cluster-yes"];
@@ -55,6 +52,20 @@ impl RedisCluster {
         let cluster = Self { nodes: vec![node], url: format!("redis+cluster://{authority}") };
         cluster.agree().await;
         cluster
+    }
+
+    /// Starts one more, which has no slots yet. Its place is the last.
+    ///
+    /// # Panics
+    /// When the others do not take it in.
+    pub async fn add_node(&mut self) {
+        let node = start_node().await;
+        let known = &self.nodes[0];
+        let bus = known.cli(&["config", "get", "cluster-port"]).await;
+        let bus = bus.lines().last().expect("its value");
+        node.cli(&["cluster", "meet", "127.0.0.1", &known.port.to_string(), bus]).await;
+        self.nodes.push(node);
+        self.agree().await;
     }
 
     /// Its URL, which names two of its nodes, or its address.
@@ -92,10 +103,24 @@ impl RedisCluster {
     async fn agree(&self) {
         let deadline = Instant::now() + AGREE_TIMEOUT;
         for node in &self.nodes {
-            while !node.cli(&["cluster", "info"]).await.contains("cluster_state:ok") {
+            while !self.is_known_to(node).await {
                 assert!(Instant::now() < deadline, "the nodes do not agree");
                 sleep(POLL).await;
             }
         }
     }
+
+    async fn is_known_to(&self, node: &RedisServer) -> bool {
+        let known = node.cli(&["cluster", "nodes"]).await;
+        known.lines().count() == self.nodes.len()
+            && !known.contains("handshake")
+            && node.cli(&["cluster", "info"]).await.contains("cluster_state:ok")
+    }
+}
+
+async fn start_node() -> RedisServer {
+    let bus = free_port().to_string();
+    let arguments = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+    let patience = ["--cluster-node-timeout", "2000"];
+    RedisServer::start_with(&[arguments.as_slice(), &patience].concat()).await
 }
