@@ -28,9 +28,13 @@ pub struct Promised(Option<Arc<Shared>>);
 
 struct Shared {
     brought_by: Box<dyn CatchUp>,
-    /// The last catching up that has ended.
-    last: Mutex<Option<Turn>>,
+    kept: Turns,
+    settled: Turns,
 }
+
+/// Catchings up of one kind, one at a time: the last that has ended.
+#[derive(Default)]
+struct Turns(Mutex<Option<Turn>>);
 
 /// A catching up, which whoever waits for it may share.
 struct Turn {
@@ -51,12 +55,31 @@ impl Turn {
     }
 }
 
+impl Turns {
+    /// What a turn tells that has begun since the call: another's, or this one.
+    async fn share(
+        &self,
+        bring: impl Future<Output = Result<(), String>>,
+    ) -> Result<(), LedgerError> {
+        let asked = Instant::now();
+        let mut last = self.0.lock().await;
+        if let Some(told) = last.as_ref().and_then(|turn| turn.tells(asked)) {
+            return told;
+        }
+        let began = Instant::now();
+        let brought = bring.await;
+        *last = Some(Turn { began, ended: Instant::now(), brought: brought.clone() });
+        brought.map_err(LedgerError::Behind)
+    }
+}
+
 impl Promised {
     /// What this brings to the ledger.
     #[must_use]
     pub fn by(brought_by: impl CatchUp) -> Self {
         let brought_by = Box::new(brought_by);
-        Self(Some(Arc::new(Shared { brought_by, last: Mutex::default() })))
+        let (kept, settled) = (Turns::default(), Turns::default());
+        Self(Some(Arc::new(Shared { brought_by, kept, settled })))
     }
 
     /// Returns when the ledger has every win that was told before the call.
@@ -64,27 +87,19 @@ impl Promised {
     /// # Errors
     /// [`LedgerError::Behind`], where that takes too long, or something that it needs is away.
     pub async fn is_kept(&self) -> Result<(), LedgerError> {
-        let Some(shared) = &self.0 else { return Ok(()) };
-        let asked = Instant::now();
-        let mut last = shared.last.lock().await;
-        if let Some(told) = last.as_ref().and_then(|turn| turn.tells(asked)) {
-            return told;
+        match &self.0 {
+            Some(shared) => shared.kept.share(shared.brought_by.catch_up()).await,
+            None => Ok(()),
         }
-        let began = Instant::now();
-        let brought = shared.brought_by.catch_up().await;
-        *last = Some(Turn { began, ended: Instant::now(), brought: brought.clone() });
-        brought.map_err(LedgerError::Behind)
     }
-}
 
-impl Promised {
     /// Returns when the ledger has all that was decided before the call, also what nobody was told.
     ///
     /// # Errors
     /// As [`is_kept`](Self::is_kept)'s.
     pub async fn is_settled(&self) -> Result<(), LedgerError> {
         match &self.0 {
-            Some(shared) => shared.brought_by.settle().await.map_err(LedgerError::Behind),
+            Some(shared) => shared.settled.share(shared.brought_by.settle()).await,
             None => Ok(()),
         }
     }
@@ -128,16 +143,31 @@ mod tests {
         (Promised::by(Slow { brings, asked: Arc::clone(&asked) }), asked)
     }
 
+    /// What is asked of what was promised.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Asked {
+        Kept,
+        Settled,
+    }
+
+    async fn ask(promised: &Promised, asked: Asked) -> bool {
+        let told = match asked {
+            Asked::Kept => promised.is_kept().await,
+            Asked::Settled => promised.is_settled().await,
+        };
+        told.is_ok()
+    }
+
     /// What twenty are told who ask within a turn that somebody has begun, and when after that.
-    async fn ask_in_a_turn(promised: &Promised) -> Vec<(bool, Duration)> {
+    async fn ask_in_a_turn(promised: &Promised, asked: Asked) -> Vec<(bool, Duration)> {
         let began = Instant::now();
         let first = tokio::spawn({
             let promised = promised.clone();
-            async move { promised.is_kept().await.is_ok() }
+            async move { ask(&promised, asked).await }
         });
         yield_now().await;
         advance(Duration::from_millis(500)).await;
-        let later = (0..20).map(|_| async { (promised.is_kept().await.is_ok(), began.elapsed()) });
+        let later = (0..20).map(|_| async { (ask(promised, asked).await, began.elapsed()) });
         let told = join_all(later).await;
         assert!(told.iter().all(|(is_kept, _)| *is_kept == told[0].0));
         assert_eq!(first.await.ok(), Some(told[0].0));
@@ -146,22 +176,39 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_within_a_turn_shares_the_next() {
-        let (promised, asked) = slow(Ok(()));
-        let told = ask_in_a_turn(&promised).await;
-        assert!(told.iter().all(|told| *told == (true, Duration::from_secs(4))), "{told:?}");
-        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        for asked in [Asked::Kept, Asked::Settled] {
+            let (promised, turns) = slow(Ok(()));
+            let told = ask_in_a_turn(&promised, asked).await;
+            assert!(told.iter().all(|told| *told == (true, Duration::from_secs(4))), "{told:?}");
+            assert_eq!(turns.load(Ordering::Relaxed), 2);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_within_a_turn_shares_its_failure() {
-        let (promised, asked) = slow(Err("a partition is stopped".to_owned()));
-        let told = ask_in_a_turn(&promised).await;
-        assert!(told.iter().all(|told| *told == (false, Duration::from_secs(2))), "{told:?}");
-        assert_eq!(asked.load(Ordering::Relaxed), 1);
-        // Who asks later looks anew.
-        advance(Duration::from_millis(1)).await;
-        assert!(promised.is_kept().await.is_err());
-        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        for asked in [Asked::Kept, Asked::Settled] {
+            let (promised, turns) = slow(Err("a partition is stopped".to_owned()));
+            let told = ask_in_a_turn(&promised, asked).await;
+            assert!(told.iter().all(|told| *told == (false, Duration::from_secs(2))), "{told:?}");
+            assert_eq!(turns.load(Ordering::Relaxed), 1);
+            // Who asks later looks anew.
+            advance(Duration::from_millis(1)).await;
+            assert!(!ask(&promised, asked).await);
+            assert_eq!(turns.load(Ordering::Relaxed), 2);
+        }
+    }
+
+    /// It may lack what is in doubt.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_is_not_taken_for_settled() {
+        let (promised, turns) = slow(Ok(()));
+        let kept = tokio::spawn({
+            let promised = promised.clone();
+            async move { ask(&promised, Asked::Kept).await }
+        });
+        assert!(ask(&promised, Asked::Settled).await);
+        assert_eq!(kept.await.ok(), Some(true));
+        assert_eq!(turns.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
