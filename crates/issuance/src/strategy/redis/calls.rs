@@ -91,10 +91,10 @@ impl Keys {
         CHANGE.call(&self.0).arg("freeze").arg(micros)
     }
 
-    /// No more than these are won from now on, where no more are won already; until the same hand
-    /// follows, nobody else allows more.
-    pub(super) fn lower(&self, quantity: Quantity, hand: &str) -> ScriptCall {
-        CHANGE.call(&self.0).arg("lower").arg(quantity.get()).arg(hand)
+    /// No more than these are won from now on, where no more are won already, and [nobody
+    /// new](Self::freeze) for so long; until the same hand follows, nobody else allows more.
+    pub(super) fn lower(&self, quantity: Quantity, hand: &str, micros: i64) -> ScriptCall {
+        CHANGE.call(&self.0).arg("lower").arg(quantity.get()).arg(hand).arg(micros)
     }
 
     /// The event is so in the ledger; the hand is of whoever has lowered its quantity, or nobody's.

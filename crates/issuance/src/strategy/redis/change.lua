@@ -2,7 +2,8 @@
 --
 -- KEYS  meta, winners, pending; all of one event
 -- ARGV  'freeze', the longest time in microseconds
---       'lower', a quantity, who does it: from now on no more coupons than this are won
+--       'lower', a quantity, who does it, the longest time in microseconds: from now on no more coupons
+--       than this are won, and it is a freeze, too
 --       'expire', the time in seconds: all that is known ends then, unless it does anyway, and so does
 --       what is left where the rest was lost
 --       'follow', who does it, epoch, version, then name and value of what there is; it ends a freeze
@@ -29,8 +30,12 @@ end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
+local function freeze(longest)
+  redis.call('HSET', meta, 'frozen_until', string.format('%.0f', now + tonumber(longest)))
+end
+
 if step == 'freeze' then
-  redis.call('HSET', meta, 'frozen_until', string.format('%.0f', now + tonumber(ARGV[2])))
+  freeze(ARGV[2])
   return 1
 end
 if step == 'expire' then
@@ -60,6 +65,7 @@ if step == 'lower' then
     local quantity = math.min(tonumber(ARGV[2]), tonumber(event.quantity))
     redis.call('HSET', meta, 'quantity', quantity, 'lowering', ARGV[3],
       'lowered_at', string.format('%.0f', now))
+    freeze(ARGV[4])
   end
   return { tonumber(event.epoch), tonumber(event.count) }
 end

@@ -125,31 +125,43 @@ impl RedisStrategy {
             Commit::RedisStream => FREEZE_ALONE_MAX,
         };
         let micros = i64::try_from(longest.as_micros()).expect("seconds");
-        match self.0.redis.run::<i64>(&Keys::of(event.id).freeze(micros)).await {
-            Ok(1) => {
-                // What cannot be made durable in time is refused, or void, later.
-                let _ = timeout(DRAIN_MAX, self.settle_pending(event, Scope::default())).await;
-            }
-            // Others may reach it: whoever wins there is told so, whatever the ledger says.
-            Err(error) if event.commit == Commit::RedisStream => {
-                return Err(Failed::from(error).into());
-            }
-            _ => {}
-        }
-        match restriction.quantity {
+        let lowered = match restriction.quantity {
             Some(quantity) if event.commit != Commit::Ledger => {
-                Ok(Some(self.lower(event.id, quantity).await?))
+                Some(self.lower(event.id, quantity, micros).await?)
             }
-            _ => Ok(None),
+            _ => None,
+        };
+        // Who lowers it has frozen it: an event of which that is refused is decided as before.
+        let is_frozen = match lowered {
+            Some(_) => true,
+            None => match self.0.redis.run::<i64>(&Keys::of(event.id).freeze(micros)).await {
+                Ok(frozen) => frozen == 1,
+                // Others may reach it: whoever wins there is told so, whatever the ledger says.
+                Err(error) if event.commit == Commit::RedisStream => {
+                    return Err(Failed::from(error).into());
+                }
+                Err(_) => false,
+            },
+        };
+        if is_frozen {
+            // What cannot be made durable in time is refused, or void, later.
+            let _ = timeout(DRAIN_MAX, self.settle_pending(event, Scope::default())).await;
         }
+        Ok(lowered)
     }
 
-    async fn lower(&self, event: EventId, quantity: Quantity) -> Result<Lowered, Failed> {
+    /// Lowers the quantity in Redis, and freezes the event for so long at most, both or neither.
+    async fn lower(
+        &self,
+        event: EventId,
+        quantity: Quantity,
+        micros: i64,
+    ) -> Result<Lowered, Failed> {
         let hand = Uuid::new_v4().simple().to_string();
         let deadline = Instant::now() + LOWER_MAX;
         loop {
-            let answer: Vec<u64> =
-                self.0.redis.run(&Keys::of(event).lower(quantity, &hand)).await?;
+            let lower = Keys::of(event).lower(quantity, &hand, micros);
+            let answer: Vec<u64> = self.0.redis.run(&lower).await?;
             match *answer.as_slice() {
                 [epoch, winners] => {
                     let winners = u32::try_from(winners).map_err(|_| Failed::Nonsense)?;

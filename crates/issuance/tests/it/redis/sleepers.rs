@@ -36,6 +36,7 @@ mod kafka {
         Kafka:
         no_two_batches_have_the_same_moment,
         nobody_raises_what_another_is_lowering,
+        a_lowering_that_is_refused_freezes_nothing,
         a_win_of_an_event_that_was_paused_meanwhile_is_told_later,
     }
 }
@@ -45,6 +46,7 @@ mod redis_stream {
         RedisStream:
         no_two_batches_have_the_same_moment,
         nobody_raises_what_another_is_lowering,
+        a_lowering_that_is_refused_freezes_nothing,
         nobody_wins_what_was_closed_by_one_who_lost_redis,
     }
 }
@@ -121,7 +123,7 @@ async fn nobody_raises_what_another_is_lowering(test: Deployment) {
     let event = test.event(Strategy::Redis, 9).await;
     issued(decided(&test.one, &event, "kim").await);
     // The ledger is about to have the lower quantity, too.
-    run(&test, CHANGE, &event, &["lower", "1", "another"]).await;
+    run(&test, CHANGE, &event, &["lower", "1", "another", "0"]).await;
     assert_eq!(decided(&test.one, &event, "lee").await, Decision::SoldOut);
     test.act(&event, "pause").await;
     test.act(&event, "resume").await;
@@ -140,6 +142,26 @@ async fn nobody_raises_what_another_is_lowering(test: Deployment) {
     });
     raised.await.expect("it goes by the ledger again");
     assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// Another is at it, and has died.
+async fn a_lowering_that_is_refused_freezes_nothing(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    run(&test, CHANGE, &event, &["lower", "5", "another", "0"]).await;
+    let meta = key(&event, "meta");
+    let frozen_until = async || test.redis.cli(&["HGET", &meta, "frozen_until"]).await;
+    let before = frozen_until().await;
+    assert_eq!(test.set_quantity(&event, 3).await, 503);
+    assert_eq!(frozen_until().await, before);
+    let told = test.one.handle.claim(claim(&event, "lee")).await;
+    assert!(matches!(told, Ok(Decision::Issued(_))), "{told:?}");
+    // Nor is anything left of one that the ledger refuses.
+    test.act(&event, "sync").await;
+    assert_eq!(test.set_quantity(&event, 1).await, 409);
+    let told = test.one.handle.claim(claim(&event, "park")).await;
+    assert!(matches!(told, Ok(Decision::Issued(_))), "{told:?}");
+    assert_eq!(test.winners(&event).await.len(), 3);
 }
 
 /// Redis has not heard of it: the win is in the journal, and counts, but is no answer to somebody
