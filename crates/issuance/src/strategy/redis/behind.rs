@@ -83,7 +83,8 @@ impl RedisStrategy {
     /// Brings the ledger up to every claim that was decided before the call, told or in doubt.
     async fn settle_all(&self) -> Result<(), Failed> {
         let in_redis = self.kept_events(&[Commit::Ledger, Commit::Kafka]).await?;
-        for (_, settled) in self.settle_each(in_redis, in_time()).await {
+        let scope = Scope { in_doubt: true, ..in_time() };
+        for (_, settled) in self.settle_each(in_redis, scope).await {
             settled?;
         }
         self.catch_up_all().await

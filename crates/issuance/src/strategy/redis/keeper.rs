@@ -50,6 +50,9 @@ pub(super) struct Scope {
     pub(super) before: Option<Timestamp>,
     /// As many as there is time for.
     pub(super) until: Option<Instant>,
+    /// Also those that are pending no more since the event is being rebuilt, which may still be
+    /// written until it is: that is waited for by whoever asks again.
+    pub(super) in_doubt: bool,
 }
 
 /// What became of the batches that were pending when somebody looked.
@@ -210,7 +213,7 @@ impl RedisStrategy {
         // By the clock that decides.
         let (seconds, micros): (i64, i64) = self.0.redis.call(&cmd("TIME")).await?;
         let before = Timestamp::from_micros(seconds * 1_000_000 + micros - age);
-        Ok(Scope { before: Some(before), until: None })
+        Ok(Scope { before: Some(before), ..Scope::default() })
     }
 
     pub(super) async fn look(&self, event: EventId) -> Result<Look, Failed> {
@@ -272,6 +275,9 @@ impl RedisStrategy {
                 self.sync_now(event.id);
             }
         }
+        if scope.in_doubt && is_loading {
+            return Err(Failed::NotLoaded);
+        }
         if pending.is_none_or(|it| it == 0) || is_loading && !is_alone {
             return Ok(Settled::default());
         }
@@ -280,7 +286,13 @@ impl RedisStrategy {
             self.sync_now(event.id);
         }
         // Boxed: the futures of all that a commit may do nest deeply.
-        Box::pin(self.settle_epoch(event, epoch.unwrap_or(event.epoch), scope)).await
+        let settled =
+            Box::pin(self.settle_epoch(event, epoch.unwrap_or(event.epoch), scope)).await?;
+        // It may have begun before they were read.
+        if scope.in_doubt && matches!(self.look(event.id).await?, (_, _, _, Some(_), _)) {
+            return Err(Failed::NotLoaded);
+        }
+        Ok(settled)
     }
 
     /// As [`settle_pending`](Self::settle_pending), by the word of this epoch.

@@ -9,6 +9,7 @@ use firstcome_testkit::{Engine, TestDatabase};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
+use super::locks::{hold, let_go};
 use super::losses::key;
 use super::sleepers::{LOAD, change_in_ledger_alone, followed, run};
 use super::{Deployment, POLL, WAIT_MAX, decided, held, issued, on_every_server, process};
@@ -23,6 +24,8 @@ mod ledger {
         Ledger:
         what_began_to_be_rebuilt_is_rebuilt_though_nobody_claims,
         what_is_in_doubt_is_settled_for_who_asks,
+        what_is_being_rebuilt_is_not_settled,
+        what_begins_to_be_rebuilt_meanwhile_is_not_settled,
         places_may_go_beyond_the_largest_quantity,
     }
 }
@@ -33,6 +36,7 @@ mod kafka {
         what_another_journal_would_have_is_not_taken_for_written,
         what_began_to_be_rebuilt_is_rebuilt_though_nobody_claims,
         what_is_in_doubt_is_settled_for_who_asks,
+        what_is_being_rebuilt_is_not_settled,
         places_may_go_beyond_the_largest_quantity,
     }
 }
@@ -206,4 +210,47 @@ async fn what_is_in_doubt_is_settled_for_who_asks(test: Deployment) {
     test.one.handle.promised().is_settled().await.expect("all answer");
     let event = test.one.ledger.event(event.id).await.expect("an answer").expect("the event");
     assert_eq!(event.rule.issued, 2);
+}
+
+/// What a batch has won before may still be written, under the name of who was erased since.
+async fn what_is_being_rebuilt_is_not_settled(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    let promised = test.one.handle.promised();
+    promised.is_settled().await.expect("all answer");
+    // Nobody ends it, as long as this is somebody's.
+    let lock = key(&event, "sync");
+    test.redis.cli(&["SET", &lock, "dead"]).await;
+    assert_ne!(run(&test, LOAD, &event, &["take", "dead"]).await, "0");
+    promised.is_settled().await.expect_err("it is being rebuilt");
+    test.redis.cli(&["DEL", &lock]).await;
+    rebuilt(&test, &event).await;
+    promised.is_settled().await.expect("it is rebuilt");
+}
+
+/// What is no longer pending then was not seen to be written.
+async fn what_begins_to_be_rebuilt_meanwhile_is_not_settled(test: Deployment) {
+    let super::Place::Server(database) = &test.ledger else { panic!("a server") };
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    test.redis.cli(&["SET", &key(&event, "sync"), "dead"]).await;
+    let claim = format!("local shared = {{}}\n{CLAIM}");
+    let decided = run(&test, &claim, &event, &["raw", "1 d30", "lee"]).await;
+    assert!(decided.contains("W1"), "{decided}");
+    // It is seen to be pending, and waits in the ledger.
+    hold(database, &event).await;
+    let seen = test.redis.calls_of("hscan").await;
+    let promised = test.one.handle.promised();
+    let taken = async {
+        while test.redis.calls_of("hscan").await == seen {
+            sleep(POLL).await;
+        }
+        assert_ne!(run(&test, LOAD, &event, &["take", "dead"]).await, "0");
+        let_go(database).await;
+    };
+    let both = async { tokio::join!(promised.is_settled(), taken) };
+    let (settled, ()) = timeout(WAIT_MAX, both).await.expect("it is seen");
+    settled.expect_err("it is being rebuilt");
 }
