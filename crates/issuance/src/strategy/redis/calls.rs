@@ -59,6 +59,13 @@ impl Keys {
         LOAD.call(&self.0).arg("take").arg(token)
     }
 
+    /// No rebuilding is gone on with that has begun to copy winners.
+    pub(super) fn drop_copy(&self) -> Cmd {
+        let mut drop = cmd("HDEL");
+        drop.arg(&self.0[0]).arg("loaded");
+        drop
+    }
+
     pub(super) fn begin(&self, token: &str, epoch: u64) -> ScriptCall {
         LOAD.call(&self.0).arg("begin").arg(token).arg(epoch)
     }

@@ -248,14 +248,18 @@ impl RedisStrategy {
     /// is at it, or there is no such event.
     async fn begin_rebuild(&self, id: EventId, hand: &str) -> Result<Option<Begun>, Failed> {
         let (redis, ledger, keys) = (&self.0.redis, &self.0.ledger, Keys::of(id));
-        let (epoch, winners, last): (i64, u32, i64) = redis.run(&keys.take(hand)).await?;
+        let (epoch, winners, mut last): (i64, u32, i64) = redis.run(&keys.take(hand)).await?;
         // Read after that: the epoch can only be moved by who took Redis since.
         let Some(mut event) = ledger.event(id).await? else { return Ok(None) };
         let known = u64::try_from(epoch).ok();
         if event.commit == Commit::RedisStream
             && let Some(forgotten) = known.filter(|known| *known > event.epoch)
         {
-            // The ledger was restored from a backup. By this epoch it takes what was promised.
+            // The ledger was restored from a backup. What was copied before is not what it has: it
+            // must not seem so to whoever comes next, either.
+            redis.call::<i64>(&keys.drop_copy()).await?;
+            last = -1;
+            // By this epoch it takes what was promised.
             let begun = ledger.begin_epoch(id, event.epoch, forgotten - 1, None).await?;
             let Some(begun) = begun else { return Ok(None) };
             event = begun;

@@ -4,7 +4,7 @@ use std::mem;
 
 use axum::http::Method;
 use firstcome_core::{Commit, Strategy};
-use firstcome_ledger::EventRecord;
+use firstcome_ledger::{Decision, EventRecord};
 use firstcome_testkit::{Engine, TestDatabase};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
@@ -48,6 +48,7 @@ mod redis_stream {
         what_is_pending_outlives_all_else_that_is_known,
         what_is_in_doubt_is_settled_for_who_asks,
         what_only_redis_has_is_written_to_a_ledger_that_has_forgotten_its_epoch,
+        a_copy_of_what_a_restored_ledger_lacks_is_not_gone_on_with,
         places_may_go_beyond_the_largest_quantity,
     }
 }
@@ -118,6 +119,28 @@ async fn what_only_redis_has_is_written_to_a_ledger_that_has_forgotten_its_epoch
     database.execute("UPDATE events SET epoch = 1").await;
     test.act(&event, "sync").await;
     assert_eq!(held(decided(&test.one, &event, "lee").await).sequence.get(), 3);
+    assert_eq!(test.winners(&event).await.len(), 3);
+}
+
+/// It was half copied when the ledger was restored: what is lost there counts no more.
+async fn a_copy_of_what_a_restored_ledger_lacks_is_not_gone_on_with(test: Deployment) {
+    let event = test.event(Strategy::Redis, 3).await;
+    for user in ["kim", "lee", "park"] {
+        issued(decided(&test.one, &event, user).await);
+    }
+    assert_eq!(test.winners(&event).await.len(), 3);
+    test.act(&event, "sync").await;
+    let super::Place::Server(database) = &test.ledger else { panic!("a server") };
+    database.execute("DELETE FROM issued_coupons WHERE sequence > 1").await;
+    database.execute("UPDATE events SET epoch = 1, issued = 1").await;
+    let meta = key(&event, "meta");
+    test.redis.cli(&["HSET", &meta, "loading", "1", "token", "dead", "loaded", "3"]).await;
+    test.act(&event, "sync").await;
+    assert_eq!(held(decided(&test.one, &event, "kim").await).sequence.get(), 1);
+    for user in ["choi", "jung"] {
+        issued(decided(&test.one, &event, user).await);
+    }
+    assert_eq!(decided(&test.one, &event, "late").await, Decision::SoldOut);
     assert_eq!(test.winners(&event).await.len(), 3);
 }
 
