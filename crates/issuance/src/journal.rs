@@ -100,6 +100,11 @@ impl Journal {
         self.0.appender.is_unfit("nobody could look at the topic yet".to_owned());
     }
 
+    /// Why nothing is written to the topic, where it was found unfit, or nobody could look at it.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        self.0.appender.refusal()
+    }
+
     /// Whether any broker answers, whichever partitions it leads.
     ///
     /// # Errors

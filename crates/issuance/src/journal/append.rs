@@ -67,7 +67,7 @@ impl Appender {
         partition: i32,
         records: &[JournalRecord],
     ) -> Result<Option<i64>, AppendError> {
-        if let Some(faults) = self.unfit().clone() {
+        if let Some(faults) = self.refusal() {
             return Err(AppendError::NotSent(faults));
         }
         let gate = self.link.gate(partition);
@@ -190,6 +190,11 @@ impl Appender {
     /// Writes nothing until the topic [is known](Self::is_known) to be fit again.
     pub(super) fn is_unfit(&self, faults: String) {
         *self.unfit() = Some(faults);
+    }
+
+    /// Why nothing is written, where that is so.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.unfit().clone()
     }
 
     fn unfit(&self) -> MutexGuard<'_, Option<String>> {

@@ -32,6 +32,7 @@ use super::calls::Keys;
 use super::keeper::{Scope, Settled};
 use super::{Failed, RedisStrategy};
 use crate::IssuanceError;
+use crate::journal::{AppendError, Journal};
 
 /// Winners that are copied in one step.
 const PAGE: u64 = 1_000;
@@ -248,6 +249,7 @@ impl RedisStrategy {
     /// is at it, or there is no such event.
     async fn begin_rebuild(&self, id: EventId, hand: &str) -> Result<Option<Begun>, Failed> {
         let (redis, ledger, keys) = (&self.0.redis, &self.0.ledger, Keys::of(id));
+        self.can_be_fenced(id).await?;
         let (epoch, winners, mut last): (i64, u32, i64) = redis.run(&keys.take(hand)).await?;
         // Read after that: the epoch can only be moved by who took Redis since.
         let Some(mut event) = ledger.event(id).await? else { return Ok(None) };
@@ -280,6 +282,20 @@ impl RedisStrategy {
         let Some(event) = begun else { return Ok(None) };
         let has_begun: i64 = redis.run(&keys.begin(hand, event.epoch)).await?;
         Ok((has_begun == 1).then_some(Begun { event, winners: 0, last: 0 }))
+    }
+
+    /// Whether the fence of an event can be appended, as far as that is known: else others go on
+    /// to decide it, and it is pinned by no topic that is not the ledger's.
+    async fn can_be_fenced(&self, id: EventId) -> Result<(), Failed> {
+        let why = match self.journal().map(Journal::refusal) {
+            Ok(None) => return Ok(()),
+            Ok(Some(why)) => AppendError::NotSent(why).into(),
+            Err(none) => none,
+        };
+        match self.event(id).await? {
+            Some(event) if event.commit == Commit::Kafka => Err(why),
+            _ => Ok(()),
+        }
     }
 
     /// Step 2: writes to the ledger what was promised on Redis's word alone, in this epoch; where

@@ -10,6 +10,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+use super::losses::key;
 use super::{Deployment, POLL, Place, WAIT_MAX, claim, decided, issued, process};
 use crate::journal::TestTopic;
 
@@ -22,6 +23,7 @@ mod kafka {
         who_goes_on_with_a_forgotten_topic_promises_nothing,
         a_topic_is_taken_from_the_first_record_that_is_there,
         a_topic_with_fewer_partitions_than_events_are_in_is_refused,
+        a_topic_that_is_not_the_ledgers_pins_no_event,
     }
 }
 
@@ -186,6 +188,33 @@ async fn a_topic_with_fewer_partitions_than_events_are_in_is_refused(test: Deplo
     let refused = small.journal().bind(ledger).await.expect_err("it has one").to_string();
     let said = ["has 1 partitions", "in partition 1", "--alter", "--partitions 2"];
     assert!(said.iter().all(|said| refused.contains(said)), "{refused}");
+}
+
+/// It was looked at before it was refused, and has more partitions.
+async fn a_topic_that_is_not_the_ledgers_pins_no_event(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    test.journal().expect("a journal").bind(&test.one.ledger).await.expect("it is in use");
+    let topic = TestTopic::new(5).await;
+    let journal = topic.journal();
+    journal.check_topic_of(&test.one.ledger).await.expect_err("another is in use");
+    let fresh = test.event(Strategy::Redis, 9).await;
+    for journal in [Some(journal), None] {
+        let stray = process(&test.redis.url(), &test.ledger.url(), journal).await;
+        for event in [&fresh, &event] {
+            let path = format!("/v1/events/{}/sync", event.id);
+            let refused = stray.admin(Method::POST, &path, &serde_json::Value::Null).await;
+            refused.problem(503, "unavailable");
+        }
+        assert_eq!(partition(&test, &fresh).await, None);
+        assert_eq!(test.redis.cli(&["EXISTS", &key(&fresh, "meta")]).await, "0");
+    }
+    // Nor does it stand in the way of who can.
+    let told = test.one.handle.claim(claim(&event, "lee")).await;
+    assert!(told.as_ref().is_ok_and(is_won), "{told:?}");
+    issued(decided(&test.one, &fresh, "kim").await);
+    assert_eq!(test.winners(&fresh).await.len(), 1);
 }
 
 fn is_won(decision: &Decision) -> bool {
