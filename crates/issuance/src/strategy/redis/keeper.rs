@@ -89,6 +89,7 @@ impl RedisStrategy {
                     let _ = self.sweep(turns).await;
                 }
             }
+            self.rebuild_left();
         }
     }
 
@@ -271,7 +272,9 @@ impl RedisStrategy {
             let longest = i64::try_from(LOWERING_MAX.as_micros()).expect("seconds");
             let is_half_lowered = lowered_at.is_some_and(|at| at < before.as_micros() - longest);
             // Who began to rebuild it may have died, and nobody claims.
-            if is_half_lowered || is_loading {
+            if is_loading {
+                self.0.left.find(event.id);
+            } else if is_half_lowered {
                 self.sync_now(event.id);
             }
         }

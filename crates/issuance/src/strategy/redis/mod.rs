@@ -14,8 +14,8 @@
 //!
 //! In reading order: `claim.lua` (the decision), [`calls`] (what is said to Redis), [`batch`] (its
 //! way), [`commits`] (what makes it durable), [`terms`] (how long that is valid), [`sync`]
-//! (rebuilding), [`changes`] (live changes), [`behind`] (waiting for what is not in the ledger),
-//! [`keeper`] (what is done in the background), `metrics`.
+//! (rebuilding), [`left`] (where that was left half-way), [`changes`] (live changes), [`behind`]
+//! (waiting for what is not in the ledger), [`keeper`] (what is done in the background), `metrics`.
 
 mod batch;
 mod behind;
@@ -23,6 +23,7 @@ mod calls;
 mod changes;
 mod commits;
 mod keeper;
+mod left;
 mod metrics;
 mod sync;
 mod terms;
@@ -41,6 +42,7 @@ use crate::journal::{AppendError, Journal, TopicError, Unreachable};
 use crate::{IssuanceError, Undecided};
 pub(crate) use changes::Restriction;
 use commits::KnownValidity;
+use left::Left;
 use metrics::Metrics;
 pub use sync::Synced;
 use sync::Syncs;
@@ -70,6 +72,7 @@ struct Shared {
     /// Events that are waited for, and since when.
     waited: Mutex<HashMap<EventId, Instant>>,
     syncs: Syncs,
+    left: Left,
     metrics: Metrics,
     failing: AtomicBool,
 }
@@ -89,6 +92,7 @@ impl RedisStrategy {
             claimed: Mutex::default(),
             waited: Mutex::default(),
             syncs: Syncs::default(),
+            left: Left::default(),
             metrics: Metrics::declare(),
             failing: AtomicBool::new(false),
         }))

@@ -117,7 +117,8 @@ impl RedisStrategy {
         sleep(LOOK_EVERY).await;
     }
 
-    fn begin_sync(&self, event: EventId) -> watch::Receiver<()> {
+    /// The same; what is returned changes no more, and ends with it.
+    pub(super) fn begin_sync(&self, event: EventId) -> watch::Receiver<()> {
         let running = Arc::clone(&self.0.syncs.running);
         let mut syncs = running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ended) = syncs.get(&event) {
@@ -130,12 +131,17 @@ impl RedisStrategy {
         tokio::spawn(async move {
             // Also where it ends by a fault.
             let _ended = Ended { running, event };
-            if let Err(error) = strategy.sync(event, None).await {
-                tracing::warn!(
-                    firstcome.event.id = %event, error.message = %error,
-                    "what Redis knows of an event cannot be rebuilt yet"
-                );
-                sleep(REST_AFTER_FAILURE).await;
+            match strategy.sync(event, None).await {
+                Ok(Some(_)) => strategy.0.left.is_rebuilt(event),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(
+                        firstcome.event.id = %event, error.message = %error,
+                        "what Redis knows of an event cannot be rebuilt yet"
+                    );
+                    strategy.0.left.has_failed(event, Instant::now());
+                    sleep(REST_AFTER_FAILURE).await;
+                }
             }
             drop(end);
         });

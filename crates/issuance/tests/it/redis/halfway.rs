@@ -1,5 +1,6 @@
 //! What was promised before the ledger has it, and is met in a state that nobody left on purpose.
 
+use std::collections::HashSet;
 use std::mem;
 
 use axum::http::Method;
@@ -35,6 +36,7 @@ mod kafka {
         Kafka:
         what_another_journal_would_have_is_not_taken_for_written,
         what_began_to_be_rebuilt_is_rebuilt_though_nobody_claims,
+        a_few_at_a_time_are_rebuilt_that_nobody_claims_on,
         what_is_in_doubt_is_settled_for_who_asks,
         what_is_being_rebuilt_is_not_settled,
         places_may_go_beyond_the_largest_quantity,
@@ -106,6 +108,32 @@ async fn what_began_to_be_rebuilt_is_rebuilt_though_nobody_claims(test: Deployme
     let audit = format!("/v1/events/{}/audit", event.id);
     let audit = test.one.admin(Method::GET, &audit, &Value::Null).await.json();
     assert_eq!(audit["verdict"], "pass", "{audit}");
+}
+
+/// Each waits for a worker, and there is none.
+async fn a_few_at_a_time_are_rebuilt_that_nobody_claims_on(mut test: Deployment) {
+    test.worker = None;
+    let mut events = Vec::new();
+    for _ in 0..12 {
+        let event = test.event(Strategy::Redis, 9).await;
+        assert_ne!(run(&test, LOAD, &event, &["take", "dead"]).await, "0");
+        events.push(event);
+    }
+    let mut begun = HashSet::new();
+    let all = async {
+        while begun.len() < events.len() {
+            let locks = test.redis.cli(&["KEYS", "firstcome:ev:*:sync"]).await;
+            let under_way: Vec<_> = locks.lines().filter(|lock| !lock.is_empty()).collect();
+            assert!(under_way.len() <= 8, "{under_way:?}");
+            begun.extend(under_way.into_iter().map(str::to_owned));
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, all).await.expect("each has its turn");
+    test.worker = Some(test.another_worker().await);
+    for event in &events {
+        rebuilt(&test, event).await;
+    }
 }
 
 /// It was restored from a backup that was made before Redis began its epoch.
