@@ -46,8 +46,8 @@ impl Stage {
             ..KafkaConfig::default()
         };
         let journal = Journal::new(&config).unwrap();
-        journal.check_topic().await.unwrap();
         let ledger = ledger(database.url()).await;
+        journal.check_topic_of(&ledger).await.unwrap();
         let coupon_id = CouponId::from_uuid(Uuid::now_v7());
         ledger.create_coupon(coupon_id, draft::coupon()).await.unwrap();
         let id = EventId::from_uuid(Uuid::now_v7());
