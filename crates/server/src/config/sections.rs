@@ -309,15 +309,15 @@ impl Settings {
     /// in doubt before a user is erased.
     pub(crate) fn writes_to_kafka(&self) -> bool {
         let has = |role| self.server.roles.contains(&role);
-        let writers = [Role::Issuance, Role::Worker, Role::Identity];
-        self.kafka.is_set() && writers.into_iter().any(has)
+        self.kafka.is_set() && (has(Role::Issuance) || has(Role::Worker) || has(Role::Identity))
     }
 
     /// Whether this process needs the journal: to apply it, or to make the wins of new events
     /// durable.
     pub(crate) fn needs_kafka(&self) -> bool {
-        let applies = self.server.roles.contains(&Role::Worker);
-        self.writes_to_kafka() && (applies || self.claims.commit == Commit::Kafka)
+        let has = |role| self.server.roles.contains(&role);
+        let promises = has(Role::Issuance) && self.claims.commit == Commit::Kafka;
+        self.kafka.is_set() && (has(Role::Worker) || promises)
     }
 
     /// What cannot be served, each with the key that asks for it.

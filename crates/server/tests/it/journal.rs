@@ -197,6 +197,7 @@ async fn a_process_that_needs_kafka_says_when_it_is_away() {
     let reader = Server::start_as(BINARY, |launch| {
         let launch =
             with(launch, &file, &database).environment("FIRSTCOME_REDIS_URL", &redis.url());
+        let launch = launch.environment("FIRSTCOME_COMMIT", "kafka");
         launch.environment("FIRSTCOME_ROLES", "identity,wallet")
     })
     .await;
@@ -215,7 +216,9 @@ async fn a_process_that_needs_kafka_says_when_it_is_away() {
         metrics_have(server, &["firstcome_journal_reachable 0"]).await;
     }
     let _ = worker_api.get("/livez").await.expect(200);
-    let _ = other_api.get("/readyz").await.expect(200);
+    for api in [&other_api, &reader.api()] {
+        let _ = api.get("/readyz").await.expect(200);
+    }
 
     // It starts while nobody answers, and is ready when somebody does.
     let launched = Server::start_as(BINARY, |launch| with(launch, &file, &database));
