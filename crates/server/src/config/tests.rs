@@ -275,6 +275,30 @@ fn who_decides_and_what_holds_a_win_need_what_they_use() {
     assert_eq!(unknown, [expected]);
 }
 
+/// Who lacks it is not ready; who may write to it looks at its topic first.
+#[test]
+fn who_needs_kafka_and_who_writes_to_it_goes_by_role() {
+    let has = |roles, commit| {
+        let roles = [("FIRSTCOME_ROLES", roles)];
+        let text = format!(
+            "claims.strategy = \"redis\"\nclaims.commit = \"{commit}\"\n\
+             redis.url = \"redis://host\"\nledger.url = \"postgres://u@host/firstcome\"\n\
+             kafka.brokers = [\"host:9092\"]\nidentity.keys_url = \"http://host/keys\"\n"
+        );
+        let settings = load(&text, &roles, &[]).unwrap().settings;
+        (settings.needs_kafka(), settings.writes_to_kafka())
+    };
+    for (roles, with_kafka, with_ledger) in [
+        ("issuance", (true, true), (false, true)),
+        ("worker", (true, true), (true, true)),
+        ("identity", (false, true), (false, true)),
+        ("wallet,catalog", (false, false), (false, false)),
+    ] {
+        assert_eq!(has(roles, "kafka"), with_kafka, "{roles}");
+        assert_eq!(has(roles, "ledger"), with_ledger, "{roles}");
+    }
+}
+
 #[test]
 fn brokers_have_commas_where_they_come_as_text() {
     let ledger = ("--ledger-url", "ledger.url", "mysql://h/d");
