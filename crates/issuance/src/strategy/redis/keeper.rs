@@ -9,6 +9,7 @@ use std::mem;
 use std::time::Duration;
 
 use firstcome_cache::redis::{Cmd, RedisError, cmd};
+use firstcome_core::limits::CLAIM_BATCH_MAX;
 use firstcome_core::{Commit, EventId, Timestamp};
 use firstcome_ledger::{EventRecord, Won};
 use futures_util::{StreamExt as _, stream};
@@ -41,6 +42,17 @@ const BATCHES_MAX: usize = 10_000_000;
 const ORPHANED: Duration = Duration::from_secs(2);
 /// How long the quantity may be half lowered: who did it is dead then.
 const LOWERING_MAX: Duration = Duration::from_secs(30);
+
+/// How many of these batches are made durable at once, from the first on: a transaction for each
+/// would take as long for a few wins.
+fn together(batches: &[PendingBatch]) -> usize {
+    let mut wins = 0;
+    let fits = |batch: &&PendingBatch| {
+        wins += batch.wins.len();
+        wins <= CLAIM_BATCH_MAX
+    };
+    batches.iter().take(STEP).take_while(fits).count().max(1)
+}
 
 /// Which pending wins are made durable.
 #[derive(Debug, Clone, Copy, Default)]
@@ -319,8 +331,9 @@ impl RedisStrategy {
                     some.push(batch);
                 }
             }
-            // Some at once: a transaction for each would take as long for a few wins.
-            for some in some.chunks(STEP) {
+            let mut left = some.as_slice();
+            while !left.is_empty() {
+                let some = left.split_off(..together(left)).expect("that there are so many");
                 if scope.until.is_some_and(|until| Instant::now() >= until) {
                     return Err(Failed::NotSettled);
                 }

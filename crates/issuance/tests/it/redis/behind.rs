@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::http::Method;
+use firstcome_core::limits::CLAIM_BATCH_MAX;
 use firstcome_core::{Commit, CouponDraft, Days, Strategy, Validity};
 use firstcome_issuance::{NoVerdict, Undecided};
 use firstcome_ledger::{CouponRecord, Decision, EventRecord, IssuedCouponRecord};
@@ -36,6 +37,7 @@ mod redis_stream {
         a_win_is_valid_as_long_as_was_told_whatever_becomes_of_its_coupon,
         an_event_is_loaded_only_with_all_that_was_promised,
         workers_share_a_drop_and_end_at_any_moment,
+        batches_as_large_as_may_be_are_written,
         what_only_redis_has_outlives_its_restart,
         who_cannot_reach_redis_stops_no_event,
     }
@@ -236,6 +238,21 @@ async fn workers_share_a_drop_and_end_at_any_moment(mut test: Deployment) {
             }
         }
     }
+}
+
+/// Several of them wait, as at the height of a drop.
+async fn batches_as_large_as_may_be_are_written(mut test: Deployment) {
+    const WON: [usize; 4] = [CLAIM_BATCH_MAX, 1, CLAIM_BATCH_MAX - 1, 300];
+    let event = test.event(Strategy::Redis, 9_000).await;
+    issued(decided(&test.one, &event, "first").await);
+    test.worker = None;
+    for (batch, won) in WON.into_iter().enumerate() {
+        let claims = (0..won).map(|number| claim(&event, &format!("{batch}-{number}"))).collect();
+        let outcomes = test.decided_together(claims).await;
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(Decision::Issued(_)))));
+    }
+    test.worker = Some(test.another_worker().await);
+    assert_eq!(test.winners(&event).await.len(), 1 + WON.iter().sum::<usize>());
 }
 
 async fn what_only_redis_has_outlives_its_restart(mut test: Deployment) {
