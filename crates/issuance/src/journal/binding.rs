@@ -1,12 +1,18 @@
 //! One journal for a ledger: events keep the partition that they were opened with, and their wins
 //! are read from the topic that they were written to.
 
+use std::time::Duration;
+
 use firstcome_core::{Commit, EventId, Strategy};
 use firstcome_ledger::{Ledger, LedgerError};
 use futures_util::future::try_join_all;
+use tokio::time::{Instant, sleep};
 
-use super::topic::partitions_fault;
+use super::topic::{LOOK_AGAIN, partitions_fault};
 use super::{Journal, TopicError, TopicFault, Unreachable};
+
+/// Longest that a partition of a topic that is there may be without a leader.
+const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Why the topic cannot be this ledger's, or could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -108,9 +114,19 @@ impl Journal {
         Err(faults.into())
     }
 
-    /// The first offset that is there of each partition.
+    /// The first offset that is there of each partition. One that was just made may have to get
+    /// its leader first.
     async fn firsts(&self, partitions: i32) -> Result<Vec<(i32, i64)>, Unreachable> {
-        let first = |partition| async move { Ok((partition, self.offsets(partition).await?.0)) };
+        let deadline = Instant::now() + LEADER_WAIT_MAX;
+        let first = |partition| async move {
+            loop {
+                match self.offsets(partition).await {
+                    Ok((first, _)) => return Ok((partition, first)),
+                    Err(_) if Instant::now() < deadline => sleep(LOOK_AGAIN).await,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
         try_join_all((0..partitions).map(first)).await
     }
 

@@ -24,7 +24,7 @@ use judgement::{Commands, Found, judge, wanted_settings};
 /// Longest that one question about the topic, or its making, may take.
 const QUESTION_MAX: Duration = Duration::from_secs(5);
 /// How often a topic that was just made is looked for.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A topic that is as it must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

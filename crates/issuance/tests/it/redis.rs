@@ -315,7 +315,7 @@ async fn process_as(
     TestIssuance::beside(connection(redis), journal, ledger(database, purpose).await)
 }
 
-async fn ledger(database: &str, purpose: Purpose) -> Ledger {
+pub(crate) async fn ledger(database: &str, purpose: Purpose) -> Ledger {
     let mut options = LedgerOptions::parse_url(database, purpose).expect("a URL");
     // A busy machine is no dead one.
     options.limits.acquire_timeout = Duration::from_secs(20);

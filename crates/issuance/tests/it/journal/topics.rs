@@ -1,9 +1,11 @@
 //! A topic that could lose records is refused, with the command that repairs it.
 
 use firstcome_issuance::journal::{AppendError, Journal, KafkaConfig, TopicError, TopicFacts};
-use firstcome_testkit::{kafka_brokers, kafka_configs};
+use firstcome_ledger::Purpose;
+use firstcome_testkit::{Engine, TestDatabase, kafka_brokers, kafka_configs};
 
 use super::{GOOD, TestTopic};
+use crate::redis::ledger;
 
 async fn sentences(config: &KafkaConfig) -> Vec<String> {
     let journal = Journal::new(config).expect("a good configuration");
@@ -42,14 +44,18 @@ async fn a_missing_topic_comes_with_the_command_that_makes_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_topic_is_made_where_that_is_wanted() {
     let topic = TestTopic::named(kafka_brokers(), true);
-    let config = KafkaConfig { partitions_min: 3, create_topic: true, ..topic.config() };
-    // Several processes may start at once.
+    let config = KafkaConfig { partitions_min: 64, create_topic: true, ..topic.config() };
+    let database = TestDatabase::new(Engine::Postgres).await;
+    let ledger = ledger(database.url(), Purpose::Serve).await;
+    // Several processes may start at once, and wait until each partition has a leader.
     let start = || {
-        let journal = Journal::new(&config).unwrap();
-        async move { journal.check_topic().await.unwrap().partitions }
+        let (journal, ledger) = (Journal::new(&config).unwrap(), ledger.clone());
+        async move { journal.check_topic_of(&ledger).await.unwrap().partitions }
     };
     let (one, other) = tokio::join!(tokio::spawn(start()), tokio::spawn(start()));
-    assert_eq!((one.unwrap(), other.unwrap()), (3, 3));
+    assert_eq!((one.unwrap(), other.unwrap()), (64, 64));
+    let taken = ledger.journal_positions(&topic.name).await.unwrap();
+    assert_eq!(taken, (0..64).map(|partition| (partition, 0)).collect::<Vec<_>>());
     let journal = Journal::new(&config).unwrap();
     assert!(!journal.check_topic().await.unwrap().is_new);
     journal.append(2, &super::wins(1..=1)).await.unwrap();
