@@ -10,8 +10,8 @@ use crate::launch::{POLL, Process};
 
 /// Longest from a start to the first line.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often one is started that says nothing: Node.js was seen to hang at its start once in about a
-/// thousand, for no reason that we found.
+/// How often one is started that says nothing: Node.js was seen to hang at its start, once in about
+/// a thousand, for no reason that we found.
 const STARTS_MAX: usize = 2;
 
 /// A program that runs until it is dropped or killed. Its standard input ends with this process, so
