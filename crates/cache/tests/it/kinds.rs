@@ -191,8 +191,8 @@ async fn a_clusters_keys_are_found_wherever_they_are() {
     assert_eq!(error.refusal(), Some(Refusal::CrossSlot), "{error}");
 }
 
-#[tokio::test]
-async fn a_node_of_a_cluster_that_hangs_costs_the_keys_of_others_nothing() {
+/// One whose other nodes answer while one does not, and calls that soon give that one up.
+async fn cluster_that_outlives_a_node() -> (RedisCluster, Redis) {
     let cluster = RedisCluster::start().await;
     for node in cluster.nodes() {
         node.cli(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await;
@@ -201,6 +201,12 @@ async fn a_node_of_a_cluster_that_hangs_costs_the_keys_of_others_nothing() {
         config.answer_timeout_ms = 200;
         config.breaker_failures = 3;
     });
+    (cluster, redis)
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_that_hangs_costs_the_keys_of_others_nothing() {
+    let (cluster, redis) = cluster_that_outlives_a_node().await;
     let hung = cluster.node_of("theirs").await;
     let mut others = Vec::new();
     for number in 0..9_u32 {
@@ -237,14 +243,7 @@ async fn a_node_that_leaves_its_cluster_takes_its_breaker_along() {
         let line = format!("firstcome_redis_breaker_open{{use=\"test\"}} {open}");
         handle.render().lines().any(|shown| shown == line)
     };
-    let cluster = RedisCluster::start().await;
-    for node in cluster.nodes() {
-        node.cli(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await;
-    }
-    let redis = redis_as(&cluster.url(), |config| {
-        config.answer_timeout_ms = 200;
-        config.breaker_failures = 3;
-    });
+    let (cluster, redis) = cluster_that_outlives_a_node().await;
     let left = cluster.node_of("theirs").await;
     let numbers: Vec<_> = (0..9_u32).map(|number| number.to_string()).collect();
     let mut other = None;
