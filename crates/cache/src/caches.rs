@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use firstcome_core::Invalid;
+use firstcome_tasks::anew;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
@@ -82,8 +83,7 @@ impl Caches {
             reading: redis.within(ANSWER_MAX),
             redis,
         });
-        let subscription = shared.redis.subscribe(CHANNEL);
-        let listening = tokio::spawn(listen(Arc::clone(&shared), subscription));
+        let listening = tokio::spawn(listen(Arc::clone(&shared)));
         let listener = Arc::new(Listener(listening.abort_handle()));
         Ok(Self { listening: Some((shared, listener)) })
     }
@@ -209,7 +209,21 @@ impl Shared {
 }
 
 /// Hears the news until the process ends.
-async fn listen(shared: Arc<Shared>, mut subscription: Subscription) {
+async fn listen(shared: Arc<Shared>) {
+    anew(|| listen_on(&shared, shared.redis.subscribe(CHANNEL))).await;
+}
+
+/// Says that no news come in any more, also where a fault has ended it.
+struct Ends<'a>(&'a Shared);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.listens.store(false, Ordering::Release);
+    }
+}
+
+async fn listen_on(shared: &Arc<Shared>, mut subscription: Subscription) {
+    let _ends = Ends(shared);
     while let Some(heard) = subscription.next().await {
         match heard {
             Heard::Gap => {
@@ -219,6 +233,60 @@ async fn listen(shared: Arc<Shared>, mut subscription: Subscription) {
             }
             Heard::Lost => shared.listens.store(false, Ordering::Release),
             Heard::Message(news) => shared.heard(&news).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firstcome_testkit::RedisServer;
+    use tokio::sync::mpsc;
+    use tokio::time::{Instant, sleep, timeout};
+
+    use super::*;
+
+    const WAIT_MAX: Duration = Duration::from_secs(30);
+    const NAME: &str = "with a fault";
+
+    /// Tells of the versions that it hears of, and fails at the first.
+    struct Faulty(mpsc::UnboundedSender<u64>);
+
+    #[async_trait]
+    impl Hearer for Faulty {
+        async fn heard(&self, _id: Uuid, version: u64) {
+            self.0.send(version).expect("the test listens");
+            assert!(version > 1, "a fault");
+        }
+    }
+
+    #[tokio::test]
+    async fn news_come_in_again_after_a_fault_and_none_are_believed_to_until_then() {
+        let server = RedisServer::start().await;
+        let config = RedisConfig { url: server.url(), ..RedisConfig::default() };
+        let caches = Caches::start(&config).expect("a configuration");
+        let (shared, _listener) = caches.listening.as_ref().expect("with Redis");
+        let (told, mut versions) = mpsc::unbounded_channel();
+        let hearer: Arc<dyn Hearer> = Arc::new(Faulty(told));
+        shared.hearers.write().expect("no panic while held").push((NAME, Arc::downgrade(&hearer)));
+        let listens = async |wanted| {
+            let deadline = Instant::now() + WAIT_MAX;
+            while caches.listens() != wanted {
+                assert!(Instant::now() < deadline, "not in time: {wanted}");
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        for version in [1, 2] {
+            listens(true).await;
+            let letter = shared.letters.write().letter;
+            let news = News::Changed { cache: NAME.to_owned(), id: Uuid::nil(), version, letter };
+            let mut command = cmd("PUBLISH");
+            command.arg(CHANNEL).arg(news.to_json());
+            shared.redis.call::<usize>(&command).await.expect("Redis answers");
+            let heard = timeout(WAIT_MAX, versions.recv()).await.expect("in time");
+            assert_eq!(heard, Some(version));
+            if version == 1 {
+                listens(false).await;
+            }
         }
     }
 }

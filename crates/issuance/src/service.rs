@@ -9,7 +9,8 @@ use firstcome_core::{Clock, Commit, EventId, Strategy as Decider};
 use firstcome_ledger::{
     By, Claim, DecidedElsewhere, Decision, EventRecord, Ledger, LedgerError, Promised,
 };
-use tokio::sync::mpsc;
+use firstcome_tasks::anew;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -330,17 +331,24 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    async fn run(self, mut asked: mpsc::Receiver<Build>) {
+    async fn run(self, asked: mpsc::Receiver<Build>) {
+        let asked = Mutex::new(asked);
+        anew(|| self.build_on(&asked)).await;
+    }
+
+    async fn build_on(&self, asked: &Mutex<mpsc::Receiver<Build>>) {
+        let mut asked = asked.lock().await;
         while let Some(build) = asked.recv().await {
             let began = Instant::now();
-            let latch = self.read(build.event).await.unwrap_or_else(|error| {
+            let mut building = Building { by: self, build, latch: None };
+            building.latch = self.read(build.event).await.unwrap_or_else(|error| {
                 tracing::warn!(
                     firstcome.event.id = %build.event, error.message = %error,
                     "the winners cannot be read, the decider goes on answering"
                 );
                 None
             });
-            self.latches.finish(build, latch, self.clock.now());
+            drop(building);
             sleep(began.elapsed() * RESTS_PER_BUILD).await;
         }
     }
@@ -363,6 +371,19 @@ impl Builder {
         }
         // Fewer than were issued: a filter that lacks a winner would deny a coupon.
         Ok((winners >= record.rule.issued).then_some(latch))
+    }
+}
+
+/// A build under way: it is finished with it, without a latch where a fault has ended it.
+struct Building<'a> {
+    by: &'a Builder,
+    build: Build,
+    latch: Option<Latch>,
+}
+
+impl Drop for Building<'_> {
+    fn drop(&mut self) {
+        self.by.latches.finish(self.build, self.latch.take(), self.by.clock.now());
     }
 }
 

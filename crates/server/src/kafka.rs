@@ -1,5 +1,6 @@
 //! Kafka at the start and later: whether it is there, and its topic fit.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 use firstcome_issuance::journal::{BindError, Journal, TopicError};
 use firstcome_ledger::Ledger;
+use firstcome_tasks::anew;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -139,6 +141,10 @@ fn tell_unfit(journal: &Journal, faults: &TopicError) {
 
 /// Where nobody asks all the time: hears when brokers that went away are back.
 async fn look_while_away(journal: Journal) {
+    match anew(|| look_on(&journal)).await {}
+}
+
+async fn look_on(journal: &Journal) -> Infallible {
     loop {
         sleep(LOOK_EVERY).await;
         if journal.is_away() {
@@ -150,6 +156,15 @@ async fn look_while_away(journal: Journal) {
 
 /// Keeps up what is known of the brokers, and of the topic whenever they were away.
 async fn watch(journal: Journal, ledger: Ledger, state: KafkaState, is_needed: bool) {
+    match anew(|| watch_on(&journal, &ledger, &state, is_needed)).await {}
+}
+
+async fn watch_on(
+    journal: &Journal,
+    ledger: &Ledger,
+    state: &KafkaState,
+    is_needed: bool,
+) -> Infallible {
     let mut silences = 0;
     loop {
         sleep(LOOK_EVERY).await;
@@ -160,14 +175,14 @@ async fn watch(journal: Journal, ledger: Ledger, state: KafkaState, is_needed: b
                 silences = if answers { 0 } else { silences + 1 };
                 if silences < SILENCES_MAX { READY } else { AWAY }
             }
-            _ => match journal.check_topic_of(&ledger).await {
+            _ => match journal.check_topic_of(ledger).await {
                 Ok(_) => {
                     silences = 0;
                     READY
                 }
                 Err(BindError::Topic(TopicError::Faults(_))) if was == UNFIT => UNFIT,
                 Err(BindError::Topic(faults @ TopicError::Faults(_))) => {
-                    tell_unfit(&journal, &faults);
+                    tell_unfit(journal, &faults);
                     UNFIT
                 }
                 Err(_) => AWAY,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use firstcome_cache::redis::{Redis, RedisError, RedisUse, Refusal, ServerFacts};
 use firstcome_core::{Commit, Strategy};
+use firstcome_tasks::anew;
 use tokio::time::sleep;
 
 use crate::config::Settings;
@@ -53,12 +54,16 @@ pub(crate) async fn check_now(redis: &Redis, used_for: RedisUse) -> anyhow::Resu
 }
 
 async fn check_later(redis: Redis, used_for: RedisUse) {
+    anew(|| check_until_fit(&redis, used_for)).await;
+}
+
+async fn check_until_fit(redis: &Redis, used_for: RedisUse) {
     let (address, judging) = (redis.shown(), redis.judging());
     loop {
         sleep(LOOK_EVERY).await;
         // Whoever uses it meanwhile is told why it does not answer.
         let Ok(servers) = judging.inspect().await else { continue };
-        let Err(unfit) = judge(&redis, servers, used_for) else { break };
+        let Err(unfit) = judge(redis, servers, used_for) else { break };
         if !redis.is_refused() {
             let sentence = "Redis is there, and not used until it is set right";
             tracing::error!(redis.address = address, "{sentence}: {unfit}");

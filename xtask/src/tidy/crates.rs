@@ -11,6 +11,7 @@ use super::tree::{Finding, Tree};
 const RULE: &str = "who-knows-whom";
 
 const CORE: &str = "firstcome-core";
+const TASKS: &str = "firstcome-tasks";
 const LEDGER: &str = "firstcome-ledger";
 const CACHE: &str = "firstcome-cache";
 const WEB: &str = "firstcome-web";
@@ -26,14 +27,15 @@ const BENCH: &str = "bench";
 /// Each crate of the workspace, and which others it may know. Nobody may know the server.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     (CORE, &[]),
-    (LEDGER, &[CORE]),
-    (CACHE, &[CORE]),
+    (TASKS, &[]),
+    (LEDGER, &[CORE, TASKS]),
+    (CACHE, &[CORE, TASKS]),
     (WEB, &[CORE]),
     (IDENTITY, &[CORE, LEDGER, WEB]),
     (CATALOG, &[CORE, LEDGER, CACHE, WEB]),
-    (ISSUANCE, &[CORE, LEDGER, CACHE, WEB]),
+    (ISSUANCE, &[CORE, TASKS, LEDGER, CACHE, WEB]),
     (WALLET, &[CORE, LEDGER, WEB]),
-    (SERVER, &[CORE, LEDGER, CACHE, WEB, IDENTITY, CATALOG, ISSUANCE, WALLET]),
+    (SERVER, &[CORE, TASKS, LEDGER, CACHE, WEB, IDENTITY, CATALOG, ISSUANCE, WALLET]),
     (TESTKIT, &[CORE]),
     (XTASK, &[]),
     (BENCH, &[]),

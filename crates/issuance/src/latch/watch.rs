@@ -3,11 +3,13 @@
 //! that have a latch.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_core::EventId;
 use firstcome_ledger::{Ledger, LedgerError};
+use firstcome_tasks::anew;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Latches;
@@ -20,14 +22,28 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 
 /// Watches until it is stopped.
 pub(crate) async fn watch(ledger: Ledger, latches: Arc<Latches>) {
+    match anew(|| watch_on(&ledger, &latches)).await {}
+}
+
+async fn watch_on(ledger: &Ledger, latches: &Latches) -> Infallible {
+    let _ends = Ends(latches);
     let mut next = Instant::now();
     loop {
         next += LOOK_EVERY;
         sleep_until(next).await;
-        let looked = timeout(LOOK_MAX, look(&ledger, &latches)).await;
+        let looked = timeout(LOOK_MAX, look(ledger, latches)).await;
         latches.trust(matches!(looked, Ok(Ok(()))));
         // A look that took too long is not made up for.
         next = next.max(Instant::now());
+    }
+}
+
+/// Says that nobody watches any more, also where a fault has ended it.
+struct Ends<'a>(&'a Latches);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.trust(false);
     }
 }
 

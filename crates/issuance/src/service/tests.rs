@@ -1,6 +1,8 @@
 //! Latches against a real ledger, step by step, so that every order of events is tried and none
 //! is left to luck.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use firstcome_core::{
     Action, Commit, CouponId, Name, Quantity, Strategy as Decider, Timestamp, UserId,
 };
@@ -260,4 +262,43 @@ async fn a_change_behind_our_back_opens_the_latch_at_the_next_look() {
     assert_eq!(test.claim("park").await, Decision::SoldOut, "the latch does not know yet");
     watch::look(&ledger, latches).await.expect("the ledger answers");
     assert!(matches!(test.claim("park").await, Decision::Issued(_)));
+}
+
+/// Fails at the first question.
+struct Faulty {
+    was_asked: AtomicBool,
+    time: Arc<ManualClock>,
+}
+
+impl Clock for Faulty {
+    fn now(&self) -> Timestamp {
+        assert!(self.was_asked.swap(true, Ordering::Relaxed), "a fault");
+        self.time.now()
+    }
+}
+
+#[tokio::test]
+async fn a_fault_while_a_latch_is_built_costs_that_build_alone() {
+    let test = Test::sold_out().await;
+    let Builder { ledger, latches, .. } = &test.builder;
+    let clock = Arc::new(Faulty { was_asked: false.into(), time: Arc::clone(&test.clock) });
+    let builder = Builder { ledger: ledger.clone(), clock, latches: Arc::clone(latches) };
+    let (builds, asked) = mpsc::channel(1);
+    let building = tokio::spawn(builder.run(asked));
+    let built = async {
+        builds.send(test.begin()).await.expect("somebody builds");
+        let again = loop {
+            if let Some(build) = latches.begin(test.event, test.clock.now()) {
+                break build;
+            }
+            test.clock.advance_micros(1_000_000);
+            sleep(Duration::from_millis(1)).await;
+        };
+        builds.send(again).await.expect("somebody builds");
+        while !test.latched() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), built).await.expect("it is built");
+    building.abort();
 }

@@ -1,9 +1,11 @@
 //! What waits in each partition, whoever works on it, and whether somebody does.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use firstcome_tasks::anew;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Work;
@@ -15,6 +17,10 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Looks until it is aborted.
 pub(super) async fn watch(work: Arc<Work>) {
+    match anew(|| watch_on(&work)).await {}
+}
+
+async fn watch_on(work: &Work) -> Infallible {
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = BTreeMap::new();

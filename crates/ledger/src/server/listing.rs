@@ -1,10 +1,12 @@
 //! Listing winners in `holders`, a while after their claims: in the background, one process at a
 //! time, and only while claims leave time for it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use firstcome_tasks::anew;
 use sea_orm::sea_query::{LockBehavior, LockType};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QuerySelect, Statement,
@@ -29,6 +31,10 @@ const EVENTS_MAX: u32 = 100_000;
 
 /// Lists until the task is ended.
 pub(super) async fn keep_listing(db: InTime<DatabaseConnection>, claims: Arc<AtomicU64>) {
+    match anew(|| list_on(db.clone(), &claims)).await {}
+}
+
+async fn list_on(db: InTime<DatabaseConnection>, claims: &AtomicU64) -> Infallible {
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lister = Lister { db, metrics: Metrics::new(), left: Vec::new() };
@@ -36,7 +42,7 @@ pub(super) async fn keep_listing(db: InTime<DatabaseConnection>, claims: Arc<Ato
     let mut failing = false;
     loop {
         look.tick().await;
-        let outcome = lister.look_after(&claims, &mut claims_seen).await;
+        let outcome = lister.look_after(claims, &mut claims_seen).await;
         if let Err(error) = &outcome
             && !failing
         {

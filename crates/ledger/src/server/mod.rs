@@ -15,10 +15,12 @@ mod explain;
 mod listing;
 mod session;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_core::Clock;
+use firstcome_tasks::anew;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 use sea_orm_migration::{MigratorTrait, SchemaManager};
 use tokio::task::JoinHandle;
@@ -188,11 +190,15 @@ async fn look_at_clock(
 /// Keeps what is known of the database's clock fresh; while it does not answer, what was known
 /// last stays.
 async fn keep_clock(db: InTime<DatabaseConnection>, clock: Arc<DatabaseClock>) {
+    match anew(|| read_clock(&db, &clock)).await {}
+}
+
+async fn read_clock(db: &InTime<DatabaseConnection>, clock: &DatabaseClock) -> Infallible {
     let mut look = interval(LOOK_AT_CLOCK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        if let Err(error) = look_at_clock(&db, &clock).await {
+        if let Err(error) = look_at_clock(db, clock).await {
             tracing::debug!(error.message = %error, "the database's clock cannot be read");
         }
     }

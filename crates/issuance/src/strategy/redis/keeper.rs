@@ -7,15 +7,15 @@
 
 use std::convert::Infallible;
 use std::mem;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use firstcome_cache::redis::{Cmd, RedisError, cmd};
 use firstcome_core::limits::CLAIM_BATCH_MAX;
 use firstcome_core::{Commit, EventId, Timestamp};
 use firstcome_ledger::{EventRecord, Won};
-use futures_util::{FutureExt as _, StreamExt as _, stream};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use firstcome_tasks::anew;
+use futures_util::{StreamExt as _, stream};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::calls::{Keys, Look, Pending, PendingBatch};
 use super::terms::Terms;
@@ -42,19 +42,8 @@ const STEP: usize = 8;
 const BATCHES_MAX: usize = 10_000_000;
 /// How old a pending win is before anyone but its batch makes it durable.
 const ORPHANED: Duration = Duration::from_secs(2);
-/// How long nobody looks after a fault of ours.
-const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 /// How long the quantity may be half lowered: who did it is dead then.
 const LOWERING_MAX: Duration = Duration::from_secs(30);
-
-/// Does something for ever, and begins it anew after a fault of its own, which the log has: nobody
-/// else in this process does it.
-async fn anew<F: Future<Output = Infallible>>(mut begin: impl FnMut() -> F) {
-    loop {
-        let Err(_panic) = AssertUnwindSafe(begin()).catch_unwind().await;
-        sleep(REST_AFTER_FAULT).await;
-    }
-}
 
 /// How many of these batches are made durable at once, from the first on: a transaction for each
 /// would take as long for a few wins.
@@ -92,7 +81,7 @@ pub(super) struct Settled {
 impl RedisStrategy {
     /// Looks after events until it is stopped.
     pub(crate) async fn keep(self) {
-        anew(|| self.keep_on()).await;
+        match anew(|| self.keep_on()).await {}
     }
 
     async fn keep_on(&self) -> Infallible {
@@ -124,7 +113,7 @@ impl RedisStrategy {
 
     /// Writes the wins that only Redis has to the ledger, until it is stopped.
     pub async fn carry(self) {
-        anew(|| self.carry_on()).await;
+        match anew(|| self.carry_on()).await {}
     }
 
     async fn carry_on(&self) -> Infallible {
@@ -392,29 +381,5 @@ impl RedisStrategy {
         let wins = entries.iter().map(|(moment, batch)| PendingBatch::read(moment, batch, &terms));
         let wins = wins.map(|batch| batch.map_or(0, |batch| batch.wins.len() as u64));
         Ok(wins.sum())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_a_fault_has_ended_is_begun_anew() {
-        let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
-        let doing = tokio::spawn(anew(move || {
-            let began = began.clone();
-            async move {
-                began.send(()).expect("somebody listens");
-                assert!(began.strong_count() > 9, "a fault");
-                pending().await
-            }
-        }));
-        for _ in 0..2 {
-            assert_eq!(begun.recv().await, Some(()));
-        }
-        doing.abort();
     }
 }

@@ -1,9 +1,10 @@
 //! When to settle: the background task, and the calls of readers that must see every winner.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use firstcome_core::{EventNo, IssuedCouponId, UserId};
+use firstcome_tasks::anew;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -45,34 +46,38 @@ impl Embedded {
     pub(crate) async fn start_settler(self: &Arc<Self>) -> Result<JoinHandle<()>, LedgerError> {
         let path = self.path.clone();
         let copier = blocking(move || Copier::open(&path)).await?;
-        let mut settler = Settler {
+        let copier = Arc::new(Mutex::new(copier));
+        let embedded = Arc::downgrade(self);
+        let settler = move || Settler {
             claims_seen: 0,
             copied_at: Instant::now(),
             left: 0,
-            copier: Arc::new(Mutex::new(copier)),
+            copier: Arc::clone(&copier),
             log_is_long: false,
         };
-        let embedded = Arc::downgrade(self);
-        Ok(tokio::spawn(async move {
-            let mut look = interval(LOOK_EVERY);
-            look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut failing = false;
-            loop {
-                look.tick().await;
-                let Some(embedded) = embedded.upgrade() else { break };
-                let outcome = settler.look_after(&embedded).await;
-                if let Err(error) = &outcome
-                    && !failing
-                {
-                    tracing::error!(error.message = %error, "settling the claim journal fails");
-                }
-                failing = outcome.is_err();
-            }
-        }))
+        Ok(tokio::spawn(anew(move || settler().keep(embedded.clone()))))
     }
 }
 
 impl Settler {
+    /// Settles and copies until the ledger is gone.
+    async fn keep(mut self, embedded: Weak<Embedded>) {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            look.tick().await;
+            let Some(embedded) = embedded.upgrade() else { break };
+            let outcome = self.look_after(&embedded).await;
+            if let Err(error) = &outcome
+                && !failing
+            {
+                tracing::error!(error.message = %error, "settling the claim journal fails");
+            }
+            failing = outcome.is_err();
+        }
+    }
+
     /// Settles until nothing is left, or until the drop has no time to spare; then looks after the
     /// log.
     async fn look_after(&mut self, embedded: &Embedded) -> Result<(), LedgerError> {
