@@ -30,8 +30,9 @@ Limited coupons, first come, first served, exactly: never more than the quantity
 a user, and an acknowledged claim is never lost.
 
 **Refusals** are `application/problem+json` (RFC 9457). Branch on `code`, a stable word; \
-`GET /docs/errors/{code}` explains each. Those with `retryable: true` are safe to send again after \
-`Retry-After`. A path that is none of these is 404 `not_found`, a method that a path lacks is 405 \
+`GET /docs/errors/{code}` explains each. Those with `retryable: true` may be sent again after \
+`Retry-After`; whoever makes a coupon or an event sends an `Idempotency-Key`, lest it be made \
+twice. A path that is none of these is 404 `not_found`, a method that a path lacks is 405 \
 `method_not_allowed` with `Allow`; `/oauth/token` refuses as RFC 6749 says.
 
 **Values**: times are RFC 3339 with an offset, answered in UTC with `Z`; money is an integer in \
