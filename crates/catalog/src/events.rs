@@ -15,7 +15,8 @@ use crate::{Catalog, CatalogError};
 
 /// Every event, or those in one state, newest first.
 ///
-/// `issued`, `remaining` and `sold_out` may lag 10 s behind.
+/// `issued`, `remaining` and `sold_out` may lag 10 s behind; where Kafka or Redis holds wins before
+/// the ledger, they lag besides for as long as workers do.
 #[utoipa::path(
     get, path = "/v1/events", operation_id = "list_events", tag = "events",
     params(
@@ -44,7 +45,8 @@ pub async fn list(
 
 /// One event.
 ///
-/// `issued`, `remaining`, `sold_out` and `sync` may lag 10 s behind.
+/// `issued`, `remaining`, `sold_out` and `sync` may lag 10 s behind; where Kafka or Redis holds
+/// wins before the ledger, the first three lag besides for as long as workers do.
 #[utoipa::path(
     get, path = "/v1/events/{id}", operation_id = "read_event", tag = "events",
     params(("id" = Uuid, Path)),
