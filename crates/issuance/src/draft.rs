@@ -36,7 +36,7 @@ pub struct EventBody {
     /// The first moment after its window.
     #[schema(format = DateTime)]
     closes_at: String,
-    /// Who decides its claims; `ledger` if absent.
+    /// Who decides its claims; if absent, whoever the deployment names (`--strategy`).
     #[schema(value_type = Option<StrategyWord>, nullable = false)]
     #[serde(default, deserialize_with = "present")]
     strategy: Option<String>,
