@@ -10,7 +10,7 @@
 -- Answers of the steps
 --   take    {epoch, winners, last sequence}: nobody is decided from now on, and whoever took it before
 --           does no further step. The epoch is -1 where nothing is known; the last sequence is -1
---           where no rebuilding was left that can be gone on with
+--           where no rebuilding was left that can be gone on with: whose winners are all there
 --   begin   1
 --   add     the number of winners
 --   finish  1
@@ -21,12 +21,15 @@ local step, token, epoch = ARGV[1], ARGV[2], ARGV[3]
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local incarnation = run .. '-' .. history
-local known = redis.call('HMGET', meta, 'epoch', 'token', 'incarnation', 'loaded')
+local known = redis.call('HMGET', meta, 'epoch', 'token', 'incarnation', 'loaded', 'copied')
+-- Winners that were copied may be lost before the last is.
+local copied = redis.call('HLEN', winners)
+local is_whole = copied == tonumber(known[5])
 
 if step == 'take' then
-  local loaded = known[3] == incarnation and known[4]
+  local loaded = is_whole and known[3] == incarnation and known[4]
   redis.call('HSET', meta, 'loading', '1', 'token', token)
-  return { tonumber(known[1] or -1), redis.call('HLEN', winners), tonumber(loaded or -1) }
+  return { tonumber(known[1] or -1), copied, tonumber(loaded or -1) }
 end
 if known[2] ~= token then
   return 0
@@ -34,21 +37,22 @@ end
 if step == 'begin' then
   redis.call('UNLINK', meta, winners, pending)
   redis.call('HSET', meta, 'epoch', epoch, 'loading', '1', 'token', token,
-    'incarnation', incarnation, 'loaded', '0')
+    'incarnation', incarnation, 'loaded', '0', 'copied', '0')
   return 1
 end
-if known[1] ~= epoch or known[3] ~= incarnation or not known[4] then
+if known[1] ~= epoch or known[3] ~= incarnation or not known[4] or not is_whole then
   return 0
 end
 if step == 'add' then
   redis.call('HSET', winners, unpack(ARGV, 4))
-  redis.call('HSET', meta, 'loaded', ARGV[#ARGV])
-  return redis.call('HLEN', winners)
+  copied = redis.call('HLEN', winners)
+  redis.call('HSET', meta, 'loaded', ARGV[#ARGV], 'copied', copied)
+  return copied
 end
-if redis.call('HLEN', winners) ~= tonumber(ARGV[4]) then
+if copied ~= tonumber(ARGV[4]) then
   return 0
 end
 redis.call('HSET', meta, 'count', ARGV[4], 'next', ARGV[5], 'script', '2', 'pending', '0',
   unpack(ARGV, 6))
-redis.call('HDEL', meta, 'loading', 'loaded', 'token')
+redis.call('HDEL', meta, 'loading', 'loaded', 'copied', 'token')
 return 1

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::locks::{hold, let_go};
+use super::sleepers::{LOAD, run};
 use super::{
     Deployment, POLL, Place, WAIT_MAX, claim, connection, decided, held, issued, on_a_file,
     on_every_server, process_as,
@@ -36,7 +37,14 @@ for_every_safe_commit! {
     of_what_redis_decides_while_the_database_is_away_nothing_is_told,
     a_rebuild_goes_on_without_who_asked_for_it,
     a_rebuild_that_ended_half_way_is_gone_on_with,
+    winners_that_are_lost_while_they_are_copied_are_copied_anew,
     what_is_left_of_an_event_that_is_over_ends,
+}
+
+mod redis_stream {
+    super::super::for_commit! {
+        RedisStream: winners_that_are_lost_while_they_are_copied_are_copied_anew
+    }
 }
 
 on_a_file! {
@@ -415,10 +423,34 @@ async fn a_rebuild_that_ended_half_way_is_gone_on_with(test: Deployment) {
     settled(&test.redis, &event).await;
     let before = epoch(&test.redis, &event).await;
     let (meta, winners) = (key(&event, "meta"), key(&event, "winners"));
-    test.redis.cli(&["HSET", &meta, "loading", "1", "token", "dead", "loaded", "2"]).await;
+    test.redis
+        .cli(&["HSET", &meta, "loading", "1", "token", "dead", "loaded", "2", "copied", "2"])
+        .await;
     test.redis.cli(&["HDEL", &winners, "park"]).await;
     assert_eq!(held(decided(&test.one, &event, "park").await).sequence.get(), 3);
     assert_eq!(issued(decided(&test.one, &event, "choi").await).sequence.get(), 4);
     assert_eq!(epoch(&test.redis, &event).await, before);
+    assert_eq!(test.winners(&event).await.len(), 4);
+}
+
+/// By an operator's `DEL` of all keys, one after the other, or since they have ended.
+async fn winners_that_are_lost_while_they_are_copied_are_copied_anew(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    let mut told = Vec::new();
+    for user in ["kim", "lee", "park"] {
+        told.push((user, issued(decided(&test.one, &event, user).await)));
+    }
+    assert_eq!(test.winners(&event).await.len(), 3);
+    // All at once: whoever keeps the event goes on with it in the next moment.
+    let lose = "redis.call('DEL', KEYS[2])
+        redis.call('HSET', KEYS[1], 'loading', '1', 'token', 'dead', 'loaded', '1', 'copied', '1')";
+    let epoch = epoch(&test.redis, &event).await.to_string();
+    for script in [format!("{lose}\n{LOAD}"), format!("{lose}\nreturn 0")] {
+        assert_eq!(run(&test, &script, &event, &["add", "dead", &epoch, "lee", "2"]).await, "0");
+        for (user, coupon) in &told {
+            assert_eq!(held(decided(&test.one, &event, user).await), *coupon);
+        }
+    }
+    assert_eq!(issued(decided(&test.one, &event, "choi").await).sequence.get(), 4);
     assert_eq!(test.winners(&event).await.len(), 4);
 }
