@@ -18,7 +18,7 @@
 local meta, winners, pending = KEYS[1], KEYS[2], KEYS[3]
 local step = ARGV[1]
 local names = { 'epoch', 'version', 'loading', 'closed', 'quantity', 'lowering', 'incarnation', 'count',
-  'pending' }
+  'pending', 'closes_at', 'erased' }
 local values = redis.call('HMGET', meta, unpack(names))
 local event = {}
 for i, name in ipairs(names) do
@@ -79,9 +79,15 @@ if event.lowering and event.lowering ~= ARGV[2] then
 else
   redis.call('HDEL', meta, 'lowering', 'lowered_at')
 end
--- Closed is closed, also where the clock has done it.
-if event.closed == '1' then
+-- Closed is closed, also where the clock has done it; unless the ledger had moved the closing by then.
+local closes_at = tonumber(redis.call('HGET', meta, 'closes_at'))
+local is_moved = event.closes_at and closes_at > tonumber(event.closes_at) and closes_at > now
+if event.closed == '1' and not is_moved then
   redis.call('HSET', meta, 'closed', '1')
+end
+-- Erased is erased, also where this was read before.
+if event.erased == '1' then
+  redis.call('HSET', meta, 'erased', '1')
 end
 redis.call('HDEL', meta, 'frozen_until')
 return 1

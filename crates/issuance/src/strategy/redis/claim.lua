@@ -60,10 +60,13 @@ end
 
 local now = shared.now
 local refusal = nil
-if closed == '1' or now >= tonumber(closes_at) then
+if closed == '1' then
   refusal = 'X'
 elseif frozen_until and now < tonumber(frozen_until) then
+  -- Before the clock closes it: what it is frozen for may be a later closing.
   refusal = 'F'
+elseif now >= tonumber(closes_at) then
+  refusal = 'X'
 elseif paused == '1' then
   refusal = 'U'
 elseif opened_early ~= '1' and now < tonumber(opens_at) then

@@ -5,7 +5,7 @@ use std::mem;
 use std::time::Duration;
 
 use axum::http::Method;
-use firstcome_core::{Quantity, Strategy};
+use firstcome_core::{Quantity, Strategy, Timestamp, Window};
 use firstcome_issuance::{NoVerdict, Undecided};
 use firstcome_ledger::{Decision, EventRecord};
 use firstcome_testkit::{CommitFault, Direction, Engine, Proxy};
@@ -25,6 +25,8 @@ on_every_server! {
     what_a_dead_process_left_is_recorded_by_one_that_had_no_claims_on_it,
     what_a_dead_process_has_changed_is_followed,
     what_redis_could_not_be_told_is_followed_when_it_is_back,
+    a_closing_that_is_moved_counts_though_redis_hears_of_it_late,
+    erased_stays_erased_for_who_has_not_heard_of_it,
 }
 
 mod ledger {
@@ -288,4 +290,46 @@ async fn what_a_dead_process_left_is_recorded_by_one_that_had_no_claims_on_it(en
     recorded.await.expect("another records it");
     assert_eq!(held(decided(&test.one, &event, "lee").await).sequence.get(), 2);
     assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// The clock has closed it by the moment of before.
+async fn a_closing_that_is_moved_counts_though_redis_hears_of_it_late(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    let meta = key(&event, "meta");
+    let closes = async |at: &str| test.redis.cli(&["HSET", &meta, "closes_at", at]).await;
+    // Not while somebody changes it.
+    run(&test, CHANGE, &event, &["freeze", "60000000"]).await;
+    closes("1").await;
+    let told = test.one.handle.claim(claim(&event, "lee")).await;
+    assert_eq!(told, Err(NoVerdict::Undecided(Undecided::Unavailable)));
+    test.redis.cli(&["HDEL", &meta, "frozen_until"]).await;
+    assert_eq!(decided(&test.one, &event, "lee").await, Decision::Closed);
+    let until = event.rule.window.closes_at().as_micros() + 1;
+    let later = Window::new(event.rule.window.opens_at(), Timestamp::from_micros(until));
+    let later = later.expect("a window");
+    change_in_ledger_alone(&test, &event, move |event| event.rule.window = later).await;
+    followed(&test, &event).await;
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
+    // Another change opens nothing that the clock has closed.
+    test.redis.cli(&["HSET", &meta, "closed", "1"]).await;
+    let raised = Quantity::parse(10).expect("a number");
+    change_in_ledger_alone(&test, &event, move |event| event.rule.quantity = raised).await;
+    followed(&test, &event).await;
+    assert_eq!(decided(&test.one, &event, "park").await, Decision::Closed);
+}
+
+/// They have read the event before a rebuild found somebody erased, and change nothing else.
+async fn erased_stays_erased_for_who_has_not_heard_of_it(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    let meta = key(&event, "meta");
+    test.redis.cli(&["HSET", &meta, "erased", "1"]).await;
+    let raised = Quantity::parse(10).expect("a number");
+    change_in_ledger_alone(&test, &event, move |event| event.rule.quantity = raised).await;
+    followed(&test, &event).await;
+    assert_eq!(test.redis.cli(&["HGET", &meta, "erased"]).await, "1");
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
 }
