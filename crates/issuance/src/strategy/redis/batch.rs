@@ -124,8 +124,8 @@ impl Verdicts<'_> {
         }
     }
 
-    /// What is told when the wins could not be committed: of them nothing is known, and the rest
-    /// was decided by a word that may no longer count.
+    /// What is told when the wins could not be committed, or by a word that may no longer count:
+    /// of them nothing is known, and the rest was not decided.
     fn uncommitted(&self) -> Vec<Outcome> {
         let outcome = |said: &Said| match said {
             Said::Won { .. } | Said::Pending { .. } => Err(Undecided::InDoubt),
@@ -237,12 +237,10 @@ impl RedisStrategy {
         });
         let told: Vec<_> = told.collect();
         let told = told.into_iter().map(async |(verdicts, held, standing)| {
-            let held = held.map_err(|why| Untold { why, outcomes: verdicts.uncommitted() })?;
-            let outcomes = async {
-                standing.transpose()?;
-                self.outcomes(verdicts, held).await
-            };
-            outcomes.await.map_err(|why| Untold::of(why, verdicts.users.len()))
+            let untold = |why| Untold { why, outcomes: verdicts.uncommitted() };
+            let held = held.map_err(untold)?;
+            standing.transpose().map_err(untold)?;
+            self.outcomes(verdicts, held).await
         });
         join_all(told).await
     }
@@ -307,13 +305,18 @@ impl RedisStrategy {
         self.0.waited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What each user is told. Held is what those have who have won now, or are pending.
+    /// What each user is told. Held is what those have who have won now, or are pending. Where it
+    /// cannot be looked up what those hold who have won before, they alone are told nothing.
     async fn outcomes(
         &self,
         Verdicts { event, users, decided, .. }: &Verdicts<'_>,
         held: Vec<IssuedCouponRecord>,
-    ) -> Result<Vec<Outcome>, Failed> {
-        let mut before = self.held_before(event, users, decided).await?.into_iter();
+    ) -> Result<Vec<Outcome>, Untold> {
+        let (before, why) = match self.held_before(event, users, decided).await {
+            Ok(before) => (before, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let mut before = before.into_iter();
         let mut committed = held.into_iter();
         let outcomes = decided.claims.iter().map(|said| match said {
             Said::Won { sequence, .. } => match committed.next() {
@@ -322,12 +325,13 @@ impl RedisStrategy {
                 None => Err(Undecided::InDoubt),
             },
             Said::Pending { .. } => {
-                let committed = committed.next();
+                let committed = committed.next().filter(|_| why.is_none());
                 let coupon = before.next().flatten().or(committed);
                 coupon.map(Decision::AlreadyClaimed).ok_or(Undecided::InDoubt)
             }
             Said::Confirmed { .. } => match before.next().flatten() {
                 Some(coupon) => Ok(Decision::AlreadyClaimed(coupon)),
+                None if why.is_some() => Err(Undecided::Unavailable),
                 None => {
                     // The ledger has never heard of it.
                     self.sync_now(event.id);
@@ -340,7 +344,11 @@ impl RedisStrategy {
             Said::Closed => Ok(Decision::Closed),
             Said::Frozen => Err(Undecided::Unavailable),
         });
-        Ok(outcomes.collect())
+        let outcomes = outcomes.collect();
+        match why {
+            None => Ok(outcomes),
+            Some(why) => Err(Untold { why, outcomes }),
+        }
     }
 
     /// What those hold who have not won just now, in the order of the claims: as the ledger has it,

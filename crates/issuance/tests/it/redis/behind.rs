@@ -1,20 +1,23 @@
 //! Wins that are promised before the ledger has them: nobody hears of two truths.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
 use firstcome_core::limits::CLAIM_BATCH_MAX;
 use firstcome_core::{Commit, CouponDraft, Days, Strategy, Validity};
-use firstcome_issuance::{NoVerdict, Undecided};
-use firstcome_ledger::{CouponRecord, Decision, EventRecord, IssuedCouponRecord};
-use firstcome_testkit::Proxy;
+use firstcome_issuance::{NoVerdict, RedisStrategy, Strategy as _, Undecided};
+use firstcome_ledger::{
+    CouponRecord, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerOptions, Purpose,
+};
+use firstcome_testkit::{Direction, ManualClock, Proxy, draft};
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::losses::{epoch, key};
-use super::{Deployment, POLL, WAIT_MAX, claim, decided, held, issued, process};
+use super::{Deployment, POLL, Place, WAIT_MAX, claim, connection, decided, held, issued, process};
 
 mod kafka {
     super::super::for_commit! {
@@ -39,6 +42,7 @@ mod redis_stream {
         workers_share_a_drop_and_end_at_any_moment,
         batches_as_large_as_may_be_are_written,
         what_only_redis_has_outlives_its_restart,
+        who_wins_is_told_though_nobody_knows_what_others_hold,
         who_cannot_reach_redis_stops_no_event,
     }
 }
@@ -293,5 +297,31 @@ async fn who_cannot_reach_redis_stops_no_event(test: Deployment) {
         sleep(POLL).await;
     }
     assert_eq!(decided(&test.one, &event, "park").await, Decision::Closed);
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// The ledger does not answer, and a batch has also claims of those who have won long ago.
+async fn who_wins_is_told_though_nobody_knows_what_others_hold(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    let kims = issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    let Place::Server(database) = &test.ledger else { panic!("a server") };
+    let authority = database.url().split_once('@').and_then(|(_, rest)| rest.split_once('/'));
+    let proxy = Proxy::start(authority.expect("an address").0).await;
+    let mut options = LedgerOptions::parse_url(&proxy.url(database.url()), Purpose::Visit);
+    let limits = &mut options.as_mut().expect("a URL").limits;
+    limits.acquire_timeout = Duration::from_secs(1);
+    limits.statement_timeout = Duration::from_secs(1);
+    let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
+    let ledger = Ledger::open(options.expect("a URL"), clock).await.expect("the ledger");
+    let strategy = RedisStrategy::new(connection(&test.redis.url()), ledger, None);
+    let knows = strategy.decide(vec![claim(&event, "kim")]).await;
+    assert_eq!(knows, [Ok(Decision::AlreadyClaimed(kims))]);
+
+    proxy.cut(Direction::ToServer);
+    let told = strategy.decide(vec![claim(&event, "kim"), claim(&event, "lee")]).await;
+    assert_eq!(told[0], Err(Undecided::Unavailable));
+    let lees = issued(told[1].clone().expect("a verdict"));
+    assert_eq!(held(decided(&test.one, &event, "lee").await), lees);
     assert_eq!(test.winners(&event).await.len(), 2);
 }
