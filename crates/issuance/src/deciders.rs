@@ -85,7 +85,7 @@ impl Deciders {
     }
 
     /// As [`Lanes::drain`].
-    pub(crate) async fn drain(self, deadline: Duration) -> Result<(), NotDrained> {
+    pub(crate) async fn drain(&mut self, deadline: Duration) -> Result<(), NotDrained> {
         if let Some(keeper) = &self.keeper {
             keeper.abort();
         }

@@ -103,16 +103,17 @@ impl Lanes {
         self.handle.clone()
     }
 
-    /// Refuses new claims, answers all that were accepted, and ends.
+    /// Refuses new claims, and answers all that were accepted. The threads end with the value, not
+    /// before: others may use connections to the ledger that were made on them.
     ///
     /// # Errors
     /// [`NotDrained`] when that takes longer than `deadline`; who still waits is told `in_doubt`.
-    pub(crate) async fn drain(self, deadline: Duration) -> Result<(), NotDrained> {
+    pub(crate) async fn drain(&mut self, deadline: Duration) -> Result<(), NotDrained> {
         self.closing.cancel();
         let deadline = Instant::now() + deadline;
         let mut drained = Ok(());
-        for (_thread, mut task) in self.running {
-            if timeout_at(deadline, &mut task).await.is_err() {
+        for (_thread, task) in &mut self.running {
+            if timeout_at(deadline, &mut *task).await.is_err() {
                 task.abort();
                 drained = Err(NotDrained);
             }

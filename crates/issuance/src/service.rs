@@ -127,14 +127,14 @@ impl Issuance {
     ///
     /// # Errors
     /// [`NotDrained`] when that takes longer than `deadline`; who still waits is told `in_doubt`.
-    pub async fn shutdown(self, deadline: Duration) -> Result<(), NotDrained> {
+    pub async fn shutdown(mut self, deadline: Duration) -> Result<(), NotDrained> {
         self.builder.abort();
         if let Some(watch) = &self.watch {
             watch.abort();
         }
         let until = Instant::now() + deadline;
         let drained = self.lanes.drain(deadline).await;
-        match self.deciders {
+        match &mut self.deciders {
             None => drained,
             Some(deciders) => {
                 let left = until.saturating_duration_since(Instant::now());
