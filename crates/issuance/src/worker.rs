@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_ledger::Ledger;
+use firstcome_tasks::anew;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -64,7 +65,10 @@ impl Worker {
     pub fn start(ledger: Ledger, journal: Journal) -> Self {
         let stop = CancellationToken::new();
         let work = Arc::new(Work::new(ledger, journal));
-        let running = tokio::spawn(share::keep(work, stop.clone()));
+        let running = tokio::spawn({
+            let stop = stop.clone();
+            anew(move || share::keep(Arc::clone(&work), stop.clone()))
+        });
         Self { stop, running }
     }
 

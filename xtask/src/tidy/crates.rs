@@ -31,7 +31,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     (LEDGER, &[CORE, TASKS]),
     (CACHE, &[CORE, TASKS]),
     (WEB, &[CORE]),
-    (IDENTITY, &[CORE, LEDGER, WEB]),
+    (IDENTITY, &[CORE, TASKS, LEDGER, WEB]),
     (CATALOG, &[CORE, LEDGER, CACHE, WEB]),
     (ISSUANCE, &[CORE, TASKS, LEDGER, CACHE, WEB]),
     (WALLET, &[CORE, LEDGER, WEB]),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::redis::{FromRedisValue as _, PushInfo, PushKind, cmd};
+use firstcome_tasks::anew;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
@@ -55,7 +56,7 @@ impl Subscription {
             sender,
             overflowed: Arc::clone(&overflowed),
         };
-        let task = runtime.spawn(listener.run()).abort_handle();
+        let task = runtime.spawn(async move { anew(|| listener.run()).await }).abort_handle();
         Self { heard, overflowed, task }
     }
 
@@ -83,7 +84,7 @@ struct Listener {
 }
 
 impl Listener {
-    async fn run(self) {
+    async fn run(&self) {
         let mut is_told = false;
         for turn in 0.. {
             let was_connected = self.listen(turn).await;

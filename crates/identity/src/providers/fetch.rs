@@ -1,10 +1,12 @@
 //! Fetching a set of public keys, again and again.
 
+use std::convert::Infallible;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use firstcome_tasks::anew;
 use firstcome_web::auth::{Algorithm, KeySet, NoKeySet, PublicKey};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
@@ -79,6 +81,10 @@ impl Fetch {
 
     /// Fetches now, whenever a key is missing, and from time to time; for ever.
     pub(super) async fn keep_up(self) {
+        match anew(|| self.keep_on()).await {}
+    }
+
+    async fn keep_on(&self) -> Infallible {
         let mut failed: Option<String> = None;
         loop {
             let fetched = timeout(FETCH_MAX, self.fetch()).await;
