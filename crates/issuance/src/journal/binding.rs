@@ -28,8 +28,11 @@ pub enum BindError {
 /// Why a ledger keeps its journal.
 #[derive(Debug, thiserror::Error)]
 pub enum Kept {
-    /// It has no such journal.
-    #[error("the ledger has no topic {0}: nothing is forgotten")]
+    /// It has no such journal, or no more.
+    #[error(
+        "the ledger has no topic {0}: nothing is forgotten. If a `forget` of it was cut short, \
+         start a worker with it once more, which writes what may be left, and forget it again"
+    )]
     Unknown(String),
     /// Wins of an event that is not over go there.
     #[error("wins of events that are not over, as {0}, are in the topic: close them, or wait")]
@@ -143,7 +146,10 @@ impl Journal {
         if let Some(event) = open.first() {
             return Err(Kept::Open(event.id));
         }
-        // First: what is told while it is looked for would be missed.
+        // Before, since whoever is cut short behind the forgetting does not come to look.
+        if !is_lost {
+            self.nothing_is_left(&ledger.journal_positions(topic).await?).await?;
+        }
         let positions = ledger.forget_journal(topic).await?;
         if positions.is_empty() {
             return Err(Kept::Unknown(topic.to_owned()));
@@ -151,6 +157,7 @@ impl Journal {
         if is_lost {
             return Ok(());
         }
+        // And again: what was told while it was looked for was missed.
         let kept = self.nothing_is_left(&positions).await;
         if kept.is_err() {
             ledger.take_journal(topic, &positions).await?;

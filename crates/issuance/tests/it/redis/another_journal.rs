@@ -4,14 +4,16 @@ use axum::http::Method;
 use firstcome_core::{EventId, Strategy};
 use firstcome_issuance::journal::{JournalRecord, Kept};
 use firstcome_issuance::{NoVerdict, Undecided};
-use firstcome_ledger::{Decision, EventRecord, LedgerError};
+use firstcome_ledger::{Decision, EventRecord, LedgerError, Purpose};
+use firstcome_testkit::Proxy;
+use firstcome_testkit::proxy::CommitFault;
 use rdkafka::admin::{AdminOptions, NewPartitions};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::losses::key;
-use super::{Deployment, POLL, Place, WAIT_MAX, claim, decided, issued, process};
+use super::{Deployment, POLL, Place, WAIT_MAX, claim, decided, issued, ledger, process};
 use crate::journal::TestTopic;
 
 mod kafka {
@@ -20,6 +22,7 @@ mod kafka {
         what_no_worker_will_read_is_not_told,
         partitions_that_were_added_are_waited_for,
         another_topic_is_refused_until_the_first_is_forgotten,
+        what_is_left_is_seen_though_the_forgetting_is_cut_short,
         who_goes_on_with_a_forgotten_topic_promises_nothing,
         a_topic_is_taken_from_the_first_record_that_is_there,
         a_topic_with_fewer_partitions_than_events_are_in_is_refused,
@@ -140,6 +143,25 @@ async fn another_topic_is_refused_until_the_first_is_forgotten(mut test: Deploym
     second.bind(ledger).await.expect("there is no other");
     let refused = ledger.begin_journal(first.topic(), partition).await;
     assert!(matches!(refused, Err(LedgerError::OtherJournal(_))), "{refused:?}");
+}
+
+/// As by an answer of the ledger that is lost: nobody would look any more.
+async fn what_is_left_is_seen_though_the_forgetting_is_cut_short(mut test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    test.worker = None;
+    issued(decided(&test.one, &event, "lee").await);
+    test.act(&event, "close").await;
+    let (journal, url) = (test.journal().expect("a journal"), test.ledger.url());
+    let before = test.one.ledger.journal_positions(journal.topic()).await.expect("an answer");
+    let proxy = Proxy::start(&url).await;
+    let proxied = ledger(&proxy.url(&url), Purpose::Visit).await;
+    proxy.on_commit(CommitFault::LoseReply, 0, 1);
+    let kept = journal.forget(&proxied, false).await;
+    assert!(matches!(kept, Err(Kept::Lacking { lacks: 1, .. })), "{kept:?}");
+    let after = test.one.ledger.journal_positions(journal.topic()).await.expect("an answer");
+    assert_eq!(after, before);
 }
 
 /// A process that goes on with a topic that the ledger has forgotten tells nobody of a win.
