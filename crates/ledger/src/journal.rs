@@ -6,6 +6,7 @@
 
 use firstcome_core::{EventId, Sequence, Timestamp, UserId};
 use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::entity::{journal_position, journal_skip};
@@ -318,8 +319,9 @@ impl Ledger {
     }
 
     /// Moves the position of a partition past one record that cannot be applied, and keeps what it
-    /// was and why it was skipped. False, and nothing is written, where the partition is applied to
-    /// another offset than the record's: also when the answer to this call was lost before.
+    /// was and why it was skipped; of one that was skipped before, what is told now. False, and
+    /// nothing is written, where the partition is applied to another offset than the record's: also
+    /// when the answer to this call was lost before.
     ///
     /// # Errors
     /// When the ledger does not answer. An embedded ledger applies no journal.
@@ -346,7 +348,19 @@ impl Ledger {
                 record: Set(skip.record),
                 skipped_at: Set(skip.skipped_at.as_micros()),
             };
-            let insert = journal_skip::Entity::insert(row);
+            // It may have been skipped before the journal was forgotten, and taken again.
+            let again = OnConflict::columns([
+                journal_skip::Column::Journal,
+                journal_skip::Column::JournalPartition,
+                journal_skip::Column::RecordOffset,
+            ])
+            .update_columns([
+                journal_skip::Column::Reason,
+                journal_skip::Column::Record,
+                journal_skip::Column::SkippedAt,
+            ])
+            .to_owned();
+            let insert = journal_skip::Entity::insert(row).on_conflict(again);
             insert.exec_without_returning(write.connection()).await?;
             write.commit().await?;
             Ok(true)

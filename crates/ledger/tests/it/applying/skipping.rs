@@ -13,6 +13,7 @@ on_every_server! {
     a_partition_is_begun_once,
     a_journal_is_forgotten,
     a_record_is_skipped_once_and_kept,
+    a_record_is_skipped_again_when_its_journal_is_taken_again,
     of_many_who_skip_a_record_one_does,
     a_skip_whose_commit_is_lost_is_found_by_the_position,
     an_erasure_empties_the_records_of_a_user,
@@ -108,6 +109,24 @@ async fn a_record_is_skipped_once_and_kept(store: Store) {
     let unbegun = SkippedRecord { partition: 9, ..skip(0, "b") };
     assert!(!ledger.skip_record(unbegun).await.expect("an answer"));
     assert_eq!(ledger.skipped_records("other").await.expect("an answer"), []);
+}
+
+/// Its partition would stand for good.
+async fn a_record_is_skipped_again_when_its_journal_is_taken_again(store: Store) {
+    let test = TestLedger::new(store).await;
+    assert_eq!(position(&test).await, 0);
+    let ledger = &test.ledger;
+    assert!(ledger.skip_record(skip(0, "a")).await.expect("an answer"));
+    assert!(ledger.skip_record(skip(1, "b")).await.expect("an answer"));
+    ledger.forget_journal(JOURNAL).await.expect("an answer");
+    ledger.take_journal(JOURNAL, &[(PARTITION, 0)]).await.expect("an answer");
+    let again = SkippedRecord {
+        reason: "again".to_owned(),
+        skipped_at: Timestamp::from_micros(OPENS_AT + 9),
+        ..skip(0, "c")
+    };
+    assert!(ledger.skip_record(again.clone()).await.expect("an answer"));
+    assert_eq!((position(&test).await, skipped(&test).await), (1, vec![again, skip(1, "b")]));
 }
 
 async fn of_many_who_skip_a_record_one_does(store: Store) {
