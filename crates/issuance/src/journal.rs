@@ -134,7 +134,7 @@ impl Journal {
     /// When no broker tells within a second.
     pub async fn offsets(&self, partition: i32) -> Result<(i64, i64), Unreachable> {
         let topic = self.0.config.topic.clone();
-        let asked = self.0.appender.ask(ANSWER_MAX, move |sender, limit| {
+        let asked = self.0.appender.ask_unless_away(move |sender, limit| {
             let client = sender.producer().client();
             match client.fetch_watermarks(&topic, partition, limit) {
                 Err(error) if error::code(&error) == Some(Code::UnknownPartition) => {

@@ -18,6 +18,9 @@ use super::{ANSWER_MAX, AppendError, JournalRecord, TopicFacts, Unreachable, cli
 
 /// Records on their way, over all partitions: beyond that none is taken.
 const ON_THE_WAY_MAX: usize = 65_536;
+/// Questions to the brokers at once, each on a thread that waits: others need such threads, too, as
+/// log-ins do for passwords.
+const QUESTIONS_MAX: usize = 32;
 
 /// Writes to the topic.
 pub(super) struct Appender {
@@ -26,6 +29,7 @@ pub(super) struct Appender {
     client: ClientConfig,
     sender: Mutex<Option<Arc<Sender>>>,
     room: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
     /// As many copies as the topic wants written before it acknowledges; 1 until that is known.
     min_insync_replicas: AtomicUsize,
     /// Why the topic must not be given anything, where it was found so.
@@ -41,6 +45,7 @@ impl Appender {
             client: client::producing(config, ON_THE_WAY_MAX),
             sender: Mutex::new(None),
             room: Arc::new(Semaphore::new(ON_THE_WAY_MAX)),
+            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             min_insync_replicas: AtomicUsize::new(1),
             unfit: Mutex::new(None),
             link: Arc::new(Link::new()),
@@ -143,6 +148,23 @@ impl Appender {
         }
     }
 
+    /// Asks as [`ask`](Self::ask) does, for what many want to know at once: while the brokers are
+    /// known to be away, all but one each half second are told so without being let wait.
+    pub(super) async fn ask_unless_away<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Sender, Duration) -> KafkaResult<T> + Send + 'static,
+    ) -> Result<T, Unreachable> {
+        if !self.link.is_away() {
+            return self.ask(ANSWER_MAX, question).await;
+        }
+        let Some(pass) = self.link.questions.pass() else {
+            return Err(Unreachable(self.link.reason()));
+        };
+        let answer = self.ask(ANSWER_MAX, question).await;
+        let _ = pass.ended(answer.is_err());
+        answer
+    }
+
     /// Asks the brokers something that the library waits for, on a thread that may wait.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
@@ -151,9 +173,19 @@ impl Appender {
     ) -> Result<T, Unreachable> {
         let said = |error: &KafkaError| Unreachable(self.reason(error));
         let sender = self.sender().map_err(|error| said(&error))?;
+        let asking = async {
+            // As long as its turn has not come, it holds no thread.
+            let turn = Arc::clone(&self.questions).acquire_owned().await.expect("it stays open");
+            spawn_blocking(move || {
+                let answer = question(&sender, limit);
+                // The caller may be gone long since.
+                drop(turn);
+                answer
+            })
+            .await
+        };
         // The library's own limit is for each of its steps.
-        let asked = timeout(limit, spawn_blocking(move || question(&sender, limit))).await;
-        match asked {
+        match timeout(limit, asking).await {
             Ok(Ok(answer)) => {
                 let answer = answer.map_err(|error| said(&error))?;
                 self.link.answered();

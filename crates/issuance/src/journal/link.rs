@@ -19,6 +19,8 @@ const OPEN: Duration = Duration::from_millis(500);
 /// has a leader of its own.
 pub(super) struct Link {
     gates: Mutex<HashMap<i32, Arc<Breaker>>>,
+    /// Of questions, while the brokers are away.
+    pub(super) questions: Breaker,
     told: Mutex<Told>,
     pub(super) metrics: Metrics,
 }
@@ -36,7 +38,8 @@ struct Told {
 impl Link {
     pub(super) fn new() -> Self {
         let metrics = Metrics::declare();
-        Self { gates: Mutex::default(), told: Mutex::default(), metrics }
+        let questions = Breaker::new(1, OPEN);
+        Self { gates: Mutex::default(), questions, told: Mutex::default(), metrics }
     }
 
     /// The breaker of a partition. Of one that was never used, the first calls try.

@@ -1,14 +1,22 @@
 //! What cannot be seen from outside.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use firstcome_core::EventId;
 use firstcome_testkit::kafka_brokers;
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Journal, JournalRecord, KafkaConfig, ReadError};
 
+/// Threads that may wait, in a process that has few.
+const THREADS: usize = 40;
 /// Longest that a test waits.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -27,6 +35,27 @@ fn journal() -> Journal {
 
 fn fence(epoch: u64) -> JournalRecord {
     JournalRecord::Fence { event_id: EventId::from_uuid(Uuid::from_u128(7)), epoch }
+}
+
+/// Of those log-ins have their threads, too.
+#[test]
+fn brokers_that_hang_leave_threads_for_others() {
+    let runtime =
+        Builder::new_current_thread().enable_all().max_blocking_threads(THREADS).build().unwrap();
+    runtime.block_on(async {
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let brokers = vec![nobody.local_addr().unwrap().to_string()];
+        let journal = Journal::new(&KafkaConfig { brokers, ..KafkaConfig::default() }).unwrap();
+        let questions = join_all((0..THREADS * 3).map(|_| journal.end_offset(0)));
+        let mut questions = pin!(questions);
+        assert_eq!(questions.as_mut().now_or_never(), None, "nobody answers");
+        tokio::select! {
+            biased;
+            done = spawn_blocking(|| ()) => done.unwrap(),
+            _ = questions => panic!("they have all threads"),
+        }
+    });
+    runtime.shutdown_background();
 }
 
 #[tokio::test]

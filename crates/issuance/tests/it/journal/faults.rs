@@ -268,6 +268,12 @@ async fn brokers_count_as_away_only_until_one_of_them_answers() {
     }
     journal.answers().await.unwrap_err();
     expect_measured(&recorder, &away);
+    // Those who want to know what it has are not let wait, but for one now and then.
+    let asked = Instant::now();
+    for _ in 0..20 {
+        journal.end_offset(0).await.unwrap_err();
+    }
+    assert!(asked.elapsed() <= SOON * 2 + SLACK, "after {:?}", asked.elapsed());
     proxy.refuse(false);
     // Who only reads hears of it, too.
     while let Err(error) = journal.end_offset(0).await {
