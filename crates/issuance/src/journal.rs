@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use firstcome_core::Invalid;
 use firstcome_ledger::Ledger;
-use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer as _;
 
 use append::Appender;
@@ -148,17 +148,22 @@ impl Journal {
         asked.await
     }
 
-    /// How many partitions the topic has by now.
+    /// How many partitions the topic has by now, fit or not: who only reads it need not be allowed
+    /// to judge it. Never fewer than when it was last found fit.
     ///
     /// # Errors
-    /// When no broker tells within a second.
-    pub(crate) async fn count_partitions(&self) -> Result<usize, Unreachable> {
+    /// When no broker tells within a second, or there is no topic.
+    pub(crate) async fn count_partitions(&self) -> Result<u32, Unreachable> {
         let topic = self.0.config.topic.clone();
-        let asked = self.0.appender.ask(ANSWER_MAX, move |sender, limit| {
+        let asked = self.0.appender.ask_unless_away(move |sender, limit| {
             let metadata = sender.producer().client().fetch_metadata(Some(&topic), limit)?;
-            Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
+            match metadata.topics().first().map(|topic| (topic.error(), topic.partitions().len())) {
+                None | Some((None, 0)) => Err(KafkaError::MetadataFetch(Code::UnknownTopic)),
+                Some((Some(error), _)) => Err(KafkaError::MetadataFetch(error.into())),
+                Some((None, count)) => Ok(u32::try_from(count).unwrap_or(u32::MAX)),
+            }
         });
-        asked.await
+        Ok(asked.await?.max(self.0.partitions.load(Ordering::Relaxed)))
     }
 
     /// Reads a partition from an offset on.

@@ -71,9 +71,8 @@ impl RedisStrategy {
             };
         };
         let deadline = Instant::now() + CATCH_UP_MAX;
-        let known = usize::try_from(journal.partitions().await?).unwrap_or(usize::MAX);
-        // Others may have pinned events to partitions that were added since.
-        let partitions = known.max(journal.count_partitions().await?);
+        // Others may have pinned events to partitions that were added since it was looked at.
+        let partitions = journal.count_partitions().await?;
         for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
             self.applied(partition, deadline).await?;
         }

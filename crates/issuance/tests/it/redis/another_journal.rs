@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use firstcome_core::{EventId, Strategy};
-use firstcome_issuance::journal::{JournalRecord, Kept};
+use firstcome_issuance::journal::{Journal, JournalRecord, KafkaConfig, Kept};
 use firstcome_issuance::{NoVerdict, Undecided};
 use firstcome_ledger::{Decision, EventRecord, LedgerError, Purpose};
 use firstcome_testkit::Proxy;
@@ -23,6 +23,7 @@ mod kafka {
         partitions_that_were_added_are_waited_for,
         another_topic_is_refused_until_the_first_is_forgotten,
         what_is_left_is_seen_though_the_forgetting_is_cut_short,
+        who_only_reads_waits_for_a_topic_that_it_could_not_write_to,
         who_goes_on_with_a_forgotten_topic_promises_nothing,
         a_topic_is_taken_from_the_first_record_that_is_there,
         a_topic_with_fewer_partitions_than_events_are_in_is_refused,
@@ -162,6 +163,28 @@ async fn what_is_left_is_seen_though_the_forgetting_is_cut_short(mut test: Deplo
     assert!(matches!(kept, Err(Kept::Lacking { lacks: 1, .. })), "{kept:?}");
     let after = test.one.ledger.journal_positions(journal.topic()).await.expect("an answer");
     assert_eq!(after, before);
+}
+
+/// It has the rights to read alone, and other wishes than the topic satisfies.
+async fn who_only_reads_waits_for_a_topic_that_it_could_not_write_to(mut test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    let topic = test.topic.as_ref().expect("a topic");
+    let config =
+        KafkaConfig { replication_factor_min: 3, min_insync_replicas_min: 2, ..topic.config() };
+    let journal = Journal::new(&config).expect("a good configuration");
+    journal.check_topic().await.expect_err("it has one copy");
+    let process = process(&test.redis.url(), &test.ledger.url(), Some(journal)).await;
+    let promised = process.handle.promised();
+    promised.is_kept().await.expect("the ledger has all of it");
+    test.worker = None;
+    issued(decided(&test.one, &event, "lee").await);
+    promised.is_kept().await.expect_err("nobody writes it");
+    let nowhere = KafkaConfig { topic: format!("{}-none", config.topic), ..config };
+    let journal = Journal::new(&nowhere).expect("a good configuration");
+    let lost = super::process(&test.redis.url(), &test.ledger.url(), Some(journal)).await;
+    lost.handle.promised().is_kept().await.expect_err("there is no such topic");
 }
 
 /// A process that goes on with a topic that the ledger has forgotten tells nobody of a win.
