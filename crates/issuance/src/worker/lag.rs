@@ -32,7 +32,7 @@ async fn watch_on(work: &Work) -> Infallible {
 }
 
 impl Work {
-    /// Measures every partition; none when Kafka or the ledger does not answer.
+    /// Measures every partition that has a leader; none when Kafka or the ledger does not answer.
     async fn look(&self, seen: &mut BTreeMap<i32, Seen>) -> Option<()> {
         let positions = self.ledger.journal_positions(self.journal.topic()).await.ok()?;
         let positions: BTreeMap<i32, i64> = positions.into_iter().collect();
@@ -40,7 +40,11 @@ impl Work {
         // The topic may have been given more since.
         let partitions = positions.keys().last().map_or(known, |last| known.max(last + 1));
         for partition in 0..partitions {
-            let end = self.journal.end_offset(partition).await.ok()?;
+            let Ok(end) = self.journal.end_offset(partition).await else {
+                // One without a leader hides no other; where nobody answers, each would take time.
+                self.journal.answers().await.ok()?;
+                continue;
+            };
             let position = positions.get(&partition).copied().unwrap_or(0);
             let waiting = end.saturating_sub(position).max(0);
             self.metrics.lag(partition, waiting);

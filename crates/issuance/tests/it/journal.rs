@@ -59,7 +59,7 @@ impl TestTopic {
     }
 
     /// One whose partitions are each on the broker with this id, and nowhere else.
-    async fn led_by(broker: &str, leaders: &[i32]) -> Self {
+    pub(crate) async fn led_by(broker: &str, leaders: &[i32]) -> Self {
         let topic = Self::named(vec![broker.to_owned()], false);
         let copies: Vec<&[i32]> = leaders.chunks(1).collect();
         let partitions = i32::try_from(leaders.len()).expect("a small number");

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use firstcome_core::EventId;
+use firstcome_issuance::journal::JournalRecord;
 use firstcome_issuance::worker::Worker;
 use firstcome_testkit::proxy::CommitFault;
 use firstcome_testkit::{DatabaseServer, Engine, KafkaServer, Proxy, TestDatabase};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use super::{Stage, WAIT_MAX, ledger_within, wins};
 use crate::journal::TestTopic;
@@ -88,5 +92,31 @@ async fn brokers_that_are_killed_are_waited_for() {
     stage.drained().await;
     for event in &events {
         stage.has_exactly(event, 600).await;
+    }
+}
+
+/// All on one thread, where its tasks are measured.
+#[tokio::test]
+async fn a_partition_without_a_leader_hides_no_other() {
+    let database = TestDatabase::new(Engine::Postgres).await;
+    let broker = KafkaServer::start_soon_back().await;
+    let mut other = broker.start_beside().await;
+    let topic = TestTopic::led_by(&broker.authority(), &[2, 1]).await;
+    let stage = Stage::of(topic, 2, database.url()).await;
+    let deadline = Instant::now() + WAIT_MAX;
+    other.kill9();
+    while stage.journal.end_offset(0).await.is_ok() {
+        assert!(Instant::now() < deadline, "it has a leader");
+    }
+    // No worker can write it: the ledger has no such event.
+    let unknown = JournalRecord::Fence { event_id: EventId::from_uuid(Uuid::now_v7()), epoch: 1 };
+    stage.journal.append(1, &[unknown]).await.expect("an acknowledgement");
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _measured = metrics::set_default_local_recorder(&recorder);
+    let _worker = stage.worker().await;
+    let waits = "firstcome_worker_lag_records{partition=\"1\"} 1";
+    while !recorder.handle().render().contains(waits) {
+        assert!(Instant::now() < deadline, "it is not watched");
+        sleep(POLL).await;
     }
 }
