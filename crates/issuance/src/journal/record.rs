@@ -17,6 +17,8 @@ const VERSION: u8 = 1;
 const WIN: u8 = 1;
 /// The kind of a fence.
 const FENCE: u8 = 2;
+/// The last epoch that a ledger can keep.
+const EPOCH_MAX: u64 = i64::MAX.cast_unsigned();
 /// A fence, and what every win begins with.
 const HEAD: usize = 3 + 1 + 1 + 16 + 8;
 /// What a win has behind its head, without its user id.
@@ -95,6 +97,9 @@ fn parse(raw: &[u8]) -> Result<JournalRecord, Why> {
     let [kind] = take(&mut rest)?;
     let event_id = EventId::from_uuid(Uuid::from_bytes(take(&mut rest)?));
     let epoch = u64::from_be_bytes(take(&mut rest)?);
+    if epoch > EPOCH_MAX {
+        return Err(Why::Damaged("its epoch is out of range"));
+    }
     match kind {
         FENCE if rest.is_empty() => Ok(JournalRecord::Fence { event_id, epoch }),
         FENCE => Err(Why::Damaged("it is longer than a fence")),
@@ -146,7 +151,8 @@ mod tests {
         let moment = || (0_i64..=253_402_300_799_999_999).prop_map(Timestamp::from_micros);
         let sequence = 1..=limits::SEQUENCE_MAX;
         let moments = (moment(), moment(), moment());
-        let parts = (any::<u128>(), any::<u64>(), sequence, "[!-~]{1,128}", moments, any::<bool>());
+        let parts =
+            (any::<u128>(), 0..=EPOCH_MAX, sequence, "[!-~]{1,128}", moments, any::<bool>());
         parts.prop_map(|(event, epoch, sequence, user, moments, is_fence)| {
             let event_id = EventId::from_uuid(Uuid::from_u128(event));
             if is_fence {
@@ -239,6 +245,13 @@ mod tests {
         raw[4] = 2;
         assert_eq!(why(&raw), Why::Damaged("it is longer than a fence"));
         raw[4] = 1;
+        for kind in [1, 2] {
+            raw[4] = kind;
+            raw[21] = 0x80;
+            assert_eq!(why(&raw), Why::Damaged("its epoch is out of range"));
+        }
+        raw[4] = 1;
+        raw[21] = 0;
         raw[29..33].fill(0);
         assert_eq!(why(&raw), Why::Damaged("its sequence is out of range"));
         raw[32] = 1;
