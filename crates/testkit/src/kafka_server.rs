@@ -1,6 +1,8 @@
 //! Kafka for tests: the brokers that all tests share, and one of a test's own, which may be killed.
 
+use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -118,7 +120,7 @@ pub struct KafkaServer {
     controller_port: u16,
     is_secured: bool,
     /// Removed after the process, which writes there.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl KafkaServer {
@@ -211,7 +213,7 @@ impl KafkaServer {
         assert_eq!(code, Some(0), "Kafka cannot make its data: {stdout}{stderr}");
         let launch = java.arguments(&["kafka.Kafka", path]);
         let process = ready(&launch, port, is_secured).await;
-        Self { launch, process, port, controller_port, is_secured, _directory: directory }
+        Self { launch, process, port, controller_port, is_secured, directory }
     }
 
     /// Where it listens, as `127.0.0.1:1234`; the same after a restart.
@@ -236,6 +238,20 @@ impl KafkaServer {
         let ended = self.process.child.try_wait().expect("the child's status");
         assert!(ended.is_some(), "it still runs");
         self.process = ready(&self.launch, self.port, self.is_secured).await;
+    }
+
+    /// Changes the last byte that it has on disk of a partition; a second call sets it right.
+    ///
+    /// # Panics
+    /// When it has nothing of the partition.
+    pub fn damage(&self, topic: &str, partition: i32) {
+        let first = "00000000000000000000.log";
+        let path = self.directory.path().join(format!("data/{topic}-{partition}")).join(first);
+        let file = File::options().read(true).write(true).open(path).expect("the partition");
+        let last = file.metadata().expect("its length").len() - 1;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, last).expect("a byte");
+        file.write_all_at(&[!byte[0]], last).expect("room for a byte");
     }
 
     /// Stops it in the middle of whatever it does, as `kill -STOP`: it keeps its connections, and

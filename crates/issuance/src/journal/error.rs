@@ -46,6 +46,18 @@ pub enum ReadError {
         /// What was read.
         found: i64,
     },
+    /// The broker that leads the partition has the batch with this record otherwise than it was
+    /// written; another may have it as it was.
+    #[error(
+        "offset {wanted} of partition {partition} of the journal is damaged where the broker that \
+         leads it keeps it: let a broker lead the partition that has a sound copy"
+    )]
+    Damaged {
+        /// The partition.
+        partition: i32,
+        /// What was to be read next.
+        wanted: i64,
+    },
     /// There are records, and none arrives: another reader must take over.
     #[error("partition {partition} of the journal goes to {end}, and nothing comes after {wanted}")]
     Stalled {

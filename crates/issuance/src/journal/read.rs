@@ -198,6 +198,7 @@ fn judge(
     let sentence = error::sentence(&error);
     match error::code(&error) {
         Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Err(Fault::Gone),
+        Some(Code::BadMessage) => Err(Fault::Told(ReadError::Damaged { partition, wanted })),
         Some(Code::AllBrokersDown) => Err(Fault::Told(ReadError::Away(sentence))),
         // The library goes on by itself with another broker, or with the same one later.
         Some(

@@ -35,8 +35,18 @@ pub(super) struct Partition {
 struct Halt {
     offset: i64,
     why: String,
-    /// What cannot be applied, and may become so.
-    record: Option<JournalRecord>,
+    until: Until,
+}
+
+/// What lets a partition that stands go on, if no operator does.
+#[derive(Debug)]
+enum Until {
+    /// Nothing.
+    Skipped,
+    /// The record can be applied.
+    Applied(JournalRecord),
+    /// The record can be read.
+    Read,
 }
 
 /// Whether the same reader goes on, or one from what the ledger has.
@@ -102,9 +112,10 @@ impl Partition {
                     BEGINS_ANEW
                 }
                 Err(error) => {
-                    let halt =
-                        Halt { offset: reader.position(), why: error.to_string(), record: None };
-                    self.stand(halt).await?;
+                    let is_damaged = matches!(error, ReadError::Damaged { .. });
+                    let until = if is_damaged { Until::Read } else { Until::Skipped };
+                    let (offset, why) = (reader.position(), error.to_string());
+                    self.stand(Halt { offset, why, until }).await?;
                     BEGINS_ANEW
                 }
             };
@@ -153,7 +164,8 @@ impl Partition {
                 Applied::Stopped { offset, why } => {
                     let (before, from_there) = left.split_at(place_of(offset - from));
                     let record = from_there.first().map(|(_, record)| record.clone());
-                    halt = Some(Halt { offset, why: why.to_string(), record });
+                    let until = record.map_or(Until::Skipped, Until::Applied);
+                    halt = Some(Halt { offset, why: why.to_string(), until });
                     left = before;
                 }
             }
@@ -183,9 +195,9 @@ impl Partition {
         }
     }
 
-    /// Stands at a record until the ledger has moved past it, or it can be applied.
+    /// Stands at a record until the ledger has moved past it, or it can be read or applied.
     async fn stand(&mut self, halt: Halt) -> Option<()> {
-        let Halt { offset, why, record } = halt;
+        let Halt { offset, why, until } = halt;
         if self.told.replace(offset) != Some(offset) {
             tracing::error!(
                 kafka.partition = self.number,
@@ -197,7 +209,6 @@ impl Partition {
             );
         }
         let _stands = self.work.metrics.stands(self.number);
-        let record = record.map(|record| [(offset, record)]);
         loop {
             self.unless_stopped(sleep(LOOK_AGAIN)).await?;
             let position = self.work.ledger.journal_position(self.topic(), self.number).await;
@@ -205,9 +216,7 @@ impl Partition {
             if position.as_ref().is_ok_and(|next| *next != Some(offset)) {
                 break;
             }
-            if let (Ok(_), Some(record)) = (&position, &record)
-                && let Applied::Done { .. } = self.apply(offset, offset + 1, record).await?
-            {
+            if position.is_ok() && self.can_go_on(offset, &until).await? {
                 break;
             }
         }
@@ -217,6 +226,24 @@ impl Partition {
             self.number
         );
         Some(())
+    }
+
+    /// Whether a partition that stands at this offset goes on by itself.
+    async fn can_go_on(&self, offset: i64, until: &Until) -> Option<bool> {
+        match until {
+            Until::Skipped => Some(false),
+            Until::Applied(record) => {
+                let applied = self.apply(offset, offset + 1, &[(offset, record.clone())]).await?;
+                Some(matches!(applied, Applied::Done { .. }))
+            }
+            Until::Read => {
+                let Ok(mut reader) = self.work.journal.reader(self.number, offset) else {
+                    return Some(false);
+                };
+                let read = self.unless_stopped(reader.next(1, READ_WAIT)).await?;
+                Some(read.is_ok_and(|entries| !entries.is_empty()))
+            }
+        }
     }
 
     fn topic(&self) -> &str {
@@ -237,7 +264,8 @@ fn readable(entries: Vec<Entry>) -> (Vec<(i64, JournalRecord)>, Option<Halt>) {
             Ok(record) => records.push((offset, record)),
             // What follows it is read again.
             Err(unreadable) => {
-                let halt = Halt { offset, why: unreadable.to_string(), record: None };
+                let why = unreadable.to_string();
+                let halt = Halt { offset, why, until: Until::Skipped };
                 return (records, Some(halt));
             }
         }

@@ -114,7 +114,7 @@ pub(crate) async fn skip_record(
             "partition {partition} ends at offset {end}, before {offset}: records are lost, and \
              skipping brings none back"
         ),
-        // What is gone cannot be read.
+        // What is gone, or damaged, cannot be read.
         Err(_) => Vec::new(),
         Ok(entries) => match entries.into_iter().next().map(|entry| entry.record) {
             None => bail!("the record at offset {offset} does not arrive; try again"),
@@ -309,7 +309,11 @@ async fn records(
         ensure!(!left.is_zero(), "Kafka gives no record of partition {partition}; try again");
         match reader.next(wanted - found.len(), left).await {
             Ok(entries) => found.extend(entries),
-            Err(error @ (ReadError::OutOfRange { .. } | ReadError::Missing { .. })) => {
+            Err(
+                error @ (ReadError::OutOfRange { .. }
+                | ReadError::Missing { .. }
+                | ReadError::Damaged { .. }),
+            ) => {
                 return Ok(if found.is_empty() { Err(error) } else { Ok(found) });
             }
             Err(error) => return Err(error).context("the journal cannot be read"),

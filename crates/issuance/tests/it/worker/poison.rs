@@ -3,7 +3,7 @@
 use firstcome_core::{EventId, Timestamp};
 use firstcome_issuance::journal::{JournalRecord, encode};
 use firstcome_ledger::{EventRecord, SkippedRecord};
-use firstcome_testkit::Engine;
+use firstcome_testkit::{Engine, KafkaServer, TestDatabase};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{Stage, WAIT_MAX, pinned, win, wins};
-use crate::journal::options;
+use crate::journal::{TestTopic, options};
 use crate::redis::{POLL, on_every_server};
 
 on_every_server!(poison_stops_its_partition_until_it_is_skipped);
@@ -118,4 +118,27 @@ async fn records_that_are_gone_stop_their_partition_too() {
     let _worker = stage.worker().await;
     stage.drained().await;
     assert_eq!(database.number("SELECT COUNT(*) FROM issued_coupons").await, 2);
+}
+
+/// As by a disk that fails: another broker may have it as it was written, and no record is lost.
+/// All on one thread, where its tasks are measured.
+#[tokio::test]
+async fn a_damaged_copy_stops_its_partition_until_a_sound_one_is_read() {
+    let (database, broker) =
+        (TestDatabase::new(Engine::Postgres).await, KafkaServer::start().await);
+    let topic = TestTopic::at(&broker.authority(), 1).await;
+    let stage = Stage::of(topic, 1, database.url()).await;
+    let event = stage.event(10).await;
+    for sequence in 1..=2 {
+        stage.append(&event, &wins(&event, [sequence])).await;
+    }
+    broker.damage(&stage.topic.name, 0);
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _measured = metrics::set_default_local_recorder(&recorder);
+    let _worker = stage.worker().await;
+    stage.applied_to(0, 1).await;
+    stage.stands(&recorder, 1).await;
+    broker.damage(&stage.topic.name, 0);
+    stage.drained().await;
+    stage.has_exactly(&event, 2).await;
 }
