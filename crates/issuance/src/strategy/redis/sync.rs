@@ -3,8 +3,8 @@
 //! 1. Redis is *taken*: nobody is decided any more, and nobody who took it before goes on.
 //! 2. Where Redis is the commit, what is pending was promised: it is written to the ledger.
 //! 3. The next epoch begins. From then on neither the ledger nor a journal's readers take anything
-//!    by the word of an older one. It begins only after the very epoch that was there at step 1:
-//!    who slept since then begins nothing.
+//!    by the word of an older one. It begins only after the very epoch that was there before
+//!    step 1: who slept since then begins nothing.
 //! 4. Where Kafka is the commit, the epoch's *fence* is appended to the event's partition, and a
 //!    worker applies the partition up to it: what was promised lies before it, and of what comes
 //!    after it by an older word nothing counts.
@@ -256,9 +256,14 @@ impl RedisStrategy {
     async fn begin_rebuild(&self, id: EventId, hand: &str) -> Result<Option<Begun>, Failed> {
         let (redis, ledger, keys) = (&self.0.redis, &self.0.ledger, Keys::of(id));
         self.can_be_fenced(id).await?;
+        let before = ledger.epoch(id).await?;
         let (epoch, winners, mut last): (i64, u32, i64) = redis.run(&keys.take(hand)).await?;
-        // Read after that: the epoch can only be moved by who took Redis since.
         let Some(mut event) = ledger.event(id).await? else { return Ok(None) };
+        if before != Some(event.epoch) {
+            // Somebody else has begun it, perhaps after Redis was taken, and may have ended by now:
+            // what was promised since then would be void by an epoch more.
+            return Ok(None);
+        }
         let known = u64::try_from(epoch).ok();
         if event.commit == Commit::RedisStream
             && let Some(forgotten) = known.filter(|known| *known > event.epoch)

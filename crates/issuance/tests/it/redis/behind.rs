@@ -9,15 +9,16 @@ use firstcome_core::limits::CLAIM_BATCH_MAX;
 use firstcome_core::{Commit, CouponDraft, Days, Strategy, Validity};
 use firstcome_issuance::{NoVerdict, RedisStrategy, Strategy as _, Undecided};
 use firstcome_ledger::{
-    CouponRecord, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerOptions, Purpose,
+    CouponRecord, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerOptions, Limits, Purpose,
 };
 use firstcome_testkit::{Direction, ManualClock, Proxy, draft};
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::losses::{epoch, key};
-use super::{Deployment, POLL, Place, WAIT_MAX, claim, connection, decided, held, issued, process};
+use super::{Deployment, POLL, WAIT_MAX, claim, connection, decided, held, issued, process};
 
 mod kafka {
     super::super::for_commit! {
@@ -43,6 +44,7 @@ mod redis_stream {
         batches_as_large_as_may_be_are_written,
         what_only_redis_has_outlives_its_restart,
         who_wins_is_told_though_nobody_knows_what_others_hold,
+        who_slept_before_the_epoch_began_makes_nothing_void,
         who_cannot_reach_redis_stops_no_event,
     }
 }
@@ -305,15 +307,14 @@ async fn who_wins_is_told_though_nobody_knows_what_others_hold(test: Deployment)
     let event = test.event(Strategy::Redis, 9).await;
     let kims = issued(decided(&test.one, &event, "kim").await);
     assert_eq!(test.winners(&event).await.len(), 1);
-    let Place::Server(database) = &test.ledger else { panic!("a server") };
-    let authority = database.url().split_once('@').and_then(|(_, rest)| rest.split_once('/'));
+    let url = test.ledger.url();
+    let authority = url.split_once('@').and_then(|(_, rest)| rest.split_once('/'));
     let proxy = Proxy::start(authority.expect("an address").0).await;
-    let mut options = LedgerOptions::parse_url(&proxy.url(database.url()), Purpose::Visit);
-    let limits = &mut options.as_mut().expect("a URL").limits;
-    limits.acquire_timeout = Duration::from_secs(1);
-    limits.statement_timeout = Duration::from_secs(1);
-    let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
-    let ledger = Ledger::open(options.expect("a URL"), clock).await.expect("the ledger");
+    let change = |limits: &mut Limits| {
+        limits.acquire_timeout = Duration::from_secs(2);
+        limits.statement_timeout = Duration::from_secs(2);
+    };
+    let ledger = another_ledger(&proxy.url(&url), change).await;
     let strategy = RedisStrategy::new(connection(&test.redis.url()), ledger, None);
     let knows = strategy.decide(vec![claim(&event, "kim")]).await;
     assert_eq!(knows, [Ok(Decision::AlreadyClaimed(kims))]);
@@ -323,5 +324,47 @@ async fn who_wins_is_told_though_nobody_knows_what_others_hold(test: Deployment)
     assert_eq!(told[0], Err(Undecided::Unavailable));
     let lees = issued(told[1].clone().expect("a verdict"));
     assert_eq!(held(decided(&test.one, &event, "lee").await), lees);
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// A ledger of another process, by way of this address.
+async fn another_ledger(url: &str, change: impl FnOnce(&mut Limits)) -> Ledger {
+    let mut options = LedgerOptions::parse_url(url, Purpose::Visit).expect("a URL");
+    change(&mut options.limits);
+    let clock = Arc::new(ManualClock::new(draft::OPENS_AT));
+    Ledger::open(options, clock).await.expect("the ledger")
+}
+
+/// A rebuild waits for the ledger, and another has begun and ended meanwhile: what Redis has
+/// promised since is by the word of the present epoch.
+async fn who_slept_before_the_epoch_began_makes_nothing_void(mut test: Deployment) {
+    let event = lagging(&mut test, 9).await;
+    let change = |limits: &mut Limits| {
+        limits.readers_max = 1;
+        limits.acquire_timeout = WAIT_MAX;
+    };
+    let ledger = another_ledger(&test.ledger.url(), change).await;
+    let sleeper = RedisStrategy::new(connection(&test.redis.url()), ledger.clone(), None);
+    let knows = sleeper.decide(vec![claim(&event, "first")]).await;
+    assert!(matches!(knows[..], [Ok(Decision::AlreadyClaimed(_))]), "{knows:?}");
+    // Has the only connection until it is asked for.
+    let reads = loop {
+        let mut reads = Box::pin(ledger.event(event.id));
+        if reads.as_mut().now_or_never().is_none() {
+            break reads;
+        }
+    };
+    let id = event.id;
+    let slept = tokio::spawn(async move { sleeper.sync_event(id).await });
+    let lock = key(&event, "sync");
+    while test.redis.cli(&["EXISTS", &lock]).await == "0" {
+        sleep(POLL).await;
+    }
+    test.redis.cli(&["FLUSHALL"]).await;
+    let told = issued(decided(&test.one, &event, "kim").await);
+    reads.await.expect("an answer");
+    slept.await.expect("no fault").expect("it is rebuilt");
+    test.worker = Some(test.another_worker().await);
+    assert_eq!(held(decided(&test.one, &event, "kim").await), told);
     assert_eq!(test.winners(&event).await.len(), 2);
 }
