@@ -103,7 +103,12 @@ pub async fn change(
 ) -> Result<Event, IssuanceError> {
     let (change, clock) = (body.parse()?, state.clock().clone());
     let restricting = change.clone();
-    let restricts = move |event: &EventRecord| restricting.restricts(event);
+    let expected = if_match.clone();
+    let restricts = move |event: &EventRecord| {
+        // What is refused now takes nothing away, for no moment.
+        expected?.check(event.version)?;
+        Ok(restricting.restricts(event))
+    };
     let change = move |event: EventRecord| {
         if_match?.check(event.version)?;
         change.apply(event, clock.now())
@@ -189,7 +194,7 @@ async fn act(
         Ok(event)
     };
     let stops = matches!(action, Action::Pause | Action::Close);
-    let restricts = move |_: &EventRecord| stops.then_some(Restriction { quantity: None });
+    let restricts = move |_: &EventRecord| Ok(stops.then_some(Restriction { quantity: None }));
     changed(state, by, id, restricts, act).await
 }
 
@@ -197,7 +202,7 @@ async fn changed(
     state: &IssuanceState,
     by: By,
     id: EventId,
-    restricts: impl FnOnce(&EventRecord) -> Option<Restriction> + Send + 'static,
+    restricts: impl FnOnce(&EventRecord) -> Result<Option<Restriction>, Problem> + Send + 'static,
     change: impl FnOnce(EventRecord) -> Result<EventRecord, Problem> + Send + 'static,
 ) -> Result<Event, IssuanceError> {
     let changed = state.issuance().change_event(by, id, restricts, change).await?;

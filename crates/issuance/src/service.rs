@@ -182,7 +182,7 @@ impl IssuanceHandle {
 
     /// Changes an event as [`Ledger::change_event`] does, told of this user, with its latch held
     /// open, and tells the cache, to the end even if the caller goes away. What it may take away,
-    /// `restricts` tells.
+    /// `restricts` tells, or that it is refused already.
     ///
     /// # Errors
     /// When the ledger does not answer, or what decides the event cannot be made ready.
@@ -194,7 +194,7 @@ impl IssuanceHandle {
         change: F,
     ) -> Result<Option<Result<EventRecord, E>>, IssuanceError>
     where
-        R: FnOnce(&EventRecord) -> Option<Restriction> + Send + 'static,
+        R: FnOnce(&EventRecord) -> Result<Option<Restriction>, E> + Send + 'static,
         F: FnOnce(EventRecord) -> Result<EventRecord, E> + Send + 'static,
         E: Send + 'static,
     {

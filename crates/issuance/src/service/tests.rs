@@ -80,7 +80,7 @@ impl Test {
         let changed = self.handle.change_event(
             by,
             self.event,
-            |_| None,
+            |_| Ok(None),
             move |mut record| {
                 match change {
                     Change::Quantity(quantity) => {

@@ -55,7 +55,7 @@ struct Lowered {
 
 impl RedisStrategy {
     /// Changes an event in the ledger as [`Ledger::change_event`] does, and in Redis. What it may
-    /// take away, `restricts` tells.
+    /// take away, `restricts` tells, or that it is refused already.
     ///
     /// # Errors
     /// When the ledger does not answer, or the quantity cannot be lowered safely now.
@@ -67,15 +67,16 @@ impl RedisStrategy {
         change: F,
     ) -> Result<Option<Result<EventRecord, E>>, IssuanceError>
     where
-        R: FnOnce(&EventRecord) -> Option<Restriction> + Send + 'static,
+        R: FnOnce(&EventRecord) -> Result<Option<Restriction>, E> + Send + 'static,
         F: FnOnce(EventRecord) -> Result<EventRecord, E> + Send + 'static,
         E: Send + 'static,
     {
         let lowered = match ledger.event(id).await? {
             None => None,
             Some(event) => match restricts(&event) {
-                Some(restriction) => self.before_restriction(&event, restriction).await?,
-                None => None,
+                Ok(Some(restriction)) => self.before_restriction(&event, restriction).await?,
+                Ok(None) => None,
+                Err(refused) => return Ok(Some(Err(refused))),
             },
         };
         let hand = lowered.as_ref().map_or_else(String::new, |lowered| lowered.hand.clone());
@@ -180,11 +181,20 @@ impl RedisStrategy {
     /// whoever has lowered the quantity for it, or nobody's.
     pub(super) async fn follow(&self, hand: &str, event: &EventRecord) {
         let keys = Keys::of(event.id);
-        if self.0.redis.run::<i64>(&keys.follow(hand, event)).await.is_err() {
+        let followed = match self.0.redis.run::<i64>(&keys.follow(hand, event)).await {
+            // Somebody else was faster with a later change. What this hand holds back it lets go.
+            Ok(0) if !hand.is_empty() => match self.0.ledger.event(event.id).await {
+                Ok(Some(now)) => self.0.redis.run::<i64>(&keys.follow(hand, &now)).await.is_ok(),
+                _ => false,
+            },
+            followed => followed.is_ok(),
+        };
+        if followed {
+            self.remember(event.clone());
+        } else {
             // The keeper does it when Redis answers again.
-            return self.forget(event.id);
+            self.forget(event.id);
         }
-        self.remember(event.clone());
     }
 
     /// Lets Redis forget in time events that are over, of which nothing is pending.

@@ -158,6 +158,23 @@ async fn a_lowering_that_is_refused_freezes_nothing(test: Deployment) {
     assert_eq!(frozen_until().await, before);
     let told = test.one.handle.claim(claim(&event, "lee")).await;
     assert!(matches!(told, Ok(Decision::Issued(_))), "{told:?}");
+    // Nor does one that is not of the event as it is: Redis is told nothing.
+    test.act(&event, "sync").await;
+    settled(&test.redis, &event).await;
+    let scripts = async || {
+        let stats = test.redis.cli(&["INFO", "commandstats"]).await;
+        stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).map(str::to_owned)
+    };
+    let before = scripts().await;
+    let path = format!("/v1/events/{}", event.id);
+    for (tag, status) in [(Some("\"0\""), 412), (None, 428)] {
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(tag.map(|tag| ("if-match", tag)));
+        let change =
+            test.one.send(("admin", "admin"), Method::PATCH, &path, &headers, r#"{"quantity": 3}"#);
+        assert_eq!(change.await.status, status);
+    }
+    assert_eq!(scripts().await, before);
     // Nor is anything left of one that the ledger refuses.
     test.act(&event, "sync").await;
     assert_eq!(test.set_quantity(&event, 1).await, 409);
