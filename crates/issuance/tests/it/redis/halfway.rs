@@ -162,7 +162,8 @@ async fn a_copy_of_what_a_restored_ledger_lacks_is_not_gone_on_with(test: Deploy
     database.execute("DELETE FROM issued_coupons WHERE sequence > 1").await;
     database.execute("UPDATE events SET epoch = 1, issued = 1").await;
     let meta = key(&event, "meta");
-    test.redis.cli(&["HSET", &meta, "loading", "1", "token", "dead", "loaded", "3"]).await;
+    let copied = ["loading", "1", "token", "dead", "loaded", "3", "copied", "3"];
+    test.redis.cli(&[&["HSET", &meta][..], &copied].concat()).await;
     test.act(&event, "sync").await;
     assert_eq!(held(decided(&test.one, &event, "kim").await).sequence.get(), 1);
     for user in ["choi", "jung"] {

@@ -422,11 +422,10 @@ async fn a_rebuild_that_ended_half_way_is_gone_on_with(test: Deployment) {
     }
     settled(&test.redis, &event).await;
     let before = epoch(&test.redis, &event).await;
-    let (meta, winners) = (key(&event, "meta"), key(&event, "winners"));
-    test.redis
-        .cli(&["HSET", &meta, "loading", "1", "token", "dead", "loaded", "2", "copied", "2"])
-        .await;
-    test.redis.cli(&["HDEL", &winners, "park"]).await;
+    // All at once: whoever keeps the event goes on with it in the next moment.
+    let half = "redis.call('HDEL', KEYS[2], 'park')
+        redis.call('HSET', KEYS[1], 'loading', '1', 'token', 'dead', 'loaded', '2', 'copied', '2')";
+    run(&test, half, &event, &[]).await;
     assert_eq!(held(decided(&test.one, &event, "park").await).sequence.get(), 3);
     assert_eq!(issued(decided(&test.one, &event, "choi").await).sequence.get(), 4);
     assert_eq!(epoch(&test.redis, &event).await, before);
