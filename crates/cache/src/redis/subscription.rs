@@ -1,5 +1,6 @@
 //! What is published on a channel. Redis delivers at most once: the stream says where it has gaps.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -56,7 +57,11 @@ impl Subscription {
             sender,
             overflowed: Arc::clone(&overflowed),
         };
-        let task = runtime.spawn(async move { anew(|| listener.run()).await }).abort_handle();
+        let task = runtime.spawn(async move {
+            let mut is_again = false;
+            anew(|| listener.run(mem::replace(&mut is_again, true))).await;
+        });
+        let task = task.abort_handle();
         Self { heard, overflowed, task }
     }
 
@@ -84,7 +89,11 @@ struct Listener {
 }
 
 impl Listener {
-    async fn run(&self) {
+    /// Listens for ever; whoever did before has ended by a fault, if anybody did.
+    async fn run(&self, is_again: bool) {
+        if is_again && self.sender.send(Heard::Lost).await.is_err() {
+            return;
+        }
         let mut is_told = false;
         for turn in 0.. {
             let was_connected = self.listen(turn).await;
