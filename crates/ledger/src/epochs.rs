@@ -207,9 +207,9 @@ impl Ledger {
         }
     }
 
-    /// Events of this strategy and one of these commits that were not over at this moment, newest
-    /// first, at most so many: those that another decider than the ledger may still have something
-    /// of.
+    /// Events of this strategy and one of these commits that were not over at this moment, or were
+    /// changed since, newest first, at most so many: those that another decider than the ledger may
+    /// still have something of.
     ///
     /// # Errors
     /// When the ledger does not answer.
@@ -222,11 +222,12 @@ impl Ledger {
     ) -> Result<Vec<EventRecord>, LedgerError> {
         let since = since.as_micros();
         let by_window = event::Column::Closed.eq(false).and(event::Column::ClosesAt.gt(since));
-        let by_hand = event::Column::Closed.eq(true).and(event::Column::UpdatedAt.gt(since));
+        // Closed by hand, or by a window whose end was moved into the past.
+        let by_change = event::Column::UpdatedAt.gt(since);
         let rows = event::Entity::find()
             .filter(event::Column::Strategy.eq(strategy.as_str()))
             .filter(event::Column::CommitTo.is_in(commits.iter().map(|commit| commit.as_str())))
-            .filter(by_window.or(by_hand))
+            .filter(by_window.or(by_change))
             .order_by_desc(event::Column::Id)
             .limit(limit)
             .all(self.reader());

@@ -1,6 +1,6 @@
 //! What an event is to its journal: its partition, its epochs, and who decides it.
 
-use firstcome_core::{Commit, CouponDraft, EventId, Name, Quantity};
+use firstcome_core::{Commit, CouponDraft, EventId, Name, Quantity, Strategy, Timestamp};
 use firstcome_ledger::{
     Applied, CouponRecord, DecidedElsewhere, Decision, EventRecord, JournalWin, NotRecorded,
     Recorded, Recording, Standing, Told, Tried, Unappliable, Won,
@@ -13,7 +13,7 @@ use super::{
     begin_epoch, change, done, event, fence, journalled, next, read, rows, try_apply, win, won,
 };
 use crate::recording::proxied;
-use crate::support::{Store, TestLedger, batch, on_every_server};
+use crate::support::{HOUR, OPENS_AT, Store, TestLedger, batch, on_every_server};
 
 on_every_server! {
     the_audit_allows_what_is_still_on_its_way,
@@ -25,6 +25,7 @@ on_every_server! {
     no_other_event_is_waited_for,
     the_standing_tells_of_every_change,
     what_was_told_is_recorded_after_a_stop,
+    an_event_that_was_changed_is_looked_after_though_its_end_is_long_ago,
 }
 
 async fn the_audit_allows_what_is_still_on_its_way(store: Store) {
@@ -213,4 +214,18 @@ async fn what_was_told_is_recorded_after_a_stop(store: Store) {
     assert_ne!(record("b", 2, Told::Already).await, stopped);
     assert_eq!(record("c", 3, Told::NotYet).await, stopped);
     assert_eq!(rows(&test, &event).await.len(), 2);
+}
+
+/// It may have been moved there, and wins be left that nobody has written.
+async fn an_event_that_was_changed_is_looked_after_though_its_end_is_long_ago(store: Store) {
+    let test = TestLedger::new(store).await;
+    let over = event(&test, 9, Commit::RedisStream).await;
+    let changed_at = OPENS_AT + 9 * HOUR;
+    test.clock.set(changed_at);
+    change(&test, &over, |rule| rule.paused = true).await;
+    for (since, expected) in [(changed_at - 1, 1), (changed_at, 0)] {
+        let since = Timestamp::from_micros(since);
+        let found = test.ledger.events_decided_by(Strategy::Redis, &Commit::ALL, since, 9).await;
+        assert_eq!(found.expect("an answer").len(), expected, "{since:?}");
+    }
 }
