@@ -181,19 +181,18 @@ impl RedisStrategy {
     /// whoever has lowered the quantity for it, or nobody's.
     pub(super) async fn follow(&self, hand: &str, event: &EventRecord) {
         let keys = Keys::of(event.id);
-        let followed = match self.0.redis.run::<i64>(&keys.follow(hand, event)).await {
-            // Somebody else was faster with a later change. What this hand holds back it lets go.
+        match self.0.redis.run::<i64>(&keys.follow(hand, event)).await {
             Ok(0) if !hand.is_empty() => match self.0.ledger.event(event.id).await {
-                Ok(Some(now)) => self.0.redis.run::<i64>(&keys.follow(hand, &now)).await.is_ok(),
-                _ => false,
+                // Somebody else was faster with a later change. What this hand holds back it lets
+                // go, by that one.
+                Ok(Some(now)) if now.version > event.version => {
+                    Box::pin(self.follow(hand, &now)).await;
+                }
+                _ => self.forget(event.id),
             },
-            followed => followed.is_ok(),
-        };
-        if followed {
-            self.remember(event.clone());
-        } else {
+            Ok(_) => self.remember(event.clone()),
             // The keeper does it when Redis answers again.
-            self.forget(event.id);
+            Err(_) => self.forget(event.id),
         }
     }
 
