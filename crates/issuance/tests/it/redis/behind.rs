@@ -15,7 +15,7 @@ use firstcome_testkit::{Direction, ManualClock, Proxy, draft};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde_json::Value;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::losses::{epoch, key};
 use super::{Deployment, POLL, WAIT_MAX, claim, connection, decided, held, issued, process};
@@ -357,9 +357,12 @@ async fn who_slept_before_the_epoch_began_makes_nothing_void(mut test: Deploymen
     let id = event.id;
     let slept = tokio::spawn(async move { sleeper.sync_event(id).await });
     let lock = key(&event, "sync");
-    while test.redis.cli(&["EXISTS", &lock]).await == "0" {
-        sleep(POLL).await;
-    }
+    let begins = async {
+        while test.redis.cli(&["EXISTS", &lock]).await == "0" {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, begins).await.expect("it begins");
     test.redis.cli(&["FLUSHALL"]).await;
     let told = issued(decided(&test.one, &event, "kim").await);
     reads.await.expect("an answer");
