@@ -93,9 +93,9 @@ impl Keys {
         call
     }
 
-    /// Answers nobody new for so long, at most.
-    pub(super) fn freeze(&self, micros: i64) -> ScriptCall {
-        CHANGE.call(&self.0).arg("freeze").arg(micros)
+    /// Answers nobody new for so long, at most; or until the same hand follows.
+    pub(super) fn freeze(&self, hand: &str, micros: i64) -> ScriptCall {
+        CHANGE.call(&self.0).arg("freeze").arg(hand).arg(micros)
     }
 
     /// No more than these are won from now on, where no more are won already, and [nobody
@@ -104,7 +104,7 @@ impl Keys {
         CHANGE.call(&self.0).arg("lower").arg(quantity.get()).arg(hand).arg(micros)
     }
 
-    /// The event is so in the ledger; the hand is of whoever has lowered its quantity, or nobody's.
+    /// The event is so in the ledger; the hand is of whoever has made ready for it, or nobody's.
     pub(super) fn follow(&self, hand: &str, event: &EventRecord) -> ScriptCall {
         let call = CHANGE.call(&self.0).arg("follow").arg(hand);
         let mut call = call.arg(event.epoch).arg(event.version);

@@ -1,12 +1,16 @@
 -- Follows a change of an event, or makes ready for one.
 --
 -- KEYS  meta, winners, pending; all of one event
--- ARGV  'freeze', the longest time in microseconds
+-- ARGV  'freeze', who does it, the longest time in microseconds
 --       'lower', a quantity, who does it, the longest time in microseconds: from now on no more coupons
 --       than this are won, and it is a freeze, too
 --       'expire', the time in seconds: all that is known ends then, unless it does anyway, and so does
 --       what is left where the rest was lost
 --       'follow', who does it, epoch, version, then name and value of what there is; it ends a freeze
+--       by the same hand
+--
+-- It is frozen until the last of those who have frozen it lets go, or their time is over: 'frozen_by'
+-- has '<who> <until>;' of each.
 --
 -- Between 'lower' and the 'follow' of the same hand nobody else raises the quantity, nor lowers it: the
 -- ledger may be lowering it.
@@ -18,7 +22,7 @@
 local meta, winners, pending = KEYS[1], KEYS[2], KEYS[3]
 local step = ARGV[1]
 local names = { 'epoch', 'version', 'loading', 'closed', 'quantity', 'lowering', 'incarnation', 'count',
-  'pending', 'closes_at', 'erased' }
+  'pending', 'closes_at', 'erased', 'frozen_by' }
 local values = redis.call('HMGET', meta, unpack(names))
 local event = {}
 for i, name in ipairs(names) do
@@ -30,12 +34,31 @@ end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
-local function freeze(longest)
-  redis.call('HSET', meta, 'frozen_until', string.format('%.0f', now + tonumber(longest)))
+-- Of this hand it is frozen so long from now on; without a time, not any more.
+local function freeze(hand, longest)
+  local by, latest = '', 0
+  local function add(who, ends)
+    if ends > now then
+      by, latest = by .. string.format('%s %.0f;', who, ends), math.max(latest, ends)
+    end
+  end
+  for who, ends in string.gmatch(event.frozen_by or '', '(%S+) (%d+);') do
+    if who ~= hand then
+      add(who, tonumber(ends))
+    end
+  end
+  if longest then
+    add(hand, now + tonumber(longest))
+  end
+  if latest > 0 then
+    redis.call('HSET', meta, 'frozen_by', by, 'frozen_until', string.format('%.0f', latest))
+  else
+    redis.call('HDEL', meta, 'frozen_by', 'frozen_until')
+  end
 end
 
 if step == 'freeze' then
-  freeze(ARGV[2])
+  freeze(ARGV[2], ARGV[3])
   return 1
 end
 if step == 'expire' then
@@ -65,7 +88,7 @@ if step == 'lower' then
     local quantity = math.min(tonumber(ARGV[2]), tonumber(event.quantity))
     redis.call('HSET', meta, 'quantity', quantity, 'lowering', ARGV[3],
       'lowered_at', string.format('%.0f', now))
-    freeze(ARGV[4])
+    freeze(ARGV[3], ARGV[4])
   end
   return { tonumber(event.epoch), tonumber(event.count) }
 end
@@ -89,5 +112,5 @@ end
 if event.erased == '1' then
   redis.call('HSET', meta, 'erased', '1')
 end
-redis.call('HDEL', meta, 'frozen_until')
+freeze(ARGV[2])
 return 1

@@ -2,7 +2,7 @@
 //!
 //! What allows more is in the ledger first, and Redis follows. What allows less freezes the event
 //! in Redis first: nobody new is answered, what is pending is made durable, and then the ledger
-//! changes. A freeze ends by itself.
+//! changes. A freeze ends with its change, whatever others change beside it, or by itself.
 //!
 //! Where the ledger is the commit none of this is needed for safety: it refuses what it no longer
 //! allows, and Redis is rebuilt then. Where it is not, wins are promised before the ledger has
@@ -44,10 +44,8 @@ pub(crate) struct Restriction {
 }
 
 /// Redis gives no more than a lower quantity. The ledger may follow while it goes by this epoch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Lowered {
-    /// Who may raise it again.
-    hand: String,
     epoch: u64,
     /// How many have won; where these are more than the lower quantity, nothing was lowered.
     winners: u32,
@@ -71,17 +69,20 @@ impl RedisStrategy {
         F: FnOnce(EventRecord) -> Result<EventRecord, E> + Send + 'static,
         E: Send + 'static,
     {
+        // Of this change alone.
+        let hand = Uuid::new_v4().simple().to_string();
         let lowered = match ledger.event(id).await? {
             None => None,
             Some(event) => match restricts(&event) {
-                Ok(Some(restriction)) => self.before_restriction(&event, restriction).await?,
+                Ok(Some(restriction)) => {
+                    self.before_restriction(&event, restriction, &hand).await?
+                }
                 Ok(None) => None,
                 Err(refused) => return Ok(Some(Err(refused))),
             },
         };
-        let hand = lowered.as_ref().map_or_else(String::new, |lowered| lowered.hand.clone());
         let guarded = move |mut event: EventRecord| {
-            if let Some(Lowered { epoch, winners, .. }) = lowered {
+            if let Some(Lowered { epoch, winners }) = lowered {
                 if event.epoch != epoch {
                     return Err(None);
                 }
@@ -120,6 +121,7 @@ impl RedisStrategy {
         &self,
         event: &EventRecord,
         restriction: Restriction,
+        hand: &str,
     ) -> Result<Option<Lowered>, IssuanceError> {
         let longest = match event.commit {
             Commit::Ledger | Commit::Kafka => FREEZE_MAX,
@@ -128,14 +130,14 @@ impl RedisStrategy {
         let micros = i64::try_from(longest.as_micros()).expect("seconds");
         let lowered = match restriction.quantity {
             Some(quantity) if event.commit != Commit::Ledger => {
-                Some(self.lower(event.id, quantity, micros).await?)
+                Some(self.lower(event.id, quantity, hand, micros).await?)
             }
             _ => None,
         };
         // Who lowers it has frozen it: an event of which that is refused is decided as before.
         let is_frozen = match lowered {
             Some(_) => true,
-            None => match self.0.redis.run::<i64>(&Keys::of(event.id).freeze(micros)).await {
+            None => match self.0.redis.run::<i64>(&Keys::of(event.id).freeze(hand, micros)).await {
                 Ok(frozen) => frozen == 1,
                 // Others may reach it: whoever wins there is told so, whatever the ledger says.
                 Err(error) if event.commit == Commit::RedisStream => {
@@ -156,17 +158,17 @@ impl RedisStrategy {
         &self,
         event: EventId,
         quantity: Quantity,
+        hand: &str,
         micros: i64,
     ) -> Result<Lowered, Failed> {
-        let hand = Uuid::new_v4().simple().to_string();
         let deadline = Instant::now() + LOWER_MAX;
         loop {
-            let lower = Keys::of(event).lower(quantity, &hand, micros);
+            let lower = Keys::of(event).lower(quantity, hand, micros);
             let answer: Vec<u64> = self.0.redis.run(&lower).await?;
             match *answer.as_slice() {
                 [epoch, winners] => {
                     let winners = u32::try_from(winners).map_err(|_| Failed::Nonsense)?;
-                    return Ok(Lowered { hand, epoch, winners });
+                    return Ok(Lowered { epoch, winners });
                 }
                 // Whose hand died, the keeper finds out.
                 [_] if Instant::now() < deadline => sleep(LOOK_EVERY).await,
@@ -178,7 +180,7 @@ impl RedisStrategy {
     }
 
     /// Makes Redis follow a change that is in the ledger, or that was refused there; the hand is of
-    /// whoever has lowered the quantity for it, or nobody's.
+    /// whoever has made Redis ready for it, or nobody's.
     pub(super) async fn follow(&self, hand: &str, event: &EventRecord) {
         let keys = Keys::of(event.id);
         match self.0.redis.run::<i64>(&keys.follow(hand, event)).await {

@@ -25,6 +25,7 @@ on_every_server! {
     what_a_dead_process_left_is_recorded_by_one_that_had_no_claims_on_it,
     what_a_dead_process_has_changed_is_followed,
     what_redis_could_not_be_told_is_followed_when_it_is_back,
+    a_freeze_outlasts_what_others_change_beside_it,
     a_closing_that_is_moved_counts_though_redis_hears_of_it_late,
     erased_stays_erased_for_who_has_not_heard_of_it,
 }
@@ -309,6 +310,37 @@ async fn what_a_dead_process_left_is_recorded_by_one_that_had_no_claims_on_it(en
     assert_eq!(test.winners(&event).await.len(), 2);
 }
 
+const MINUTE: &str = "60000000";
+
+async fn freeze(test: &Deployment, event: &EventRecord, hand: &str, micros: &str) {
+    assert_eq!(run(test, CHANGE, event, &["freeze", hand, micros]).await, "1");
+}
+
+async fn assert_frozen(test: &Deployment, event: &EventRecord) {
+    let told = test.one.handle.claim(claim(event, "lee")).await;
+    assert_eq!(told, Err(NoVerdict::Undecided(Undecided::Unavailable)));
+}
+
+/// Each has made ready for its own.
+async fn a_freeze_outlasts_what_others_change_beside_it(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    for hand in ["a", "b"] {
+        freeze(&test, &event, hand, MINUTE).await;
+    }
+    for let_go in ["a", "b"] {
+        // Of its own change, and what the keepers make Redis follow.
+        assert_eq!(test.set_quantity(&event, 8).await, 200);
+        let raised = Quantity::parse(9).expect("a number");
+        change_in_ledger_alone(&test, &event, move |event| event.rule.quantity = raised).await;
+        followed(&test, &event).await;
+        assert_frozen(&test, &event).await;
+        freeze(&test, &event, let_go, "0").await;
+    }
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
+}
+
 /// The clock has closed it by the moment of before.
 async fn a_closing_that_is_moved_counts_though_redis_hears_of_it_late(engine: Engine) {
     let test = Deployment::new(engine).await;
@@ -317,11 +349,10 @@ async fn a_closing_that_is_moved_counts_though_redis_hears_of_it_late(engine: En
     let meta = key(&event, "meta");
     let closes = async |at: &str| test.redis.cli(&["HSET", &meta, "closes_at", at]).await;
     // Not while somebody changes it.
-    run(&test, CHANGE, &event, &["freeze", "60000000"]).await;
+    freeze(&test, &event, "dead", MINUTE).await;
     closes("1").await;
-    let told = test.one.handle.claim(claim(&event, "lee")).await;
-    assert_eq!(told, Err(NoVerdict::Undecided(Undecided::Unavailable)));
-    test.redis.cli(&["HDEL", &meta, "frozen_until"]).await;
+    assert_frozen(&test, &event).await;
+    freeze(&test, &event, "dead", "0").await;
     assert_eq!(decided(&test.one, &event, "lee").await, Decision::Closed);
     let until = event.rule.window.closes_at().as_micros() + 1;
     let later = Window::new(event.rule.window.opens_at(), Timestamp::from_micros(until));
