@@ -11,7 +11,7 @@
 //! - outside its window a latch answers nothing;
 //! - where other processes may change the event, a latch is installed only if it has the version
 //!   yet that it was read at, and from then on a [`watch`] looks for that all the time; while it
-//!   cannot no latch answers.
+//!   cannot, or has not for a second, no latch answers.
 //!
 //! A look-up takes no lock.
 
@@ -19,12 +19,13 @@ pub(crate) mod watch;
 
 use std::collections::HashMap;
 use std::hash::RandomState;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use fastbloom::BloomFilter;
 use firstcome_core::{Clock, EventId, EventRule, EventState, Timestamp, UserId};
+use tokio::time::Instant;
 
 use crate::IssuanceConfig;
 use crate::metrics::Metrics;
@@ -34,6 +35,7 @@ const BITS_PER_WINNER: usize = 15;
 const HASHES: u32 = 10;
 /// How long an event whose latch could not be built, or a full house, is left alone.
 const REST_MICROS: i64 = 10_000_000;
+const FOREVER: u64 = u64::MAX;
 
 /// What is remembered of a sold-out event.
 pub(crate) struct Latch {
@@ -58,8 +60,10 @@ pub(crate) enum Lookup {
 /// The latches of a process.
 pub(crate) struct Latches {
     slots: ArcSwap<HashMap<EventId, Slot>>,
-    /// Whether no change by another process can have been missed for long.
-    trusted: AtomicBool,
+    began: Instant,
+    /// Until when no change by another process can have been missed for long, in microseconds since
+    /// they began; [`FOREVER`] where nobody else changes anything.
+    trusted_until: AtomicU64,
     /// Whoever changes `slots` holds it.
     book: Mutex<Book>,
     latches_max: usize,
@@ -135,7 +139,8 @@ impl Latches {
     pub(crate) fn new(config: &IssuanceConfig, metrics: Metrics) -> Self {
         Self {
             slots: ArcSwap::default(),
-            trusted: AtomicBool::new(true),
+            began: Instant::now(),
+            trusted_until: AtomicU64::new(FOREVER),
             book: Mutex::default(),
             latches_max: config.latches_max,
             bytes_max: config.latch_bytes_max,
@@ -146,9 +151,7 @@ impl Latches {
     /// What memory knows about a claim. The clock is read only if there is a latch.
     pub(crate) fn lookup(&self, event: EventId, user: &UserId, clock: &dyn Clock) -> Lookup {
         match self.slots.load().get(&event) {
-            Some(Slot::Latched(latch)) if self.trusted.load(Ordering::Relaxed) => {
-                latch.lookup(user, clock.now())
-            }
+            Some(Slot::Latched(latch)) if self.is_trusted() => latch.lookup(user, clock.now()),
             Some(Slot::Latched(_) | Slot::Building(_) | Slot::Resting(_)) | None => {
                 Lookup::AskDecider
             }
@@ -164,9 +167,18 @@ impl Latches {
         self.slots.load().iter().filter_map(version).collect()
     }
 
-    /// Lets the latches answer, or not for now.
-    pub(crate) fn trust(&self, trusted: bool) {
-        self.trusted.store(trusted, Ordering::Relaxed);
+    /// Lets the latches answer until this moment, or not for now.
+    pub(crate) fn trust(&self, until: Option<Instant>) {
+        let micros = until.map_or(0, |until| (until - self.began).as_micros());
+        // Before it is for ever, it is 500,000 years.
+        self.trusted_until.store(u64::try_from(micros).unwrap_or(FOREVER), Ordering::Relaxed);
+    }
+
+    fn is_trusted(&self) -> bool {
+        match self.trusted_until.load(Ordering::Relaxed) {
+            FOREVER => true,
+            until => self.began.elapsed().as_micros() < u128::from(until),
+        }
     }
 
     /// The decider says that the event is sold out: the right to build its latch, unless it has

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::changes::Changed;
 use crate::claim::sqlite::IssuedCounts;
 use crate::entity::event::{ActiveModel, Column, Entity};
-use crate::records::sound;
+use crate::records::{event_no, sound};
 use crate::write::Transaction;
 use crate::{Engine, EventRecord, Ledger, LedgerError, Made, Once, OnceKey};
 
@@ -77,25 +77,30 @@ impl Ledger {
         rows.await?.into_iter().map(|row| live(row.try_into()?, &counts)).collect()
     }
 
-    /// The versions of those of these events that there are.
+    /// The versions of those of these events that have issued all that they have.
     ///
     /// # Errors
     /// When the ledger does not answer.
-    pub async fn event_versions(
+    pub async fn sold_out_versions(
         &self,
         ids: &[EventId],
     ) -> Result<Vec<(EventId, u64)>, LedgerError> {
+        let counts = self.issued_live();
         let mut versions = Vec::with_capacity(ids.len());
         for ids in ids.chunks(IDS_MAX) {
             let rows = Entity::find()
                 .select_only()
                 .columns([Column::Id, Column::Version])
+                .columns([Column::No, Column::Issued, Column::Quantity])
                 .filter(Column::Id.is_in(ids.iter().map(|id| id.as_uuid())))
-                .into_tuple::<(Uuid, i64)>()
+                .into_tuple::<(Uuid, i64, i64, i64, i64)>()
                 .all(self.reader());
-            for (id, version) in rows.await? {
-                let version = sound(u64::try_from(version), "events.version")?;
-                versions.push((EventId::from_uuid(id), version));
+            for (id, version, no, issued, quantity) in rows.await? {
+                let live = counts.get(&event_no(no)?).map_or(0, |count| i64::from(*count));
+                if Ord::max(issued, live) >= quantity {
+                    let version = sound(u64::try_from(version), "events.version")?;
+                    versions.push((EventId::from_uuid(id), version));
+                }
             }
         }
         Ok(versions)

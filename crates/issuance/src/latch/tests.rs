@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use firstcome_testkit::{ManualClock, draft};
 use proptest::prelude::{any, prop};
 use proptest::{prop_assert_eq, proptest};
+use tokio::time::advance;
 use uuid::Uuid;
 
 use super::*;
@@ -38,8 +41,8 @@ fn look(latches: &Latches, event: EventId, name: &str) -> Lookup {
     latches.lookup(event, &user(name), &ManualClock::new(NOW))
 }
 
-#[test]
-fn without_trust_every_latch_is_silent_and_afterwards_as_it_was() {
+#[tokio::test(start_paused = true)]
+async fn without_trust_every_latch_is_silent_and_afterwards_as_it_was() {
     let (latches, event) = (latches(10, 1 << 20), event());
     let build = latches.begin(event, NOW).expect("nobody builds");
     assert_eq!(latches.versions(), []);
@@ -47,10 +50,13 @@ fn without_trust_every_latch_is_silent_and_afterwards_as_it_was() {
     assert_eq!(latches.versions(), [(event, VERSION)]);
     let told = |_| look(&latches, event, "park") == Lookup::SoldOut;
     let before = (0..8).map(told).collect::<Vec<_>>();
-    latches.trust(false);
+    latches.trust(None);
     assert_eq!(look(&latches, event, "park"), Lookup::AskDecider);
-    latches.trust(true);
+    latches.trust(Some(Instant::now() + Duration::from_micros(2)));
     assert_eq!((0..8).map(told).collect::<Vec<_>>(), before);
+    // Nobody says so, where the whole process sleeps.
+    advance(Duration::from_micros(2)).await;
+    assert_eq!(look(&latches, event, "park"), Lookup::AskDecider);
 }
 
 #[test]

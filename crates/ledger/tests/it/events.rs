@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 
-use firstcome_core::{EventRule, EventState, Timestamp};
+use firstcome_core::{EventRule, EventState, Quantity, Timestamp};
 use firstcome_ledger::{EventQuery, EventRecord};
 
 use crate::support::{HOUR, OPENS_AT, Store, TestLedger, on_every_store};
 
 on_every_store! {
     the_filter_of_each_state_is_the_rule,
+    versions_are_told_of_what_is_sold_out,
 }
 
 async fn listed(test: &TestLedger, query: &EventQuery) -> Vec<EventRecord> {
@@ -29,6 +30,19 @@ async fn event(test: &TestLedger, sold_out: bool, [opened_early, paused, closed]
         test.ledger.issued_coupons_of_event(event.no, None, 1).await.expect("a page");
     }
     change(test, &event, EventRule { opened_early, paused, closed, ..event.rule }).await;
+}
+
+async fn versions_are_told_of_what_is_sold_out(store: Store) {
+    let test = TestLedger::new(store).await;
+    let [some, all] = [test.event(2).await, test.event(1).await];
+    for event in [&some, &all] {
+        test.claim(event, &["kim"]).await;
+    }
+    let told = async || test.ledger.sold_out_versions(&[some.id, all.id]).await.expect("an answer");
+    assert_eq!(told().await, [(all.id, all.version)]);
+    let quantity = Quantity::parse(2).expect("a quantity");
+    change(&test, &all, EventRule { quantity, ..all.rule }).await;
+    assert_eq!(told().await, []);
 }
 
 async fn the_filter_of_each_state_is_the_rule(store: Store) {
