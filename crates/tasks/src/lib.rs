@@ -1,11 +1,15 @@
-//! Work that goes on behind a service for as long as the process runs, and that nobody else in it
-//! does: a task that only ended would be missed when it is too late.
+//! Work that is done once for a whole process: [`anew`] behind a service for as long as it runs,
+//! where a task that only ended would be missed when it is too late; [`Turns`] for all who wait for
+//! the same at once.
+
+mod turns;
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::sleep;
+pub use turns::Turns;
 
 /// How long nobody does it after a fault of ours.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);

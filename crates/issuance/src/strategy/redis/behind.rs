@@ -2,6 +2,7 @@
 //! reads the ledger may have to wait for them, or write them.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use firstcome_core::{Commit, EventId};
@@ -34,12 +35,19 @@ impl CatchUp for RedisStrategy {
 }
 
 impl RedisStrategy {
-    /// Waits until the ledger has every win of an event that Kafka has.
+    /// Waits until the ledger has every win of an event that Kafka had before the call.
     ///
     /// # Errors
     /// When that takes longer than two seconds, or something does not answer.
     pub(crate) async fn wait_for_journal(&self, event: &EventRecord) -> Result<(), IssuanceError> {
-        Ok(self.all_applied(event).await?)
+        let Some(partition) = self.partition_of(event).await? else { return Ok(()) };
+        // One asks for all who wait: a worker that lags has better readers than these.
+        let turns = Arc::clone(self.journal_turns().entry(partition).or_default());
+        let applied = async {
+            let applied = self.applied(partition, Instant::now() + CATCH_UP_MAX).await;
+            applied.map_err(|failed| failed.to_string())
+        };
+        turns.share(applied).await.map_err(IssuanceError::Beside)
     }
 
     async fn all_applied(&self, event: &EventRecord) -> Result<(), Failed> {

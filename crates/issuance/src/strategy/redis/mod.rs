@@ -36,6 +36,7 @@ use std::time::Duration;
 use firstcome_cache::redis::{Redis, RedisError};
 use firstcome_core::{CouponId, EventId};
 use firstcome_ledger::{ClaimError, EventRecord, Ledger, LedgerError, NotRecorded};
+use firstcome_tasks::Turns;
 use tokio::time::Instant;
 
 use crate::journal::{AppendError, Journal, TopicError, Unreachable};
@@ -67,6 +68,8 @@ struct Shared {
     validities: Mutex<HashMap<CouponId, KnownValidity>>,
     /// How far the ledger had applied partitions of the journal, and when that was read.
     positions: Mutex<HashMap<i32, (i64, Instant)>>,
+    /// Readers that wait until partitions of the journal are applied.
+    journal_turns: Mutex<HashMap<i32, Arc<Turns<String>>>>,
     /// Events that had claims since the keeper last looked.
     claimed: Mutex<HashSet<EventId>>,
     /// Events that are waited for, and since when.
@@ -89,6 +92,7 @@ impl RedisStrategy {
             events: Mutex::default(),
             validities: Mutex::default(),
             positions: Mutex::default(),
+            journal_turns: Mutex::default(),
             claimed: Mutex::default(),
             waited: Mutex::default(),
             syncs: Syncs::default(),
@@ -137,6 +141,10 @@ impl RedisStrategy {
 
     fn positions(&self) -> MutexGuard<'_, HashMap<i32, (i64, Instant)>> {
         self.0.positions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn journal_turns(&self) -> MutexGuard<'_, HashMap<i32, Arc<Turns<String>>>> {
+        self.0.journal_turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn claimed(&self) -> MutexGuard<'_, HashSet<EventId>> {
