@@ -33,13 +33,19 @@ pub(crate) struct OutOfReach(pub(crate) Ledger);
 
 impl CatchUp for OutOfReach {
     fn catch_up(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        Box::pin(async {
-            let kept = kept_events(&self.0, &[Commit::Kafka, Commit::RedisStream], 1).await;
-            match kept.map_err(|error| error.to_string())?.as_slice() {
-                [] => Ok(()),
-                _ => Err(SENTENCE.to_owned()),
-            }
-        })
+        Box::pin(self.has_none(&[Commit::Kafka, Commit::RedisStream]))
+    }
+
+    fn settle(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        // Of any commit claims may be in doubt.
+        Box::pin(self.has_none(&Commit::ALL))
+    }
+}
+
+impl OutOfReach {
+    async fn has_none(&self, commits: &[Commit]) -> Result<(), String> {
+        let kept = kept_events(&self.0, commits, 1).await.map_err(|error| error.to_string())?;
+        if kept.is_empty() { Ok(()) } else { Err(SENTENCE.to_owned()) }
     }
 }
 

@@ -162,4 +162,8 @@ async fn where_only_the_ledger_holds_wins_nobody_need_look() {
     alone.expect_audit(&event, 1).await;
     let audit = alone.server.command(&["audit", "--event", &event]).await;
     assert_eq!((audit.code, &*audit.stderr), (Some(0), ""), "{audit:?}");
+    // But claims may be in doubt, which others would write after it.
+    let erase = alone.api.call("DELETE", "/v1/me").token(&kim);
+    let _ = erase.await.expect_problem(503, "unavailable");
+    let _ = shop.api.call("DELETE", "/v1/me").token(&kim).await.expect(204);
 }
