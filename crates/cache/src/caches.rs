@@ -10,7 +10,7 @@ use firstcome_tasks::anew;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::cache::{Cache, Entries};
@@ -25,6 +25,9 @@ const ANSWER_MAX: Duration = Duration::from_millis(100);
 const AGE_MAX: Duration = Duration::from_secs(10);
 /// How old while no news come in: it may have been changed, and nobody could say so.
 const AGE_MAX_ALONE: Duration = Duration::from_secs(1);
+/// How often a change is told again that could not be told: until what was read before it is too
+/// old everywhere.
+const TELL_AGAIN_EVERY: Duration = Duration::from_millis(500);
 
 /// The caches of a process; cheap to clone.
 #[derive(Clone)]
@@ -134,7 +137,13 @@ impl Shared {
     /// Tells every process what was changed, writes it to Redis, and waits until all have heard.
     ///
     /// Told first: whatever Redis is sent is executed, however late, and this is right at any time.
-    pub(crate) async fn tell(&self, cache: &'static str, id: Uuid, value: &Kept, read_at: Instant) {
+    pub(crate) async fn tell(
+        self: &Arc<Self>,
+        cache: &'static str,
+        id: Uuid,
+        value: &Kept,
+        read_at: Instant,
+    ) {
         let sent = self.letters.write();
         let (version, letter) = (value.version, sent.letter);
         let news = News::Changed { cache: cache.to_owned(), id, version, letter }.to_json();
@@ -158,7 +167,26 @@ impl Shared {
             }
             Err(error) => {
                 self.metrics.failed.increment(1);
-                tracing::debug!(cache, %id, "a change is not told: {error}");
+                tracing::debug!(cache, %id, "a change is not told yet: {error}");
+                tokio::spawn(Arc::clone(self).tell_again(cache, id, version, news));
+            }
+        }
+    }
+
+    /// Others may reach Redis, and answer what they have read before.
+    async fn tell_again(
+        self: Arc<Self>,
+        cache: &'static str,
+        id: Uuid,
+        version: u64,
+        news: String,
+    ) {
+        let until = Instant::now() + AGE_MAX;
+        while Instant::now() < until {
+            sleep(TELL_AGAIN_EVERY).await;
+            let told = level_two::tell(&self.redis, cache, id, version, (CHANNEL, &news)).await;
+            if told.is_ok() {
+                return;
             }
         }
     }

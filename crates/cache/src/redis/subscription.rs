@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ::redis::aio::MultiplexedConnection;
 use ::redis::{FromRedisValue as _, PushInfo, PushKind, cmd};
 use firstcome_tasks::anew;
 use tokio::runtime::Handle;
@@ -12,12 +13,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use super::address::RedisKind;
 use super::connect::{Connector, Pushed};
 
 /// Messages that wait to be taken; more are dropped, which is told as a gap.
 const MESSAGES_MAX: usize = 4_096;
-/// How often the server is asked whether it still is there.
-const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the server is asked whether it still hears of all.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long until the next attempt to connect.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -122,20 +124,35 @@ impl Listener {
             return false;
         };
         let subscribed = timeout(self.answer_timeout, connection.subscribe(&self.channel)).await;
-        if !matches!(subscribed, Ok(Ok(()))) || self.sender.send(Heard::Gap).await.is_err() {
+        let hears = matches!(subscribed, Ok(Ok(()))) && self.hears_all(&mut connection).await;
+        if !hears || self.sender.send(Heard::Gap).await.is_err() {
             return false;
         }
         tracing::debug!(redis.channel = self.channel, "subscribed");
         loop {
             tokio::select! {
                 () = broken.notified() => return true,
-                () = sleep(PING_INTERVAL) => {}
+                () = sleep(LOOK_INTERVAL) => {}
             }
-            let ping = cmd("PING");
-            let pong = ping.query_async::<String>(&mut connection);
-            if !matches!(timeout(self.answer_timeout, pong).await, Ok(Ok(_))) {
+            if !self.hears_all(&mut connection).await {
                 return true;
             }
+        }
+    }
+
+    /// Whether the server still is there; and in a cluster, whether what others publish reaches it:
+    /// a node that has left, or lost, its cluster hears of nobody, and answers all the same.
+    async fn hears_all(&self, connection: &mut MultiplexedConnection) -> bool {
+        let question = match self.connector.address.kind {
+            RedisKind::Standalone | RedisKind::Sentinel => cmd("PING"),
+            RedisKind::Cluster => cmd("CLUSTER").arg("INFO").take(),
+        };
+        let asked = question.query_async::<String>(connection);
+        match timeout(self.answer_timeout, asked).await {
+            Ok(Ok(said)) => !said.contains("cluster_state:fail"),
+            // Who may not ask hears that at least.
+            Ok(Err(error)) => error.code() == Some("NOPERM"),
+            Err(_) => false,
         }
     }
 

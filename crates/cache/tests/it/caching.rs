@@ -98,6 +98,23 @@ async fn a_change_that_nobody_is_told_of_shows_within_ten_seconds() {
 }
 
 #[tokio::test]
+async fn a_change_that_could_not_be_told_is_told_later() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(&server.url()).await;
+    let (shelf, id) = Shelf::with_one();
+    let cut_off = Process::start(&format!("redis://{}", proxy.authority())).await;
+    let other = Process::start(&server.url()).await;
+    let read_at = Instant::now();
+    assert_eq!(other.version(&shelf, id).await, 1);
+    proxy.cut(Direction::ToServer);
+    cut_off.things.changed(&shelf.change(id)).await;
+    assert_eq!(other.version(&shelf, id).await, 1);
+    proxy.heal().await;
+    until("it is told", async || other.version(&shelf, id).await == 2).await;
+    assert!(read_at.elapsed() < AGE_MAX - SLACK, "too old by itself: {:?}", read_at.elapsed());
+}
+
+#[tokio::test]
 async fn what_was_read_before_a_gap_in_the_news_is_not_answered_after_it() {
     let server = RedisServer::start().await;
     let proxy = Proxy::start(&server.url()).await;

@@ -318,7 +318,8 @@ async fn a_slot_that_is_moved_to_a_node_that_has_none_is_followed() {
 /// Moves the slot of `{slot}` to the node at this place, with calls on it and on others meanwhile.
 async fn is_followed(cluster: &RedisCluster, to: usize) {
     let [mut user, _] = users();
-    user.extend(["+cluster|slots", "+cluster|shards", "+mget", "~*"].map(str::to_owned));
+    let besides = ["+cluster|slots", "+cluster|shards", "+cluster|info", "+mget", "~*"];
+    user.extend(besides.map(str::to_owned));
     for node in cluster.nodes() {
         node.cli(&words(&user)).await;
         node.cli(&["ACL", "SETUSER", "default", "-get", "-set"]).await;

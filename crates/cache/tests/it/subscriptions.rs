@@ -89,3 +89,27 @@ async fn a_cluster_tells_all_its_nodes() {
         assert_eq!(heard(&mut subscription).await, Heard::Message(node.authority()));
     }
 }
+
+/// It answers as before, and nobody's word reaches it.
+#[tokio::test]
+async fn a_node_that_has_left_its_cluster_is_noticed() {
+    let cluster = RedisCluster::start().await;
+    let redis = redis(&cluster.url());
+    let mut subscription = redis.subscribe("news");
+    assert_eq!(heard(&mut subscription).await, Heard::Gap);
+    let [left, others @ ..] = cluster.nodes() else { panic!("nodes") };
+    let id = left.cli(&["CLUSTER", "MYID"]).await;
+    left.cli(&["CLUSTER", "RESET"]).await;
+    for other in others {
+        other.cli(&["CLUSTER", "FORGET", &id]).await;
+    }
+    assert_eq!(heard(&mut subscription).await, Heard::Lost);
+    for other in others {
+        other.cli(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await;
+    }
+    assert_eq!(heard(&mut subscription).await, Heard::Gap);
+    for other in others {
+        other.cli(&["PUBLISH", "news", &other.authority()]).await;
+        assert_eq!(heard(&mut subscription).await, Heard::Message(other.authority()));
+    }
+}
