@@ -62,7 +62,9 @@ if step == 'freeze' then
   return 1
 end
 if step == 'expire' then
-  if redis.call('HLEN', pending) > 0 then
+  -- By this clock, too: what is won in its last seconds would end with the rest.
+  local is_open = event.epoch and event.closed ~= '1' and now < tonumber(event.closes_at or 0)
+  if is_open or redis.call('HLEN', pending) > 0 then
     return 0
   end
   local ends = 0

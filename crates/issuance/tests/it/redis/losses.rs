@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::locks::{hold, let_go};
-use super::sleepers::{LOAD, run};
+use super::sleepers::{CHANGE, LOAD, run};
 use super::{
     Deployment, POLL, Place, WAIT_MAX, claim, connection, decided, held, issued, on_a_file,
     on_every_server, process_as,
@@ -116,6 +116,8 @@ async fn what_is_left_of_an_event_that_is_over_ends(test: Deployment) {
     let event = test.event(Strategy::Redis, 9).await;
     issued(decided(&test.one, &event, "kim").await);
     settled(&test.redis, &event).await;
+    // Not while it is open by the clock that decides.
+    assert_eq!(run(&test, CHANGE, &event, &["expire", "600"]).await, "0");
     test.act(&event, "close").await;
     let winners = key(&event, "winners");
     test.redis.cli(&["DEL", &key(&event, "meta")]).await;

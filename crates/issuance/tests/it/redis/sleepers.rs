@@ -18,7 +18,7 @@ use super::{
 };
 
 pub(super) const LOAD: &str = include_str!("../../../src/strategy/redis/load.lua");
-const CHANGE: &str = include_str!("../../../src/strategy/redis/change.lua");
+pub(super) const CHANGE: &str = include_str!("../../../src/strategy/redis/change.lua");
 
 on_every_server! {
     who_took_redis_before_another_does_no_further_step,
