@@ -166,6 +166,23 @@ impl Refusal {
             _ => return None,
         })
     }
+
+    /// What an error answer means.
+    fn of_words(said: &str) -> Option<Self> {
+        // To a script, Redis says this without a code before version 7.
+        if said.starts_with("The user executing the script can't run") {
+            return Some(Self::NoPermission);
+        }
+        Self::of(said.split(' ').next().unwrap_or_default())
+    }
+}
+
+/// The server's own words to a script: before Redis 7 they stand behind the place in it, as in
+/// `@user_script: 1: -OOM command not allowed`.
+fn words_in_script(said: &str) -> &str {
+    let Some((_, at)) = said.rsplit_once("@user_script: ") else { return said };
+    let words = at.split_once(": ").map_or(at, |(_, words)| words);
+    words.strip_prefix('-').unwrap_or(words)
 }
 
 impl fmt::Display for Refusal {
@@ -212,15 +229,16 @@ impl RedisError {
     }
 
     fn refused(error: &::redis::RedisError) -> Option<Self> {
-        let refusal = Refusal::of(error.code()?)?;
+        let of_the_call = Refusal::of(error.code()?);
+        let refusal =
+            of_the_call.or_else(|| Refusal::of_words(words_in_script(error.detail()?)))?;
         Some(Self::Refused { refusal, said: error.to_string().into() })
     }
 
     /// What a script was answered, in the server's words.
     pub(super) fn of_words(said: &[u8]) -> Self {
         let said = String::from_utf8_lossy(said);
-        let code = said.split(' ').next().unwrap_or_default();
-        match Refusal::of(code) {
+        match Refusal::of_words(words_in_script(&said)) {
             Some(refusal) => Self::Refused { refusal, said: said.into() },
             None => Self::Rejected(said.into()),
         }
@@ -280,6 +298,32 @@ impl RedisError {
                 Refusal::ReadOnly | Refusal::MasterDown | Refusal::NoPassword | Refusal::Moved
             ),
             Self::Rejected(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_script_is_refused_is_told_by_every_version() {
+        let refusal = |said: &str| RedisError::of_words(said.as_bytes()).refusal();
+        for (said, expected) in [
+            ("OOM command not allowed when used memory > 'maxmemory'.", Refusal::OutOfMemory),
+            ("@user_script: 1: -OOM command not allowed", Refusal::OutOfMemory),
+            ("@user_script:1: @user_script: 27: -READONLY You can't write", Refusal::ReadOnly),
+            (
+                "@user_script: 1: The user executing the script can't run this command or subcommand",
+                Refusal::NoPermission,
+            ),
+        ] {
+            assert_eq!(refusal(said), Some(expected), "{said}");
+        }
+        for said in
+            ["user_script:1: attempt to compare nil with number", "ERR OOM", "", "@user_script: "]
+        {
+            assert_eq!(refusal(said), None, "{said}");
         }
     }
 }

@@ -4,8 +4,8 @@
 -- ARGV  of each call: how many keys it has, how many arguments, and these
 --
 -- Answers for each call what the script answers, or as a text the error by which it failed. What the
--- server refuses to the first call it refuses to all, as a replica does: that is the only answer. An
--- error that begins with ERR or WRONGTYPE is of the call itself.
+-- server refuses to the first call it refuses to all, as a replica does: that is the only answer. It
+-- begins with a word for that, which is not ERR or WRONGTYPE: those are of the call itself.
 
 local function run(KEYS, ARGV, shared)
 --[[ text ]]
@@ -20,7 +20,10 @@ while word <= #ARGV do
   local is_run, answer = pcall(run, of_call, with, shared)
   if not is_run then
     local said = type(answer) == 'table' and answer.err or tostring(answer)
-    if #answers == 0 and not string.find(said, '^ERR ') and not string.find(said, '^WRONGTYPE ') then
+    -- Before Redis 7 it stands behind the place in the script.
+    said = string.match(said, '^@user_script: %d+: %-(.*)$') or said
+    local code = string.match(said, '^(%u+) ')
+    if #answers == 0 and code and code ~= 'ERR' and code ~= 'WRONGTYPE' then
       return redis.error_reply(said)
     end
     answer = said

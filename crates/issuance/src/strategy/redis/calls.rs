@@ -88,7 +88,7 @@ impl Keys {
         last: u32,
     ) -> ScriptCall {
         let call = LOAD.call(&self.0).arg("finish").arg(token).arg(event.epoch);
-        let mut call = call.arg(winners).arg(last + 1).arg("version").arg(event.version);
+        let mut call = call.arg(winners).arg(last + 1).arg(event.version);
         push_rule(&mut call, event);
         call
     }

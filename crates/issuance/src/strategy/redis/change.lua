@@ -28,6 +28,11 @@ local event = {}
 for i, name in ipairs(names) do
   event[name] = values[i]
 end
+if event.loading and step == 'follow' then
+  -- Whoever loads it may have read it before.
+  local told = tonumber(redis.call('HGET', meta, 'told') or 0)
+  redis.call('HSET', meta, 'told', math.max(told, tonumber(ARGV[4])))
+end
 if event.loading or not event.epoch and step ~= 'expire' then
   return step == 'lower' and {} or 0
 end

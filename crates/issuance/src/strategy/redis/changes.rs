@@ -33,6 +33,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 const LOWER_MAX: Duration = Duration::from_secs(2);
 /// How often who waits for another looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often who has changed nothing tries to let go of an event that Redis is not reached for.
+const LET_GO_EVERY: Duration = Duration::from_millis(500);
 /// How long Redis remembers an event that is over, in seconds; after that the ledger is asked.
 const REMEMBERED_SECONDS: u32 = 3_600;
 
@@ -75,7 +77,13 @@ impl RedisStrategy {
             None => None,
             Some(event) => match restricts(&event) {
                 Ok(Some(restriction)) => {
-                    self.before_restriction(&event, restriction, &hand).await?
+                    match self.before_restriction(&event, restriction, &hand).await {
+                        Ok(lowered) => lowered,
+                        Err(failed) => {
+                            tokio::spawn(self.clone().let_go(id, hand));
+                            return Err(failed);
+                        }
+                    }
                 }
                 Ok(None) => None,
                 Err(refused) => return Ok(Some(Err(refused))),
@@ -99,7 +107,7 @@ impl RedisStrategy {
             Err(_) => None,
         };
         match now {
-            Some(event) => self.follow(&hand, &event).await,
+            Some(event) => _ = self.follow(&hand, &event).await,
             None if changed.is_err() => self.sync_now(id),
             None => {}
         }
@@ -179,23 +187,40 @@ impl RedisStrategy {
         }
     }
 
+    /// Ends what a hand may have done to an event all the same, whose change came to nothing.
+    async fn let_go(self, event: EventId, hand: String) {
+        let until = Instant::now() + FREEZE_ALONE_MAX;
+        while Instant::now() < until {
+            if let Ok(Some(event)) = self.0.ledger.event(event).await
+                && self.follow(&hand, &event).await
+            {
+                return;
+            }
+            sleep(LET_GO_EVERY).await;
+        }
+    }
+
     /// Makes Redis follow a change that is in the ledger, or that was refused there; the hand is of
-    /// whoever has made Redis ready for it, or nobody's.
-    pub(super) async fn follow(&self, hand: &str, event: &EventRecord) {
+    /// whoever has made Redis ready for it, or nobody's. Whether Redis has answered.
+    pub(super) async fn follow(&self, hand: &str, event: &EventRecord) -> bool {
         let keys = Keys::of(event.id);
         match self.0.redis.run::<i64>(&keys.follow(hand, event)).await {
             Ok(0) if !hand.is_empty() => match self.0.ledger.event(event.id).await {
                 // Somebody else was faster with a later change. What this hand holds back it lets
                 // go, by that one.
                 Ok(Some(now)) if now.version > event.version => {
-                    Box::pin(self.follow(hand, &now)).await;
+                    return Box::pin(self.follow(hand, &now)).await;
                 }
                 _ => self.forget(event.id),
             },
             Ok(_) => self.remember(event.clone()),
-            // The keeper does it when Redis answers again.
-            Err(_) => self.forget(event.id),
+            Err(_) => {
+                // The keeper does it when Redis answers again.
+                self.forget(event.id);
+                return false;
+            }
         }
+        true
     }
 
     /// Lets Redis forget in time events that are over, of which nothing is pending.

@@ -29,10 +29,10 @@
 
 local meta, winners, pending = KEYS[1], KEYS[2], KEYS[3]
 local incarnation, epoch, version, script, loading, quantity, count, first, opens_at, closes_at,
-  opened_early, paused, closed, frozen_until, erased, batches, last, terms = unpack(redis.call('HMGET',
-  meta, 'incarnation', 'epoch', 'version', 'script', 'loading', 'quantity', 'count', 'next',
+  opened_early, paused, closed, frozen_until, erased, batches, last, terms,
+  lowering = unpack(redis.call('HMGET', meta, 'incarnation', 'epoch', 'version', 'script', 'loading', 'quantity', 'count', 'next',
   'opens_at', 'closes_at', 'opened_early', 'paused', 'closed', 'frozen_until', 'erased', 'pending',
-  'last', 'terms'))
+  'last', 'terms', 'lowering'))
 
 -- What this server's memory has been through: another run, or another history after a failover, is
 -- another incarnation.
@@ -47,7 +47,8 @@ if not shared.incarnation then
   local time = redis.call('TIME')
   shared.now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
-if not epoch or loading or script ~= '2' or not shared.incarnation
+if not (epoch and version and quantity and first and opens_at and closes_at) or loading
+  or script ~= '2' or not shared.incarnation
   or incarnation ~= shared.incarnation
   or redis.call('HLEN', winners) ~= tonumber(count)
   or redis.call('HLEN', pending) ~= tonumber(batches) then
@@ -104,7 +105,8 @@ for i = 1, #ARGV - 2, step do
     told = told + 1
     answer[told] = (at and is_pending[at] == 1 and 'P' or 'C') .. place
   else
-    local now_verdict = refusal or (count >= quantity and 'S') or 'W'
+    -- Who is lowering the quantity may end without it: nobody hears before that it is sold out.
+    local now_verdict = refusal or (count >= quantity and (lowering and 'F' or 'S')) or 'W'
     if now_verdict ~= verdict then
       tell_alike()
       verdict = now_verdict

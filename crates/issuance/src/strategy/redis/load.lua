@@ -5,7 +5,8 @@
 --   take
 --   begin   epoch
 --   add     epoch, then user and sequence of each winner, in the order of their sequences
---   finish  epoch, the number of winners, the next sequence, then name and value of what else there is
+--   finish  epoch, the number of winners, the next sequence, the event's version, then name and value
+--           of what else there is
 --
 -- Answers of the steps
 --   take    {epoch, winners, last sequence}: nobody is decided from now on, and whoever took it before
@@ -13,7 +14,7 @@
 --           where no rebuilding was left that can be gone on with: whose winners are all there
 --   begin   1
 --   add     the number of winners
---   finish  1
+--   finish  1, or -1 where somebody has told of a later version meanwhile
 -- or 0 where another has taken it, or the memory was lost in between.
 
 local meta, winners, pending = KEYS[1], KEYS[2], KEYS[3]
@@ -52,7 +53,10 @@ end
 if copied ~= tonumber(ARGV[4]) then
   return 0
 end
-redis.call('HSET', meta, 'count', ARGV[4], 'next', ARGV[5], 'script', '2', 'pending', '0',
-  unpack(ARGV, 6))
-redis.call('HDEL', meta, 'loading', 'loaded', 'copied', 'token')
+if tonumber(redis.call('HGET', meta, 'told') or 0) > tonumber(ARGV[6]) then
+  return -1
+end
+redis.call('HSET', meta, 'count', ARGV[4], 'next', ARGV[5], 'version', ARGV[6], 'script', '2',
+  'pending', '0', unpack(ARGV, 7))
+redis.call('HDEL', meta, 'loading', 'loaded', 'copied', 'token', 'told')
 return 1

@@ -47,6 +47,8 @@ const PREPARE_MAX: Duration = Duration::from_secs(1);
 /// How often who waits for another process looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// What Redis answers to who would finish, of an event that was changed since they have read it.
+const CHANGED: i64 = -1;
 /// How often the ledger is told how far a rebuilding is, from this long after its beginning on.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 /// Rebuildings that tell the ledger at once: when Redis was lost with all events, the ledger has
@@ -355,10 +357,21 @@ impl RedisStrategy {
             self.0.metrics.winners.increment(page.len() as u64);
             progress.copied.store(winners, Ordering::Relaxed);
         }
-        // As it is now: it may have changed since the epoch began.
-        let Some(event) = self.0.ledger.event(event.id).await? else { return Ok(None) };
-        let finished: i64 = redis.run(&keys.finish(hand, &event, winners, last)).await?;
-        // Who changed it meanwhile was told that nothing is known here that could follow.
+        let mut read = None;
+        let (event, finished) = loop {
+            // As it is now: it may have changed since the epoch began.
+            let Some(event) = self.0.ledger.event(event.id).await? else { return Ok(None) };
+            let finished: i64 = redis.run(&keys.finish(hand, &event, winners, last)).await?;
+            if finished != CHANGED {
+                break (event, finished);
+            }
+            // What was told is in the ledger, unless that was restored from a backup.
+            if read.replace(event.version) == Some(event.version) {
+                redis.call::<i64>(&keys.drop_copy()).await?;
+                return Ok(None);
+            }
+        };
+        // Whoever has changed it since may have died before telling.
         if let Some(now) = self.0.ledger.event(event.id).await?
             && now.version > event.version
         {

@@ -26,6 +26,7 @@ on_every_server! {
     what_a_dead_process_has_changed_is_followed,
     what_redis_could_not_be_told_is_followed_when_it_is_back,
     a_freeze_outlasts_what_others_change_beside_it,
+    what_is_changed_while_it_is_loaded_is_not_opened_as_it_was,
     a_closing_that_is_moved_counts_though_redis_hears_of_it_late,
     erased_stays_erased_for_who_has_not_heard_of_it,
 }
@@ -39,6 +40,7 @@ mod kafka {
         Kafka:
         no_two_batches_have_the_same_moment,
         nobody_raises_what_another_is_lowering,
+        who_cannot_lower_it_lets_go,
         a_lowering_that_is_refused_freezes_nothing,
         a_win_of_an_event_that_was_paused_meanwhile_is_told_later,
     }
@@ -49,6 +51,7 @@ mod redis_stream {
         RedisStream:
         no_two_batches_have_the_same_moment,
         nobody_raises_what_another_is_lowering,
+        who_cannot_lower_it_lets_go,
         a_lowering_that_is_refused_freezes_nothing,
         nobody_wins_what_was_closed_by_one_who_lost_redis,
     }
@@ -88,7 +91,7 @@ async fn who_took_redis_before_another_does_no_further_step(engine: Engine) {
     let next = (epoch(&test.redis, &event).await + 7).to_string();
     let begin = ["begin", "sleeper", &next];
     let add = ["add", "sleeper", &next, "ghost", "2"];
-    let finish = ["finish", "sleeper", &next, "1", "2", "version", "1", "quantity", "9"];
+    let finish = ["finish", "sleeper", &next, "1", "2", "1", "quantity", "9"];
     let steps = [begin.as_slice(), &add, &finish];
     assert_ne!(load(&["take", "sleeper"]).await, "0");
     assert_ne!(load(&["take", "other"]).await, "0");
@@ -126,25 +129,63 @@ async fn nobody_raises_what_another_is_lowering(test: Deployment) {
     let event = test.event(Strategy::Redis, 9).await;
     issued(decided(&test.one, &event, "kim").await);
     // The ledger is about to have the lower quantity, too.
+    // Nobody wins more, nor hears that it is sold out: it may never do so.
     run(&test, CHANGE, &event, &["lower", "1", "another", "0"]).await;
-    assert_eq!(decided(&test.one, &event, "lee").await, Decision::SoldOut);
+    assert_frozen(&test, &event).await;
     test.act(&event, "pause").await;
     test.act(&event, "resume").await;
-    assert_eq!(decided(&test.one, &event, "park").await, Decision::SoldOut);
+    assert_frozen(&test, &event).await;
     // Refused or not, a second who lowers it would be followed by what the ledger has until then.
     for quantity in [1, 2] {
         assert_eq!(test.set_quantity(&event, quantity).await, 503);
-        assert_eq!(decided(&test.one, &event, "park").await, Decision::SoldOut);
+        assert_frozen(&test, &event).await;
     }
     // It has died, and is waited for no more.
     test.act(&event, "sync").await;
-    let raised = timeout(WAIT_MAX, async {
-        while decided(&test.one, &event, "lee").await == Decision::SoldOut {
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// Redis has lowered the quantity, and its answer is lost.
+async fn who_cannot_lower_it_lets_go(mut test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    let proxy = Proxy::start(&test.redis.url()).await;
+    let Place::Server(database) = &test.ledger else { panic!("a server") };
+    let admins = process(&format!("redis://{}", proxy.authority()), database.url(), None).await;
+    let shoppers = mem::replace(&mut test.one, admins);
+    let meta = key(&event, "meta");
+    let lowers = async |wanted: &str| {
+        while test.redis.cli(&["HEXISTS", &meta, "lowering"]).await != wanted {
             sleep(POLL).await;
         }
-    });
-    raised.await.expect("it goes by the ledger again");
-    assert_eq!(test.winners(&event).await.len(), 2);
+    };
+    // Redis knows the script by its digest from here on.
+    assert_eq!(test.set_quantity(&event, 8).await, 200);
+    proxy.cut(Direction::ToClient);
+    let both = async { tokio::join!(test.set_quantity(&event, 1), lowers("1")) };
+    let (status, ()) = timeout(WAIT_MAX, both).await.expect("Redis has lowered it");
+    assert_eq!(status, 503);
+    proxy.heal().await;
+    // Long before it counts as dead.
+    timeout(Duration::from_secs(20), lowers("0")).await.expect("it lets go");
+    assert_eq!(issued(decided(&shoppers, &event, "lee").await).sequence.get(), 2);
+}
+
+/// It was changed since who loads it has read it, and they are told so.
+async fn what_is_changed_while_it_is_loaded_is_not_opened_as_it_was(engine: Engine) {
+    let test = Deployment::new(engine).await;
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    let epoch = epoch(&test.redis, &event).await.to_string();
+    let load = async |words: &[&str]| run(&test, LOAD, &event, words).await;
+    load(&["take", "one"]).await;
+    assert_eq!(load(&["begin", "one", &epoch]).await, "1");
+    assert_eq!(run(&test, CHANGE, &event, &["follow", "", &epoch, "7"]).await, "0");
+    for (version, answer) in [("6", "-1"), ("7", "1")] {
+        let finish = ["finish", "one", &epoch, "0", "1", version, "quantity", "9"];
+        assert_eq!(load(&finish).await, answer);
+    }
 }
 
 /// Another is at it, and has died.
