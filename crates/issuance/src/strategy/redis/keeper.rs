@@ -328,12 +328,9 @@ impl RedisStrategy {
     ) -> Result<Settled, Failed> {
         let (keys, mut settled, mut cursor) = (Keys::of(event.id), Settled::default(), 0);
         loop {
-            let (next, entries): Pending = self.0.redis.call(&keys.pending(cursor, STEP)).await?;
-            // Read behind them: those that a later batch has brought are not theirs.
-            let terms = self.terms(&keys).await?;
+            let (next, batches) = self.pending_batches(&keys, cursor).await?;
             let mut some = Vec::new();
-            for (moment, batch) in &entries {
-                let batch = PendingBatch::read(moment, batch, &terms).ok_or(Failed::Nonsense)?;
+            for batch in batches {
                 if scope.before.is_some_and(|before| batch.moment >= before) {
                     settled.left += 1;
                 } else {
@@ -359,9 +356,20 @@ impl RedisStrategy {
         }
     }
 
-    async fn terms(&self, keys: &Keys) -> Result<Terms, Failed> {
-        let text: Option<String> = self.0.redis.call(&keys.terms()).await?;
-        Terms::read(&text.unwrap_or_default()).ok_or(Failed::Nonsense)
+    /// Some that are pending, from this place of a scan on; and where that goes on.
+    pub(super) async fn pending_batches(
+        &self,
+        keys: &Keys,
+        cursor: u64,
+    ) -> Result<(u64, Vec<PendingBatch>), Failed> {
+        let (next, entries): Pending = self.0.redis.call(&keys.pending(cursor, STEP)).await?;
+        // Read behind them: those that a later batch has brought are not theirs.
+        let terms: Option<String> = self.0.redis.call(&keys.terms()).await?;
+        let terms = Terms::read(&terms.unwrap_or_default()).ok_or(Failed::Nonsense)?;
+        let batches = entries.iter().map(|(moment, batch)| {
+            PendingBatch::read(moment, batch, &terms).ok_or(Failed::Nonsense)
+        });
+        Ok((next, batches.collect::<Result<_, _>>()?))
     }
 
     /// The wins that are pending now.

@@ -215,6 +215,11 @@ impl From<Failed> for IssuanceError {
 }
 
 impl Failed {
+    /// Whether the ledger has given somebody else what was to be recorded.
+    const fn is_lost_place(&self) -> bool {
+        matches!(self, Self::NotRecorded(NotRecorded::Quantity | NotRecorded::Sequence))
+    }
+
     fn undecided(&self) -> Undecided {
         match self {
             Self::Redis(RedisError::InDoubt(_) | RedisError::Rejected(_))

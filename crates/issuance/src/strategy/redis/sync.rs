@@ -17,18 +17,19 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firstcome_core::{Commit, EventId, EventState};
-use firstcome_ledger::{EventRecord, JournalRecord, LedgerError};
+use firstcome_ledger::{EventRecord, JournalRecord, LedgerError, Won};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::super::lock::Lock;
-use super::calls::Keys;
+use super::calls::{Keys, PendingBatch};
 use super::keeper::{Scope, Settled};
 use super::{Failed, RedisStrategy};
 use crate::IssuanceError;
@@ -314,16 +315,48 @@ impl RedisStrategy {
     /// Step 2: writes to the ledger what was promised on Redis's word alone, in this epoch; where
     /// Redis has lost which it was, in the present one.
     async fn carry_all(&self, event: &EventRecord, epoch: Option<u64>) -> Result<(), Failed> {
-        let scope = Scope::default();
-        let Some(epoch) = epoch else {
-            // Once, since nobody is decided: what is written is not noted there any more.
-            return Box::pin(self.settle_epoch(event, event.epoch, scope)).await.map(|_| ());
-        };
-        if epoch < event.epoch {
-            // A copy from before a later epoch, which began after all of this was written.
+        if epoch == Some(event.epoch) {
+            let settle = || Box::pin(self.settle_epoch(event, event.epoch, Scope::default()));
+            while settle().await? != Settled::default() {}
             return Ok(());
         }
-        while Box::pin(self.settle_epoch(event, epoch, scope)).await? != Settled::default() {}
+        // Else once, since nobody is decided: what is written is not noted there any more. Of an
+        // earlier epoch, all was written before a later began by way of this Redis; but somebody
+        // may have begun that by way of another.
+        Box::pin(self.carry_left(event)).await
+    }
+
+    /// Writes to the ledger, by its present epoch, what was promised in another. Where a place was
+    /// given to somebody else since, or there is none left, the ledger's word stands.
+    async fn carry_left(&self, event: &EventRecord) -> Result<(), Failed> {
+        let (keys, mut cursor) = (Keys::of(event.id), 0);
+        loop {
+            let (next, batches) = self.pending_batches(&keys, cursor).await?;
+            for PendingBatch { wins, .. } in batches {
+                match self.settle(event, event.epoch, &wins).await {
+                    Err(failed) if failed.is_lost_place() => self.carry_each(event, &wins).await?,
+                    settled => drop(settled?),
+                }
+            }
+            if next == 0 {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    async fn carry_each(&self, event: &EventRecord, wins: &[Won]) -> Result<(), Failed> {
+        for won in wins {
+            match self.settle(event, event.epoch, slice::from_ref(won)).await {
+                Err(failed) if failed.is_lost_place() => tracing::error!(
+                    firstcome.event.id = %event.id,
+                    "what Redis has promised cannot be kept ({failed}): {} was to have place {}; \
+                     was the event decided in another Redis, too?",
+                    won.user_id.as_str(), won.sequence.get()
+                ),
+                settled => drop(settled?),
+            }
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::mem;
 use axum::http::Method;
 use firstcome_core::{Commit, Strategy};
 use firstcome_ledger::{Decision, EventRecord};
-use firstcome_testkit::{Engine, TestDatabase};
+use firstcome_testkit::{Engine, RedisServer, TestDatabase};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
@@ -51,6 +51,7 @@ mod redis_stream {
         what_is_in_doubt_is_settled_for_who_asks,
         what_only_redis_has_is_written_to_a_ledger_that_has_forgotten_its_epoch,
         a_copy_of_what_a_restored_ledger_lacks_is_not_gone_on_with,
+        what_was_promised_before_another_redis_decided_is_written,
         places_may_go_beyond_the_largest_quantity,
     }
 }
@@ -171,6 +172,28 @@ async fn a_copy_of_what_a_restored_ledger_lacks_is_not_gone_on_with(test: Deploy
     }
     assert_eq!(decided(&test.one, &event, "late").await, Decision::SoldOut);
     assert_eq!(test.winners(&event).await.len(), 3);
+}
+
+/// Somebody has named another Redis, and an epoch has begun there.
+async fn what_was_promised_before_another_redis_decided_is_written(mut test: Deployment) {
+    let event = promised(&mut test).await;
+    let super::Place::Server(database) = &test.ledger else { panic!("a server") };
+    let elsewhere = RedisServer::start().await;
+    let other = process(&elsewhere.url(), database.url(), None).await;
+    let sync = format!("/v1/events/{}/sync", event.id);
+    assert_eq!(other.admin(Method::POST, &sync, &Value::Null).await.status, 200);
+    test.act(&event, "sync").await;
+    assert_eq!(held(decided(&test.one, &event, "kim").await).sequence.get(), 2);
+    assert_eq!(test.winners(&event).await.len(), 2);
+    // A place that was given twice is one person's, and the event goes on.
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 3);
+    assert_eq!(other.admin(Method::POST, &sync, &Value::Null).await.status, 200);
+    assert_eq!(issued(decided(&other, &event, "park").await).sequence.get(), 3);
+    assert_eq!(other.admin(Method::POST, &sync, &Value::Null).await.status, 200);
+    test.act(&event, "sync").await;
+    assert_eq!(held(decided(&test.one, &event, "park").await).sequence.get(), 3);
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 4);
+    assert_eq!(test.winners(&event).await.len(), 4);
 }
 
 async fn what_is_pending_outlives_all_else_that_is_known(mut test: Deployment) {
