@@ -36,6 +36,8 @@ pub struct Standing {
     pub fence: u64,
     /// Whether it was paused or closed by hand.
     pub stopped: bool,
+    /// Its version.
+    pub version: u64,
     /// The version of its coupon.
     pub coupon_version: u64,
     /// Whether the journal that was asked about is the one that the ledger has.
@@ -141,14 +143,14 @@ impl Ledger {
         let ids = ids.iter().map(|id| id.as_uuid());
         // No join: by the statistics of a table that had one row, one that reads all events is as
         // good, and PostgreSQL keeps the plan.
-        let version = Query::select()
+        let coupon_version = Query::select()
             .column("version")
             .from("coupons")
             .and_where(Expr::col(("coupons", "id")).equals(("events", "coupon_id")))
             .take();
         let mut query = Query::select()
-            .columns(["id", "epoch", "fence", "paused", "closed"])
-            .expr_as(Expr::SubQuery(None, Box::new(version.into())), "version")
+            .columns(["id", "epoch", "fence", "paused", "closed", "version"])
+            .expr_as(Expr::SubQuery(None, Box::new(coupon_version.into())), "coupon_version")
             .from("events")
             .and_where(Expr::col("id").is_in(ids))
             .take();
@@ -168,7 +170,8 @@ impl Ledger {
                 epoch: number("epoch")?,
                 fence: number("fence")?,
                 stopped: is("paused")? || is("closed")?,
-                coupon_version: number("version")?,
+                version: number("version")?,
+                coupon_version: number("coupon_version")?,
                 has_journal: journal.is_some()
                     && row.try_get::<Option<i64>>("", "others")? == Some(0),
             };

@@ -119,9 +119,13 @@ impl Verdicts<'_> {
                 places.any(|((is_new, sequence), held)| is_new && held.sequence == *sequence)
             }
             Commit::Kafka => !self.wins.is_empty(),
-            // Redis alone answers for it.
-            Commit::RedisStream => true,
+            Commit::RedisStream => false,
         }
+    }
+
+    /// Whether somebody is told for good that they win nothing.
+    fn is_final(&self) -> bool {
+        self.decided.claims.iter().any(Said::is_final)
     }
 
     /// What is told when the wins could not be committed, or by a word that may no longer count:
@@ -228,7 +232,10 @@ impl RedisStrategy {
             let Decided { epoch, moment, .. } = it.decided;
             Keys::of(it.event.id).confirm(epoch, [moment].into_iter())
         }));
-        let unsure = done().filter(|(it, held)| !it.has_met_the_epoch(held));
+        let unsure = done().filter(|(it, held)| {
+            // Only Redis answers for what Redis alone has.
+            it.event.commit != Commit::RedisStream && (it.is_final() || !it.has_met_the_epoch(held))
+        });
         let unsure: Vec<_> = unsure.map(|(it, _)| (it.event.id, it.decided.epoch)).collect();
         let mut standings = self.standings(&unsure, None).await;
         let told = verdicts.iter().zip(held).map(|(verdicts, held)| {
@@ -239,8 +246,14 @@ impl RedisStrategy {
         let told = told.into_iter().map(async |(verdicts, held, standing)| {
             let untold = |why| Untold { why, outcomes: verdicts.uncommitted() };
             let held = held.map_err(untold)?;
-            standing.transpose().map_err(untold)?;
-            self.outcomes(verdicts, held).await
+            let standing = standing.transpose().map_err(untold)?;
+            let (id, decided) = (verdicts.event.id, verdicts.decided.version);
+            let is_old = standing.is_some_and(|standing| standing.version != decided);
+            if is_old {
+                let strategy = self.clone();
+                tokio::spawn(async move { strategy.agree(id, decided).await });
+            }
+            self.outcomes(verdicts, held, is_old).await
         });
         join_all(told).await
     }
@@ -306,11 +319,13 @@ impl RedisStrategy {
     }
 
     /// What each user is told. Held is what those have who have won now, or are pending. Where it
-    /// cannot be looked up what those hold who have won before, they alone are told nothing.
+    /// cannot be looked up what those hold who have won before, they alone are told nothing; and
+    /// where the event was changed since Redis has heard of it, those who win nothing.
     async fn outcomes(
         &self,
         Verdicts { event, users, decided, .. }: &Verdicts<'_>,
         held: Vec<IssuedCouponRecord>,
+        is_old: bool,
     ) -> Result<Vec<Outcome>, Untold> {
         let (before, why) = match self.held_before(event, users, decided).await {
             Ok(before) => (before, None),
@@ -338,6 +353,7 @@ impl RedisStrategy {
                     Err(Undecided::Unavailable)
                 }
             },
+            said if is_old && said.is_final() => Err(Undecided::Unavailable),
             Said::SoldOut => Ok(Decision::SoldOut),
             Said::NotOpen => Ok(Decision::NotOpen { opens_at: decided.opens_at }),
             Said::Paused => Ok(Decision::Paused),

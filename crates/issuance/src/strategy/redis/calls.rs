@@ -282,6 +282,11 @@ fn read_claims(said: &[String], moment: Timestamp, first: u32, users: usize) -> 
 }
 
 impl Said {
+    /// Whether it is that somebody wins nothing, by the event as Redis knows it.
+    pub(super) const fn is_final(&self) -> bool {
+        matches!(self, Self::SoldOut | Self::NotOpen | Self::Paused | Self::Closed)
+    }
+
     /// Reads what is said of a claim of somebody who has won before.
     fn held(verdict: &str, place: &str) -> Option<Self> {
         let (sequence, moment) = match place.split_once(':') {

@@ -189,6 +189,15 @@ impl RedisStrategy {
         if self.0.redis.call::<Option<String>>(&turn).await?.is_none() {
             return Ok(());
         }
+        let swept = self.sweep_all().await;
+        if swept.is_err() {
+            // Another may reach what this process does not.
+            let _ = self.0.redis.call::<i64>(cmd("DEL").arg(turns)).await;
+        }
+        swept
+    }
+
+    async fn sweep_all(&self) -> Result<(), Failed> {
         let scope = self.orphaned().await?;
         let settled = self.settle_each(self.kept_events(&Commit::ALL).await?, scope).await;
         let is_done = |(event, settled): &(EventRecord, Result<Settled, Failed>)| {
@@ -286,9 +295,8 @@ impl RedisStrategy {
         // that rebuilding may have ended half-way.
         let (is_loading, is_alone) = (loading.is_some(), event.commit == Commit::RedisStream);
         if let Some(before) = scope.before {
-            if version.is_some_and(|version| version < event.version) {
-                // Whoever has changed it died before Redis heard of it, or could not reach it.
-                self.follow("", event).await;
+            if let Some(version) = version.filter(|version| *version != event.version) {
+                self.agree(event.id, version).await;
             }
             let longest = i64::try_from(LOWERING_MAX.as_micros()).expect("seconds");
             let is_half_lowered = lowered_at.is_some_and(|at| at < before.as_micros() - longest);
@@ -317,6 +325,18 @@ impl RedisStrategy {
             return Err(Failed::NotLoaded);
         }
         Ok(settled)
+    }
+
+    /// Redis has this version of an event, and the ledger hardly: whoever has changed it died before
+    /// Redis heard of it, or could not reach it; or the ledger was restored from a backup, and would
+    /// never be followed.
+    pub(super) async fn agree(&self, id: EventId, version: u64) {
+        match self.0.ledger.event(id).await {
+            Ok(Some(event)) if version > event.version => self.sync_now(id),
+            Ok(Some(event)) if version < event.version => _ = self.follow("", &event).await,
+            Ok(Some(event)) => self.remember(event),
+            Ok(None) | Err(_) => {}
+        }
     }
 
     /// As [`settle_pending`](Self::settle_pending), by the word of this epoch.

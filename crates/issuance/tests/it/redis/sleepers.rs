@@ -32,13 +32,18 @@ on_every_server! {
 }
 
 mod ledger {
-    super::super::for_commit! { Ledger: no_two_batches_have_the_same_moment }
+    super::super::for_commit! {
+        Ledger:
+        no_two_batches_have_the_same_moment,
+        nobody_is_refused_by_an_event_as_it_was,
+    }
 }
 
 mod kafka {
     super::super::for_commit! {
         Kafka:
         no_two_batches_have_the_same_moment,
+        nobody_is_refused_by_an_event_as_it_was,
         nobody_raises_what_another_is_lowering,
         who_cannot_lower_it_lets_go,
         a_lowering_that_is_refused_freezes_nothing,
@@ -144,6 +149,22 @@ async fn nobody_raises_what_another_is_lowering(test: Deployment) {
     test.act(&event, "sync").await;
     assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
     assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// Redis has not heard of the change, and nobody sweeps so soon.
+async fn nobody_is_refused_by_an_event_as_it_was(test: Deployment) {
+    let event = test.event(Strategy::Redis, 1).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(decided(&test.one, &event, "lee").await, Decision::SoldOut);
+    let two = Quantity::parse(2).expect("a number");
+    change_in_ledger_alone(&test, &event, move |event| event.rule.quantity = two).await;
+    assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
+    // Nor for ever, where Redis knows more than the ledger, which was restored from a backup.
+    let Place::Server(database) = &test.ledger else { panic!("a server") };
+    database.execute("UPDATE events SET version = 1").await;
+    assert_eq!(decided(&test.one, &event, "park").await, Decision::SoldOut);
+    change_in_ledger_alone(&test, &event, |event| event.rule.paused = true).await;
+    assert_eq!(decided(&test.one, &event, "park").await, Decision::Paused);
 }
 
 /// Redis has lowered the quantity, and its answer is lost.

@@ -164,8 +164,14 @@ async fn the_standing_tells_of_every_change(store: Store) {
         let standings = test.ledger.standings(&[event.id], None).await;
         standings.expect("an answer")[&event.id]
     };
-    let mut now =
-        Standing { epoch: 2, fence: 0, stopped: false, coupon_version: 1, has_journal: false };
+    let mut now = Standing {
+        epoch: 2,
+        fence: 0,
+        stopped: false,
+        version: 1,
+        coupon_version: 1,
+        has_journal: false,
+    };
     assert_eq!(standing().await, now);
     begin_epoch(&test, &event).await;
     now.epoch = 3;
@@ -174,9 +180,10 @@ async fn the_standing_tells_of_every_change(store: Store) {
     now.fence = 3;
     assert_eq!(standing().await, now);
     change(&test, &event, |rule| rule.paused = true).await;
-    now.stopped = true;
+    (now.stopped, now.version) = (true, 2);
     assert_eq!(standing().await, now);
     change(&test, &event, |rule| (rule.paused, rule.closed) = (false, true)).await;
+    now.version = 3;
     assert_eq!(standing().await, now);
     let renamed = Name::parse("다른 이름").expect("a name");
     let change = move |coupon: &CouponRecord| {
