@@ -177,7 +177,9 @@ impl EventChange {
     pub(crate) fn restricts(&self, event: &EventRecord) -> Option<Restriction> {
         let quantity = self.quantity.filter(|quantity| *quantity < event.rule.quantity);
         let may = quantity.is_some() || self.opens_at.is_some() || self.closes_at.is_some();
-        may.then_some(Restriction { quantity })
+        let narrows_window = self.opens_at.is_some_and(|at| at > event.rule.window.opens_at())
+            || self.closes_at.is_some_and(|at| at < event.rule.window.closes_at());
+        may.then_some(Restriction { quantity, narrows_window })
     }
 
     /// The event after the change at `now`.

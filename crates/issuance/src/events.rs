@@ -194,7 +194,8 @@ async fn act(
         Ok(event)
     };
     let stops = matches!(action, Action::Pause | Action::Close);
-    let restricts = move |_: &EventRecord| Ok(stops.then_some(Restriction { quantity: None }));
+    let restriction = Restriction { quantity: None, narrows_window: false };
+    let restricts = move |_: &EventRecord| Ok(stops.then_some(restriction));
     changed(state, by, id, restricts, act).await
 }
 

@@ -251,10 +251,15 @@ impl Deployment {
 
     /// Changes the quantity; the answer's status.
     async fn set_quantity(&self, event: &EventRecord, quantity: u32) -> u16 {
+        let quantity = Quantity::parse(quantity.into()).expect("a number").get();
+        self.patch(event, &json!({"quantity": quantity})).await
+    }
+
+    /// Changes the event as it is now; the answer's status.
+    async fn patch(&self, event: &EventRecord, body: &Value) -> u16 {
         let path = format!("/v1/events/{}", event.id);
         let now = self.one.ledger.event(event.id).await.expect("an answer").expect("the event");
         let etag = format!("\"{}\"", now.version);
-        let body = json!({"quantity": Quantity::parse(quantity.into()).expect("a number").get()});
         let answer = self
             .one
             .send(

@@ -4,8 +4,8 @@
 //! in Redis first: nobody new is answered, what is pending is made durable, and then the ledger
 //! changes. A freeze ends with its change, whatever others change beside it, or by itself.
 //!
-//! Where the ledger is the commit none of this is needed for safety: it refuses what it no longer
-//! allows, and Redis is rebuilt then. Where it is not, wins are promised before the ledger has
+//! Where the ledger is the commit none of this is needed for what it looks at itself, which is all
+//! but the window: it refuses what it no longer allows, and Redis is rebuilt then. Where it is not, wins are promised before the ledger has
 //! them, so the quantity is lowered in Redis first, under an epoch, and in the ledger only if it
 //! still goes by that epoch: before it every win is in the ledger, within it Redis gives no more
 //! than that.
@@ -24,8 +24,9 @@ use crate::IssuanceError;
 
 /// Longest that an event stays frozen when the one who froze it has died.
 const FREEZE_MAX: Duration = Duration::from_secs(2);
-/// The same where Redis alone has the wins: whoever changed it may not reach Redis any more, and
-/// others would promise what the ledger has closed, until one of them [sweeps](super::keeper).
+/// The same where Redis alone has the wins, or the window gets narrower: whoever changed it may not
+/// reach Redis any more, and others would promise what the ledger has closed, until one of them
+/// [sweeps](super::keeper).
 const FREEZE_ALONE_MAX: Duration = Duration::from_secs(15);
 /// Longest that a change waits for what is pending.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -43,6 +44,8 @@ const REMEMBERED_SECONDS: u32 = 3_600;
 pub(crate) struct Restriction {
     /// The quantity, where it may be lower than before.
     pub(crate) quantity: Option<Quantity>,
+    /// Whether it opens later than before, or closes earlier: Redis alone looks at that.
+    pub(crate) narrows_window: bool,
 }
 
 /// Redis gives no more than a lower quantity. The ledger may follow while it goes by this epoch.
@@ -124,17 +127,15 @@ impl RedisStrategy {
     ///
     /// # Errors
     /// When the quantity cannot be lowered safely now, or anything at all where Redis alone has the
-    /// wins and does not answer.
+    /// wins, or would have to hear of it, and does not answer.
     async fn before_restriction(
         &self,
         event: &EventRecord,
         restriction: Restriction,
         hand: &str,
     ) -> Result<Option<Lowered>, IssuanceError> {
-        let longest = match event.commit {
-            Commit::Ledger | Commit::Kafka => FREEZE_MAX,
-            Commit::RedisStream => FREEZE_ALONE_MAX,
-        };
+        let is_alone = event.commit == Commit::RedisStream || restriction.narrows_window;
+        let longest = if is_alone { FREEZE_ALONE_MAX } else { FREEZE_MAX };
         let micros = i64::try_from(longest.as_micros()).expect("seconds");
         let lowered = match restriction.quantity {
             Some(quantity) if event.commit != Commit::Ledger => {
@@ -148,7 +149,7 @@ impl RedisStrategy {
             None => match self.0.redis.run::<i64>(&Keys::of(event.id).freeze(hand, micros)).await {
                 Ok(frozen) => frozen == 1,
                 // Others may reach it: whoever wins there is told so, whatever the ledger says.
-                Err(error) if event.commit == Commit::RedisStream => {
+                Err(error) if is_alone => {
                     return Err(Failed::from(error).into());
                 }
                 Err(_) => false,

@@ -9,7 +9,7 @@ use firstcome_core::{Quantity, Strategy, Timestamp, Window};
 use firstcome_issuance::{NoVerdict, Undecided};
 use firstcome_ledger::{Decision, EventRecord};
 use firstcome_testkit::{CommitFault, Direction, Engine, Proxy};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::losses::{epoch, key, proxied, settled};
@@ -293,6 +293,10 @@ async fn what_redis_could_not_be_told_is_followed_when_it_is_back(engine: Engine
     let first = issued(decided(&test.one, &event, "kim").await);
     proxy.cut(Direction::ToServer);
     assert_eq!(test.set_quantity(&event, 2).await, 200);
+    // Others would go on until they hear of it.
+    let earlier = event.rule.window.closes_at().as_micros() - 1;
+    let earlier = json!({"closes_at": Timestamp::from_micros(earlier)});
+    assert_eq!(test.patch(&event, &earlier).await, 503);
     proxy.heal().await;
     assert_eq!(held(decided(&test.one, &event, "kim").await), first);
     followed(&test, &event).await;
