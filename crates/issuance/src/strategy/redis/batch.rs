@@ -200,13 +200,13 @@ impl RedisStrategy {
         event: &EventRecord,
         group: &Group,
     ) -> Result<Vec<Outcome>, Untold> {
-        match self.ask(event, &group.users).await {
-            Ok(decided) => {
-                let verdicts = self.verdicts(event.clone(), group, decided);
-                self.tell_all(&[&verdicts]).await.remove(0)
-            }
-            Err(why) => Err(Untold::of(why, group.users.len())),
+        let untold = |why| Untold::of(why, group.users.len());
+        if let Some(told) = self.decide_over(event, &group.users).await.map_err(untold)? {
+            return Ok(told);
         }
+        let decided = self.ask(event, &group.users).await.map_err(untold)?;
+        let verdicts = self.verdicts(event.clone(), group, decided);
+        self.tell_all(&[&verdicts]).await.remove(0)
     }
 
     fn verdicts<'a>(&self, event: EventRecord, group: &'a Group, decided: Decided) -> Verdicts<'a> {
@@ -301,7 +301,7 @@ impl RedisStrategy {
 
     /// Until when batches wait for an event that is not loaded. The claims on other events wait
     /// with them, so that after this nobody does for a while.
-    fn load_deadline(&self, event: EventId) -> Instant {
+    pub(super) fn load_deadline(&self, event: EventId) -> Instant {
         let (mut waited, now) = (self.waited(), Instant::now());
         let is_old = |since: &Instant| now.duration_since(*since) >= LOAD_REST;
         if waited.len() >= EVENTS_MAX {

@@ -1,6 +1,7 @@
 //! What is said to Redis of one event, and what it answers.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use firstcome_cache::redis::{Cmd, Script, ScriptCall, cmd};
 use firstcome_core::{EventId, Quantity, Sequence, Timestamp, UserId};
@@ -147,9 +148,9 @@ impl Keys {
         count
     }
 
-    /// All that is known ends in so many seconds, unless it does anyway, or something is pending.
-    pub(super) fn expire(&self, seconds: u32) -> ScriptCall {
-        CHANGE.call(&self.0).arg("expire").arg(seconds)
+    /// All that is known ends after so many seconds, unless it does anyway, or something is pending.
+    pub(super) fn expire(&self, after: Duration) -> ScriptCall {
+        CHANGE.call(&self.0).arg("expire").arg(after.as_secs())
     }
 }
 

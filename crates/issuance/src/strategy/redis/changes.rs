@@ -36,8 +36,8 @@ const LOWER_MAX: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often who has changed nothing tries to let go of an event that Redis is not reached for.
 const LET_GO_EVERY: Duration = Duration::from_millis(500);
-/// How long Redis remembers an event that is over, in seconds; after that the ledger is asked.
-const REMEMBERED_SECONDS: u32 = 3_600;
+/// How long Redis remembers an event that is over; after that [the ledger is asked](super::over).
+pub(super) const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// What a change takes away.
 #[derive(Debug, Clone, Copy)]
@@ -226,7 +226,7 @@ impl RedisStrategy {
 
     /// Lets Redis forget in time events that are over, of which nothing is pending.
     pub(super) async fn expire(&self, events: &[EventId]) {
-        let calls = events.iter().map(|event| Keys::of(*event).expire(REMEMBERED_SECONDS));
+        let calls = events.iter().map(|event| Keys::of(*event).expire(REMEMBERED));
         // What stays longer than it need be does no harm: the next look does it.
         let _ = self.0.redis.run_all::<i64>(&calls.collect::<Vec<_>>()).await;
     }

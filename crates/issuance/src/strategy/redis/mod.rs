@@ -14,7 +14,7 @@
 //!
 //! In reading order: `claim.lua` (the decision), [`calls`] (what is said to Redis), [`batch`] (its
 //! way), [`commits`] (what makes it durable), [`terms`] (how long that is valid), [`sync`]
-//! (rebuilding), [`left`] (where that was left half-way), [`changes`] (live changes), [`behind`]
+//! (rebuilding), [`left`] (where that was left half-way), `over` (claims that need none), [`changes`] (live changes), [`behind`]
 //! (waiting for what is not in the ledger), [`keeper`] (what is done in the background), `metrics`.
 
 mod batch;
@@ -25,6 +25,7 @@ mod commits;
 mod keeper;
 mod left;
 mod metrics;
+mod over;
 mod sync;
 mod terms;
 

@@ -39,11 +39,14 @@ for_every_safe_commit! {
     a_rebuild_that_ended_half_way_is_gone_on_with,
     winners_that_are_lost_while_they_are_copied_are_copied_anew,
     what_is_left_of_an_event_that_is_over_ends,
+    what_is_long_over_is_told_by_the_ledger,
 }
 
 mod redis_stream {
     super::super::for_commit! {
-        RedisStream: winners_that_are_lost_while_they_are_copied_are_copied_anew
+        RedisStream:
+        winners_that_are_lost_while_they_are_copied_are_copied_anew,
+        what_is_long_over_is_told_by_the_ledger,
     }
 }
 
@@ -142,6 +145,25 @@ async fn what_is_left_of_an_event_that_is_over_ends(test: Deployment) {
     };
     timeout(WAIT_MAX, again).await.expect("it is looked at again");
     assert!((1..=600).contains(&ttl().await));
+}
+
+/// Redis would be filled with all that ever was by whoever claims on it.
+async fn what_is_long_over_is_told_by_the_ledger(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    let first = issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    test.act(&event, "close").await;
+    let before = epoch(&test.redis, &event).await;
+    let Place::Server(database) = &test.ledger else { panic!("a server") };
+    database.execute("UPDATE events SET updated_at = created_at - 3600000000").await;
+    test.redis.cli(&["FLUSHALL"]).await;
+    // One that has not heard of it lately.
+    let one = test.another().await;
+    assert_eq!(held(decided(&one, &event, "kim").await), first);
+    assert_eq!(decided(&one, &event, "lee").await, Decision::Closed);
+    assert_eq!(test.redis.cli(&["EXISTS", &key(&event, "winners")]).await, "0");
+    let now = test.one.ledger.event(event.id).await.expect("an answer").expect("the event");
+    assert_eq!(now.epoch, before);
 }
 
 /// A snapshot from before is sound in itself, and the ledger would not notice what it leads to
