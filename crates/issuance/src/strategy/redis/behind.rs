@@ -107,13 +107,18 @@ impl RedisStrategy {
         let deadline = Instant::now() + CATCH_UP_MAX;
         match event.commit {
             Commit::Ledger => Ok(0),
-            Commit::RedisStream => loop {
-                let pending = self.count_pending(event.id).await?;
-                if pending == 0 || Instant::now() >= deadline {
-                    return Ok(pending);
+            Commit::RedisStream => {
+                let mut rest = LOOK_EVERY;
+                loop {
+                    let pending = self.count_pending(event.id).await?;
+                    if pending == 0 || Instant::now() >= deadline {
+                        return Ok(pending);
+                    }
+                    // All that is pending is read.
+                    sleep(rest).await;
+                    rest = LOOK_SELDOM.min(rest * 2);
                 }
-                sleep(LOOK_EVERY).await;
-            },
+            }
             Commit::Kafka => Ok(self.count_in_journal(event).await?),
         }
     }

@@ -27,6 +27,9 @@ use crate::journal::Journal;
 /// How long it is remembered for how long coupons are valid.
 const VALIDITY_REMEMBERED: Duration = Duration::from_secs(10);
 
+/// Coupons of which a process remembers that; with more, all are forgotten.
+const VALIDITIES_MAX: usize = 50_000;
+
 /// For how long issued coupons of a coupon are valid, as it was read.
 #[derive(Debug, Clone)]
 pub(super) struct KnownValidity {
@@ -276,10 +279,14 @@ impl RedisStrategy {
             (Ok((validity, version)), _) => {
                 let word = word_of(validity, version);
                 let known = KnownValidity { word: word.clone(), version, read_at };
-                self.validities().insert(event.coupon_id, known);
+                let mut validities = self.validities();
+                if validities.len() >= VALIDITIES_MAX {
+                    validities.clear();
+                }
+                validities.insert(event.coupon_id, known);
                 Ok(word)
             }
-            // It cannot be changed there either.
+            // Others who reach the ledger bring the script what is newer.
             (Err(_), Some(known)) => Ok(known.word),
             (Err(error), None) => Err(error.into()),
         }

@@ -57,14 +57,15 @@ impl Left {
         self.failed().remove(&event);
     }
 
-    pub(super) fn has_failed(&self, event: EventId, now: Instant) {
+    /// Whether it had not before.
+    pub(super) fn has_failed(&self, event: EventId, now: Instant) -> bool {
         let mut failed = self.failed();
         if failed.len() >= FAILED_MAX && !failed.contains_key(&event) {
             failed.clear();
         }
         let last = failed.get(&event);
         let lasts = last.map_or(REST, |last| REST_MAX.min(last.lasts * 2));
-        failed.insert(event, Rest { until: now + lasts, lasts });
+        failed.insert(event, Rest { until: now + lasts, lasts }).is_none()
     }
 
     /// What was found and does not rest, in the order in which it is tried.
@@ -130,14 +131,14 @@ mod tests {
             left.take(now)
         };
         for rests in [5, 10, 20, 40, 60, 60] {
-            left.has_failed(first, now);
+            assert_eq!(left.has_failed(first, now), rests == 5, "it is told once");
             now += Duration::from_secs(rests);
             assert_eq!(due(now - Duration::from_millis(1)), [second], "within {rests} s");
             assert_eq!(due(now), [second, first], "after {rests} s");
         }
         assert!(left.take(now).is_empty(), "each is found once");
         left.is_rebuilt(first);
-        left.has_failed(first, now);
+        assert!(left.has_failed(first, now));
         assert_eq!(due(now + REST), [second, first]);
     }
 }

@@ -138,11 +138,12 @@ impl RedisStrategy {
                 Ok(Some(_)) => strategy.0.left.is_rebuilt(event),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(
-                        firstcome.event.id = %event, error.message = %error,
-                        "what Redis knows of an event cannot be rebuilt yet"
-                    );
-                    strategy.0.left.has_failed(event, Instant::now());
+                    if strategy.0.left.has_failed(event, Instant::now()) {
+                        tracing::warn!(
+                            firstcome.event.id = %event, error.message = %error,
+                            "what Redis knows of an event cannot be rebuilt yet"
+                        );
+                    }
                     sleep(REST_AFTER_FAILURE).await;
                 }
             }
