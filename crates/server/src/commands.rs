@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use firstcome_core::{Clock as _, Email, Password};
 use firstcome_identity::{AdminChange, Identity, KeyUse, Mint, generate_password};
-use firstcome_ledger::{Ledger, Purpose};
+use firstcome_ledger::{EventQuery, EventRecord, Ledger, Purpose};
 use firstcome_web::SystemClock;
 use indicatif::{ProgressBar, ProgressIterator as _};
 
@@ -28,6 +28,9 @@ pub(crate) use copy::copy;
 pub(crate) use journal::{forget_journal, inspect_journal, skip_record};
 pub(crate) use keys::{list_keys, rotate_keys};
 pub(crate) use sync::sync;
+
+/// Events that are listed at once.
+const PAGE_EVENTS: u64 = 200;
 
 /// Brings the ledger's schema up, or says what that would do.
 pub(crate) async fn migrate(
@@ -132,6 +135,21 @@ pub(crate) fn token(flags: &TokenFlags, out: &mut impl Write) -> anyhow::Result<
 /// A bar on standard error while answers go elsewhere; it hides itself where that is no terminal.
 fn bar(length: u64) -> ProgressBar {
     if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new(length) }
+}
+
+/// Every event of which this holds, newest first.
+async fn events_that(
+    ledger: &Ledger,
+    holds: impl Fn(&EventRecord) -> bool,
+) -> anyhow::Result<Vec<EventRecord>> {
+    let (mut events, mut after) = (Vec::new(), None);
+    loop {
+        let query = EventQuery { state: None, after, limit: PAGE_EVENTS };
+        let page = ledger.events(&query).await?;
+        let Some(last) = page.last() else { return Ok(events) };
+        after = Some(last.id);
+        events.extend(page.into_iter().filter(&holds));
+    }
 }
 
 /// Opens the ledger beside a server that may be running on it.

@@ -5,18 +5,15 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use firstcome_core::{Commit, EventId};
+use firstcome_core::Commit;
 use firstcome_issuance::{AuditView, RedisStrategy};
-use firstcome_ledger::{AuditRecord, EventQuery, EventRecord, Ledger};
+use firstcome_ledger::AuditRecord;
 use indicatif::ProgressIterator as _;
 use serde_json::json;
 
-use super::{bar, visit};
+use super::{bar, events_that, visit};
 use crate::cli::AuditFlags;
 use crate::{kafka, redis};
-
-/// Events that are listed at once.
-const PAGE_EVENTS: u64 = 200;
 
 /// Audits one event or all, and the file of an embedded ledger; fails when a check does.
 pub(crate) async fn audit(flags: &AuditFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -26,7 +23,12 @@ pub(crate) async fn audit(flags: &AuditFlags, out: &mut impl Write) -> anyhow::R
         Some(id) => {
             vec![ledger.event(id).await?.with_context(|| format!("there is no event {id}"))?]
         }
-        None => all_events(&ledger).await?,
+        None => {
+            let mut events = events_that(&ledger, |_| true).await?;
+            // Oldest first.
+            events.reverse();
+            events
+        }
     };
     let beside = match redis::connect(&settings)? {
         Some(redis) => {
@@ -64,21 +66,6 @@ pub(crate) async fn audit(flags: &AuditFlags, out: &mut impl Write) -> anyhow::R
     let place = if ledger.is_shared() { "the ledger" } else { "the ledger's file" };
     tell_integrity(out, (place, events.len()), &faults, flags.json)?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Every event, oldest first.
-async fn all_events(ledger: &Ledger) -> anyhow::Result<Vec<EventRecord>> {
-    let mut events: Vec<EventRecord> = Vec::new();
-    loop {
-        let after: Option<EventId> = events.last().map(|event| event.id);
-        let query = EventQuery { state: None, after, limit: PAGE_EVENTS };
-        let page = ledger.events(&query).await?;
-        if page.is_empty() {
-            events.reverse();
-            return Ok(events);
-        }
-        events.extend(page);
-    }
 }
 
 fn tell(out: &mut impl Write, audit: AuditRecord, as_json: bool) -> anyhow::Result<()> {

@@ -5,19 +5,17 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use firstcome_core::{Commit, EventId, Strategy};
+use anyhow::{Context as _, bail};
+use firstcome_core::{Commit, EventId, EventState, Strategy};
 use firstcome_issuance::{RedisStrategy, Synced};
-use firstcome_ledger::Ledger;
+use firstcome_ledger::{EventRecord, Ledger};
 use indicatif::ProgressBar;
 use tokio::time::sleep;
 
-use super::visit;
+use super::{events_that, visit};
 use crate::cli::SyncFlags;
 use crate::{kafka, redis};
 
-/// Events that are rebuilt by one call.
-const EVENTS_MAX: u64 = 10_000;
 /// How often the bar of an event moves.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -32,21 +30,7 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
     };
     redis::check_now(&redis, redis::use_of(&settings)).await?;
     let ledger = visit(&settings).await?;
-    let events = match flags.event {
-        Some(id) => match ledger.event(id).await? {
-            Some(event) if event.strategy == Strategy::Redis => vec![event],
-            Some(event) => anyhow::bail!(
-                "the event {id} is decided by the strategy {}: there is nothing to rebuild",
-                event.strategy.as_str()
-            ),
-            None => anyhow::bail!("there is no event {id} in this ledger"),
-        },
-        // Those that are not over.
-        None => {
-            let now = ledger.clock().now();
-            ledger.events_decided_by(Strategy::Redis, &Commit::ALL, now, EVENTS_MAX).await?
-        }
-    };
+    let events = to_rebuild(&ledger, flags.event).await?;
     let journal = kafka::journal(&settings)?;
     let (of_kafka, mut rebuilt): (Vec<_>, Vec<_>) =
         events.iter().partition(|event| event.commit == Commit::Kafka);
@@ -78,6 +62,25 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
     match unfit {
         Some(unfit) => Err(unfit.context("events whose wins Kafka holds are not rebuilt")),
         None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The event that is asked for, or all that Redis decides and that are not over, newest first.
+async fn to_rebuild(ledger: &Ledger, only: Option<EventId>) -> anyhow::Result<Vec<EventRecord>> {
+    let Some(id) = only else {
+        let now = ledger.clock().now();
+        let is_decided_there = |event: &EventRecord| {
+            event.strategy == Strategy::Redis && event.rule.state(now) != EventState::Closed
+        };
+        return events_that(ledger, is_decided_there).await;
+    };
+    match ledger.event(id).await? {
+        Some(event) if event.strategy == Strategy::Redis => Ok(vec![event]),
+        Some(event) => bail!(
+            "the event {id} is decided by the strategy {}: there is nothing to rebuild",
+            event.strategy.as_str()
+        ),
+        None => bail!("there is no event {id} in this ledger"),
     }
 }
 

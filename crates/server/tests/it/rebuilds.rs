@@ -1,6 +1,8 @@
 //! A rebuild that lasts is seen in its event, with how far it is, until it is over; and every
 //! rebuild in what is measured.
 
+use std::collections::BTreeSet;
+
 use firstcome_testkit::{Answer, Launch};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -193,6 +195,28 @@ async fn without_redis_there_is_nothing_to_rebuild() {
     let told = shop.server.command(&["sync"]).await;
     assert_eq!(told.code, Some(0), "{told:?}");
     assert!(told.stdout.contains("without Redis (redis.url)"), "{told:?}");
+}
+
+/// More than are listed at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_rebuilds_however_many_there_are() {
+    let mut promises = Promises::open("ledger").await;
+    let Promises { shop, database, .. } = &mut promises;
+    let event = shop.event(5).await;
+    assert_eq!(shop.server.terminate().await, Some(0));
+    let columns = "coupon_id, name, quantity, issued, opens_at, closes_at, opened_early, paused, \
+                   closed, strategy, commit_to, epoch, fence, version, erased, created_at, \
+                   updated_at";
+    let copied = format!(
+        "INSERT INTO events (id, {columns})
+         SELECT gen_random_uuid(), {columns} FROM events, generate_series(1, 201)"
+    );
+    database.execute(&copied).await;
+    let rebuilt = shop.server.command(&["sync"]).await;
+    assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
+    let rebuilt: BTreeSet<&str> =
+        rebuilt.stdout.lines().filter_map(|line| line.split(':').next()).collect();
+    assert!(rebuilt.len() == 202 && rebuilt.contains(event.as_str()), "{rebuilt:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
