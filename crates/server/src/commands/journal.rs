@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use firstcome_core::Clock as _;
+use firstcome_core::{Clock as _, Commit, Strategy};
 use firstcome_issuance::journal::{
     Entry, Journal, JournalRecord, KafkaConfig, ReadError, TopicError, decode, encode,
 };
@@ -49,11 +49,14 @@ pub(crate) async fn inspect_journal(
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
     let settings = flags.kafka.load()?.settings;
-    let Some(journal) = open(&settings)? else {
+    let journal = open(&settings)?;
+    let ledger = visit(&settings).await?;
+    let Some(journal) = journal else {
+        has_no_journal(&ledger).await?;
         writeln!(out, "nothing to inspect: without Kafka (kafka.brokers) there is no journal")?;
+        ledger.close().await?;
         return Ok(ExitCode::SUCCESS);
     };
-    let ledger = visit(&settings).await?;
     let partitions = partitions(&journal, &ledger, flags.partition, out).await?;
     writeln!(
         out,
@@ -183,6 +186,21 @@ fn open(settings: &Settings) -> anyhow::Result<Option<Journal>> {
     }
     let config = KafkaConfig { create_topic: false, ..settings.kafka.clone() };
     Ok(Some(Journal::new(&config).map_err(|invalid| anyhow::anyhow!("{invalid}"))?))
+}
+
+/// Fails where the ledger has a topic, or an event that is not over and whose wins go to one.
+async fn has_no_journal(ledger: &Ledger) -> anyhow::Result<()> {
+    let remedy = "set kafka.brokers (--kafka-brokers) to those that the servers have";
+    // Another than one without a name: any.
+    if let Some(topic) = ledger.other_journal("").await? {
+        bail!("the ledger has the topic {topic}: {remedy}");
+    }
+    let now = ledger.clock().now();
+    let open = ledger.events_decided_by(Strategy::Redis, &[Commit::Kafka], now, 1).await?;
+    if let Some(event) = open.first() {
+        bail!("Kafka holds the wins of the event {}: {remedy}", event.id);
+    }
+    Ok(())
 }
 
 /// Every partition of the topic, or the one that is asked for.

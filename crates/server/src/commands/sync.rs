@@ -16,21 +16,29 @@ use super::{events_that, visit};
 use crate::cli::SyncFlags;
 use crate::{kafka, redis};
 
+/// What is said where no event has anything in Redis.
+const NOTHING: &str = "nothing to rebuild: no event that Redis decides is open";
 /// How often the bar of an event moves.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Rebuilds what Redis knows of one event, or of all that it decides.
 pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let settings = flags.flags.load()?.settings;
+    let ledger = visit(&settings).await?;
+    let events = to_rebuild(&ledger, flags.event).await?;
     let Some(redis) = redis::connect(&settings)? else {
-        let sentence =
-            "nothing to rebuild: without Redis (redis.url) the ledger decides every claim";
-        writeln!(out, "{sentence}")?;
+        if let Some(event) = events.first() {
+            bail!(
+                "Redis decides events of this ledger, as {}: set redis.url (--redis-url) to the \
+                 one that the servers have",
+                event.id
+            );
+        }
+        writeln!(out, "{NOTHING}")?;
+        ledger.close().await?;
         return Ok(ExitCode::SUCCESS);
     };
     redis::check_now(&redis, redis::use_of(&settings)).await?;
-    let ledger = visit(&settings).await?;
-    let events = to_rebuild(&ledger, flags.event).await?;
     let journal = kafka::journal(&settings)?;
     let (of_kafka, mut rebuilt): (Vec<_>, Vec<_>) =
         events.iter().partition(|event| event.commit == Commit::Kafka);
@@ -56,7 +64,7 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
         out.flush()?;
     }
     if events.is_empty() {
-        writeln!(out, "nothing to rebuild: no event that Redis decides is open")?;
+        writeln!(out, "{NOTHING}")?;
     }
     ledger.close().await?;
     match unfit {

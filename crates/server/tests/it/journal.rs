@@ -182,6 +182,34 @@ async fn a_record_that_stops_its_partition_is_shown_and_skipped() {
     assert_eq!(database.number("SELECT fence FROM events").await, 1);
 }
 
+/// Who forgets to say where Kafka is must not believe that nothing is stopped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_inspection_without_kafka_fails_where_the_ledger_has_a_journal() {
+    let database = TestDatabase::new(Engine::Postgres).await;
+    let (embedded, shop) = (Shop::open().await, Shop::open_on(database.url()).await);
+    let event = shop.event(5).await;
+    for server in [&embedded.server, &shop.server] {
+        let inspected = server.command(&["journal", "inspect"]).await;
+        assert_eq!(inspected.code, Some(0), "{inspected:?}");
+        assert!(inspected.stdout.contains("nothing to inspect"), "{inspected:?}");
+    }
+    for (change, named) in [
+        ("UPDATE events SET strategy = 'redis', commit_to = 'kafka', epoch = 1", event.as_str()),
+        (
+            "INSERT INTO journal_positions (journal, journal_partition, next_offset)
+             VALUES ('wins-of-a-test', 0, 0)",
+            "the topic wins-of-a-test",
+        ),
+    ] {
+        database.execute(change).await;
+        let refused = shop.server.command(&["journal", "inspect"]).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        for name in ["kafka.brokers", named] {
+            assert!(refused.stderr.contains(name), "{refused:?}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_needs_kafka_says_when_it_is_away() {
     let mut broker = KafkaServer::start().await;

@@ -190,11 +190,36 @@ async fn the_command_rebuilds_one_event_or_all() {
 }
 
 #[tokio::test]
-async fn without_redis_there_is_nothing_to_rebuild() {
+async fn where_redis_decides_nothing_there_is_nothing_to_rebuild() {
     let shop = Shop::open().await;
+    let _ = shop.event(5).await;
     let told = shop.server.command(&["sync"]).await;
     assert_eq!(told.code, Some(0), "{told:?}");
-    assert!(told.stdout.contains("without Redis (redis.url)"), "{told:?}");
+    assert!(told.stdout.contains("no event that Redis decides is open"), "{told:?}");
+}
+
+/// Who runs it after Redis was lost must not believe that it has done something.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_without_redis_fails_where_redis_decides() {
+    let Promises { shop, database, .. } = &Promises::open("ledger").await;
+    let sync = async |more: &[&str]| {
+        let command = [&["sync", "--ledger-url", database.url()][..], more].concat();
+        Launch::new(BINARY, &command).run().await
+    };
+    let event = shop.event(5).await;
+    let all: &[&str] = &[];
+    for arguments in [all, &["--event", event.as_str()]] {
+        let refused = sync(arguments).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        for name in ["redis.url", event.as_str()] {
+            assert!(refused.stderr.contains(name), "{refused:?}");
+        }
+    }
+    let _ = shop.act(&event, "close").await.expect(200);
+    let told = sync(all).await;
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let away = ["sync", "--ledger-url", "postgres://someone:secret@127.0.0.1:1/shop"];
+    check_refused(Launch::new(BINARY, &away), &["127.0.0.1:1"]).await;
 }
 
 /// More than are listed at once.
