@@ -6,8 +6,8 @@
 //! - nothing that is shown or logged holds a password.
 //!
 //! Modules in reading order: `config` and `address` (where it is), `handle` (the calls), `error`
-//! (why there is no answer), `script`, `subscription`, `inspect` (what the server is), `connect`,
-//! `cluster`, `link` and [`breaker`](crate::breaker) (below the calls), `metrics`.
+//! (why there is no answer), `script`, `subscription`, `inspect` (what the server is), `rights` (what
+//! the user may do), `connect`, `cluster`, `link` and [`breaker`](crate::breaker) (below the calls), `metrics`.
 
 mod address;
 mod breakers;
@@ -19,6 +19,7 @@ mod handle;
 mod inspect;
 mod link;
 mod metrics;
+mod rights;
 mod script;
 mod subscription;
 

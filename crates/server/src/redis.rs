@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use firstcome_cache::redis::{Redis, RedisError, RedisUse, Refusal, ServerFacts};
+use firstcome_cache::redis::{Judgement, Redis, RedisError, RedisUse, Refusal};
 use firstcome_core::{Commit, Strategy};
 use firstcome_tasks::anew;
 use tokio::time::sleep;
@@ -17,12 +17,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// is there, and not used until it fits.
 ///
 /// # Errors
-/// What a retry does not change: settings, user or password that do not fit. That it is away is
-/// none: a cache does without it, and what it decides is answered 503 until it is there.
+/// What a retry does not change: settings, user, password or rights that do not fit. That it is
+/// away is none: a cache does without it, and what it decides is answered 503 until it is there.
 pub(crate) async fn check(redis: &Redis, used_for: RedisUse) -> anyhow::Result<()> {
     let address = redis.shown();
-    match redis.inspect().await {
-        Ok(servers) => judge(redis, servers, used_for),
+    match redis.judge(used_for).await {
+        Ok(found) => heed(redis, found),
         Err(error) if is_lasting(&error) => bail!("{address}: {error}"),
         Err(error) => {
             let meanwhile = match used_for {
@@ -47,8 +47,8 @@ pub(crate) async fn check(redis: &Redis, used_for: RedisUse) -> anyhow::Result<(
 /// # Errors
 /// That it does not fit, or does not answer.
 pub(crate) async fn check_now(redis: &Redis, used_for: RedisUse) -> anyhow::Result<()> {
-    match redis.inspect().await {
-        Ok(servers) => judge(redis, servers, used_for),
+    match redis.judge(used_for).await {
+        Ok(found) => heed(redis, found),
         Err(error) => bail!("{}: {error}", redis.shown()),
     }
 }
@@ -62,8 +62,8 @@ async fn check_until_fit(redis: &Redis, used_for: RedisUse) {
     loop {
         sleep(LOOK_EVERY).await;
         // Whoever uses it meanwhile is told why it does not answer.
-        let Ok(servers) = judging.inspect().await else { continue };
-        let Err(unfit) = judge(redis, servers, used_for) else { break };
+        let Ok(found) = judging.judge(used_for).await else { continue };
+        let Err(unfit) = heed(redis, found) else { break };
         if !redis.is_refused() {
             let sentence = "Redis is there, and not used until it is set right";
             tracing::error!(redis.address = address, "{sentence}: {unfit}");
@@ -77,15 +77,10 @@ async fn check_until_fit(redis: &Redis, used_for: RedisUse) {
     }
 }
 
-/// Whether these servers fit; logs what may cost something where they do.
-fn judge(redis: &Redis, servers: Vec<ServerFacts>, used_for: RedisUse) -> anyhow::Result<()> {
+/// Whether it fits; logs what may cost something where it does.
+fn heed(redis: &Redis, found: Judgement) -> anyhow::Result<()> {
     let address = redis.shown();
-    let (mut refusals, mut warnings) = (Vec::new(), Vec::new());
-    for server in servers {
-        let judgement = server.judge(redis.kind(), used_for);
-        refusals.extend(judgement.refusals);
-        warnings.extend(judgement.warnings);
-    }
+    let Judgement { refusals, warnings } = found;
     if !refusals.is_empty() {
         bail!("{address} cannot be used: {}", refusals.join("; "));
     }

@@ -1,10 +1,11 @@
-//! What the servers are, asked at the start, and whether that is good enough for a use.
+//! What the servers are, asked at the start, and whether that, with what the user may do, is good
+//! enough for a use.
 
 use std::collections::HashMap;
 
 use ::redis::{InfoDict, cmd, from_redis_value};
 
-use super::{Redis, RedisError, RedisKind};
+use super::{Redis, RedisError, RedisKind, Refusal};
 
 /// What Redis is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,27 @@ pub struct Judgement {
 }
 
 impl Redis {
+    /// Asks every server that takes writes what it is, and judges whether that, and what the user
+    /// may do there, is good enough for this use.
+    ///
+    /// # Errors
+    /// As a call's. That a server does not tell everything is no error.
+    pub async fn judge(&self, used_for: RedisUse) -> Result<Judgement, RedisError> {
+        let mut found = Judgement::default();
+        for server in self.inspect().await? {
+            server.judge(self.kind(), used_for, &mut found);
+        }
+        // One that is unfit anyway may not even run a script.
+        if used_for != RedisUse::Cache && found.refusals.is_empty() {
+            for (address, commands) in self.denied().await? {
+                let server = ServerFacts { address, ..ServerFacts::default() };
+                let commands = commands.into_iter().collect::<Vec<_>>().join(", ");
+                found.refuse(&server, &format!("denies {commands}: {}", Refusal::NoPermission));
+            }
+        }
+        Ok(found)
+    }
+
     /// Asks every server that takes writes what it is: the one there is, the master, or each
     /// primary of the cluster.
     ///
@@ -125,11 +147,9 @@ impl ServerFacts {
     }
 
     /// Whether it is fit for this use, behind a URL of this kind.
-    #[must_use]
-    pub fn judge(&self, kind: RedisKind, used_for: RedisUse) -> Judgement {
-        let mut found = Judgement::default();
-        self.judge_kind(kind, &mut found);
-        self.judge_version(&mut found);
+    fn judge(&self, kind: RedisKind, used_for: RedisUse, found: &mut Judgement) {
+        self.judge_kind(kind, found);
+        self.judge_version(found);
         if self.role.as_deref() == Some("slave") {
             found.refuse(
                 self,
@@ -138,12 +158,11 @@ impl ServerFacts {
             );
         }
         if used_for == RedisUse::Decider || used_for == RedisUse::Journal {
-            self.judge_memory(&mut found);
+            self.judge_memory(found);
         }
         if used_for == RedisUse::Journal {
-            self.judge_file(&mut found);
+            self.judge_file(found);
         }
-        found
     }
 
     fn judge_kind(&self, kind: RedisKind, found: &mut Judgement) {

@@ -6,13 +6,7 @@ use firstcome_testkit::{RedisCluster, RedisServer};
 use crate::support::redis;
 
 async fn judged(redis: &Redis, used_for: RedisUse) -> Judgement {
-    let facts = redis.inspect().await.unwrap();
-    facts.iter().fold(Judgement::default(), |mut all, server| {
-        let judgement = server.judge(redis.kind(), used_for);
-        all.refusals.extend(judgement.refusals);
-        all.warnings.extend(judgement.warnings);
-        all
-    })
+    redis.judge(used_for).await.unwrap()
 }
 
 #[tokio::test]
@@ -87,6 +81,61 @@ async fn what_may_not_be_asked_is_a_warning() {
             assert!(warnings.iter().any(|warning| warning.contains(part)), "{part}: {warnings:?}");
         }
     }
+}
+
+/// Who starts with less would answer every claim 503.
+#[tokio::test]
+async fn a_user_who_may_not_decide_is_refused() {
+    let server = RedisServer::start().await;
+    let on_other_keys = "DEL, EXPIRE, GET, HDEL, HEXISTS, HGET, HINCRBY, HLEN, HMGET, HSCAN, \
+                         HSET, PEXPIRE, SET, TTL, UNLINK";
+    for (user, rights, denied) in [
+        ("ann", ["-hset", "-ttl"], "HSET, TTL"),
+        ("bob", ["+get", "-eval"], "EVAL"),
+        ("cho", ["-evalsha", "-set"], "EVALSHA, SET"),
+        ("dan", ["resetkeys", "~other:*"], on_other_keys),
+    ] {
+        let all = ["ACL", "SETUSER", user, "on", ">p", "~*", "&*", "+@all"];
+        server.cli(&[&all[..], &rights].concat()).await;
+        let redis = redis(&format!("redis://{user}:p@{}", server.authority()));
+        let Judgement { refusals, .. } = judged(&redis, RedisUse::Decider).await;
+        let [refusal] = refusals.as_slice() else { panic!("one: {refusals:?}") };
+        assert!(refusal.starts_with(&format!("Redis denies {denied}: ")), "{refusal}");
+        assert!(refusal.contains("docs/operations/redis.md"), "{refusal}");
+        assert_eq!(judged(&redis, RedisUse::Cache).await, Judgement::default());
+    }
+    assert_eq!(server.cli(&["DBSIZE"]).await, "0", "nothing was written");
+}
+
+/// What an operator is told to type.
+#[tokio::test]
+async fn the_user_of_the_operations_page_may_decide() {
+    let page = include_str!("../../../../docs/operations/redis.md");
+    let (_, rules) = page.split_once("ACL SETUSER firstcome ").expect("the page has the user");
+    let (rules, _) = rules.split_once("```").expect("a block");
+    let rules = rules.replace('\\', "").replace(">PASSWORD", ">p");
+    let server = RedisServer::start().await;
+    let command: Vec<_> =
+        ["ACL", "SETUSER", "firstcome"].into_iter().chain(rules.split_whitespace()).collect();
+    server.cli(&command).await;
+    let redis = redis(&format!("redis://firstcome:p@{}", server.authority()));
+    assert_eq!(judged(&redis, RedisUse::Decider).await, Judgement::default());
+}
+
+#[tokio::test]
+async fn the_user_of_every_primary_is_looked_at() {
+    let cluster = RedisCluster::start().await;
+    let all = ["ACL", "SETUSER", "ann", "on", ">p", "~*", "&*", "+@all"];
+    for node in cluster.nodes() {
+        node.cli(&all).await;
+    }
+    let redis = redis(&cluster.url().replace("://", "://ann:p@"));
+    assert_eq!(judged(&redis, RedisUse::Decider).await, Judgement::default());
+    cluster.nodes()[1].cli(&["ACL", "SETUSER", "ann", "-hget"]).await;
+    let Judgement { refusals, .. } = judged(&redis, RedisUse::Decider).await;
+    let [refusal] = refusals.as_slice() else { panic!("one: {refusals:?}") };
+    let denied = format!("Redis at {} denies HGET: ", cluster.nodes()[1].authority());
+    assert!(refusal.starts_with(&denied), "{refusal}");
 }
 
 #[tokio::test]

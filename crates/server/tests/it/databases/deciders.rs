@@ -19,6 +19,7 @@ on_each_engine!(
     twenty_thousand_claims_committed_to_redis,
     no_acknowledged_claim_is_lost_that_kafka_holds,
     a_redis_that_does_not_fit_is_not_used,
+    a_redis_whose_user_may_not_decide_is_not_used,
     a_redis_that_does_not_fit_is_not_used_until_it_does,
     a_redis_that_is_mended_is_used,
 );
@@ -113,6 +114,20 @@ async fn a_redis_that_does_not_fit_is_not_used(engine: Engine) {
             .environment("FIRSTCOME_STRATEGY", "redis")
             .environment("FIRSTCOME_COMMIT", commit);
         check_refused(launch, &names).await;
+    }
+}
+
+async fn a_redis_whose_user_may_not_decide_is_not_used(engine: Engine) {
+    let (redis, database) = (RedisServer::start().await, TestDatabase::new(engine).await);
+    redis.cli(&["ACL", "SETUSER", "ann", "on", ">p", "~*", "&*", "+@all", "-hset"]).await;
+    let url = format!("redis://ann:p@{}", redis.authority());
+    for strategy in ["redis", "redis_lock"] {
+        let data = startup::directory();
+        let launch = startup::serve(data.path())
+            .environment("FIRSTCOME_LEDGER_URL", database.url())
+            .environment("FIRSTCOME_REDIS_URL", &url)
+            .environment("FIRSTCOME_STRATEGY", strategy);
+        check_refused(launch, &["denies HSET", "docs/operations/redis.md"]).await;
     }
 }
 
