@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use firstcome_cache::redis::{Judgement, Redis, RedisError, RedisUse, Refusal};
 use firstcome_core::{Commit, Strategy};
+use firstcome_ledger::{Ledger, LedgerError};
 use firstcome_tasks::anew;
 use tokio::time::sleep;
 
@@ -27,7 +28,9 @@ pub(crate) async fn check(redis: &Redis, used_for: RedisUse) -> anyhow::Result<(
         Err(error) => {
             let meanwhile = match used_for {
                 RedisUse::Cache => "reads go to the ledger",
-                RedisUse::Decider | RedisUse::Journal => "what it decides is answered 503",
+                RedisUse::Decider | RedisUse::Journal | RedisUse::FormerJournal => {
+                    "what it decides is answered 503"
+                }
             };
             tracing::warn!(
                 redis.address = address,
@@ -105,10 +108,10 @@ pub(crate) fn connect(settings: &Settings) -> anyhow::Result<Option<Redis>> {
 /// not fit is not used until it is, where no event needs it by default.
 ///
 /// # Errors
-/// As [`check`]'s, where events are decided so by default.
-pub(crate) async fn decider(settings: &Settings) -> anyhow::Result<Option<Redis>> {
+/// As [`check`]'s, where events are decided so by default; and when the ledger does not answer.
+pub(crate) async fn decider(settings: &Settings, ledger: &Ledger) -> anyhow::Result<Option<Redis>> {
     let Some(redis) = connect(settings)? else { return Ok(None) };
-    let used_for = use_of(settings);
+    let used_for = use_of(settings, ledger).await.context("cannot read the ledger")?;
     match check(&redis, used_for).await {
         Err(error) if settings.claims.strategy == Strategy::Ledger => {
             tracing::warn!("no event can be decided in Redis until it is set right: {error:#}");
@@ -120,12 +123,18 @@ pub(crate) async fn decider(settings: &Settings) -> anyhow::Result<Option<Redis>
     Ok(Some(redis))
 }
 
-/// What claims need Redis for.
-pub(crate) fn use_of(settings: &Settings) -> RedisUse {
-    match settings.claims.commit {
-        Commit::RedisStream => RedisUse::Journal,
-        Commit::Ledger | Commit::Kafka => RedisUse::Decider,
+/// What claims need Redis for, also those on events that were made with another commit than new
+/// ones are.
+///
+/// # Errors
+/// When the ledger does not answer.
+pub(crate) async fn use_of(settings: &Settings, ledger: &Ledger) -> Result<RedisUse, LedgerError> {
+    if settings.claims.commit == Commit::RedisStream {
+        return Ok(RedisUse::Journal);
     }
+    let (now, held) = (ledger.clock().now(), [Commit::RedisStream]);
+    let open = ledger.events_decided_by(Strategy::Redis, &held, now, 1).await?;
+    Ok(if open.is_empty() { RedisUse::Decider } else { RedisUse::FormerJournal })
 }
 
 /// Whether only an operator can set it right.

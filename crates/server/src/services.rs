@@ -89,7 +89,7 @@ impl Services {
         });
         let clock = ledger.clock();
         let roles = settings.server.roles();
-        let beside = redis::decider(settings).await?;
+        let beside = redis::decider(settings, &ledger).await?;
         let beside = beside.map(|redis| Beside {
             redis,
             journal: journal.cloned(),

@@ -16,6 +16,9 @@ pub enum RedisUse {
     Decider,
     /// It holds won claims before the ledger does: it must not lose what it was given.
     Journal,
+    /// It decides claims, and is a journal for what was begun so: that goes on where it may lose
+    /// something, and who runs it is told.
+    FormerJournal,
 }
 
 /// What a server says of itself. What it does not tell, as some managed ones, is none.
@@ -157,11 +160,20 @@ impl ServerFacts {
                                 or the sentinels",
             );
         }
-        if used_for == RedisUse::Decider || used_for == RedisUse::Journal {
+        if used_for != RedisUse::Cache {
             self.judge_memory(found);
         }
-        if used_for == RedisUse::Journal {
-            self.judge_file(found);
+        match used_for {
+            RedisUse::Cache | RedisUse::Decider => {}
+            RedisUse::Journal => self.judge_file(found),
+            RedisUse::FormerJournal => {
+                let mut of_file = Judgement::default();
+                self.judge_file(&mut of_file);
+                let sentences = of_file.refusals.into_iter().chain(of_file.warnings);
+                found.warnings.extend(sentences.map(|sentence| {
+                    format!("events with the commit redis_stream are not over, and {sentence}")
+                }));
+            }
         }
     }
 

@@ -59,6 +59,21 @@ async fn a_journal_must_be_kept() {
 }
 
 #[tokio::test]
+async fn what_was_a_journal_goes_on_with_a_warning() {
+    let server = RedisServer::start().await;
+    let redis = redis(&server.url());
+    let Judgement { refusals, warnings } = judged(&redis, RedisUse::FormerJournal).await;
+    assert_eq!(refusals, [""; 0]);
+    for part in ["`appendonly no`", "`appendfsync everysec`"] {
+        let is_told = |it: &String| it.contains(part) && it.contains("commit redis_stream");
+        assert!(warnings.iter().any(is_told), "{part}: {warnings:?}");
+    }
+    server.cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
+    let Judgement { refusals, .. } = judged(&redis, RedisUse::FormerJournal).await;
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+}
+
+#[tokio::test]
 async fn a_replica_is_no_place_to_write() {
     let master = RedisServer::start().await;
     let port = master.authority().split_off("127.0.0.1:".len());

@@ -38,7 +38,7 @@ pub(crate) async fn sync(flags: &SyncFlags, out: &mut impl Write) -> anyhow::Res
         ledger.close().await?;
         return Ok(ExitCode::SUCCESS);
     };
-    redis::check_now(&redis, redis::use_of(&settings)).await?;
+    redis::check_now(&redis, redis::use_of(&settings, &ledger).await?).await?;
     let journal = kafka::journal(&settings)?;
     let (of_kafka, mut rebuilt): (Vec<_>, Vec<_>) =
         events.iter().partition(|event| event.commit == Commit::Kafka);

@@ -2,7 +2,7 @@
 //! deployment whose roles run apart, by each commit beside the ledger.
 
 use firstcome_testkit::{
-    Answer, Engine, RedisServer, TestDatabase, event_body, remove_kafka_topic,
+    Answer, Engine, Launch, RedisServer, TestDatabase, event_body, remove_kafka_topic,
 };
 
 use crate::cluster::{Behind, Cluster};
@@ -22,6 +22,7 @@ on_each_engine!(
     a_redis_whose_user_may_not_decide_is_not_used,
     a_redis_that_does_not_fit_is_not_used_until_it_does,
     a_redis_that_is_mended_is_used,
+    a_redis_that_may_lose_wins_of_older_events_is_told,
 );
 
 /// Drops in which both processes are killed.
@@ -168,4 +169,31 @@ async fn a_redis_that_does_not_fit_is_not_used_until_it_does(engine: Engine) {
     forgetful.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
     eventually("a win", || shop.claim(&event, &kim), |answer| answer.status == 201).await;
     shop.expect_audit(&event, 1).await;
+}
+
+/// An event keeps its commit, and what it needs of Redis.
+async fn a_redis_that_may_lose_wins_of_older_events_is_told(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    let redis = RedisServer::start_with(&["--appendonly", "yes"]).await;
+    let change = |launch: Launch| {
+        patient(launch)
+            .environment("FIRSTCOME_LEDGER_URL", database.url())
+            .environment("FIRSTCOME_REDIS_URL", &redis.url())
+            .environment("FIRSTCOME_STRATEGY", "redis")
+            .environment("FIRSTCOME_COMMIT", "redis_stream")
+    };
+    let mut shop = Shop::open_as(change).await;
+    let (event, kim) = (shop.event(5).await, shop.user("kim").await);
+    assert_eq!(shop.server.terminate().await, Some(0));
+    redis.cli(&["CONFIG", "SET", "appendonly", "no"]).await;
+    shop.reopen_as(|launch| launch.environment("FIRSTCOME_COMMIT", "ledger")).await;
+    let logged = || async { shop.server.logged() };
+    let is_told = |log: &String| log.contains("`appendonly no`") && log.contains("redis_stream");
+    eventually("the warning", logged, is_told).await;
+    eventually("a win", || shop.claim(&event, &kim), |answer| answer.status == 201).await;
+    let _ = shop.act(&event, "close").await.expect(200);
+    assert_eq!(shop.server.terminate().await, Some(0));
+    shop.reopen().await;
+    let logged = shop.server.logged();
+    assert!(!logged.contains("appendonly"), "{logged}");
 }
