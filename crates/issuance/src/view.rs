@@ -29,7 +29,9 @@ pub struct AuditView {
     distinct_users: u64,
     /// The highest sequence.
     max_sequence: u64,
-    /// Winners that are durable, but not yet in their table.
+    /// Winners that are durable, but not yet in their table. Of an event whose wins Kafka holds,
+    /// every record of its partition that no worker has applied is counted, those of other events
+    /// and of other programs too.
     pending: u64,
     /// What must hold.
     checks: Vec<CheckView>,
