@@ -55,8 +55,7 @@ pub(crate) struct ServerConfig {
 }
 
 /// A service that a process can run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Identity,
     Catalog,
@@ -76,6 +75,31 @@ impl Role {
     /// The roles of this version.
     pub(crate) const SERVED: [Self; 5] =
         [Self::Identity, Self::Catalog, Self::Issuance, Self::Wallet, Self::Worker];
+    /// Those that have a word, but are not in this version.
+    const LACKING: [Self; 3] = [Self::Notify, Self::Console, Self::Gateway];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Catalog => "catalog",
+            Self::Issuance => "issuance",
+            Self::Wallet => "wallet",
+            Self::Worker => "worker",
+            Self::Notify => "notify",
+            Self::Console => "console",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Role {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let mut known = Self::SERVED.into_iter().chain(Self::LACKING);
+        let role = known.find(|role| role.as_str() == word);
+        // Whoever has mistyped one is not told to try one that is refused.
+        role.ok_or_else(|| unknown_word(&word, &Self::SERVED.map(Self::as_str)))
+    }
 }
 
 /// The first admin.

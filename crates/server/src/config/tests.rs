@@ -233,6 +233,19 @@ fn what_this_version_lacks_is_refused_not_ignored() {
 }
 
 #[test]
+fn who_mistypes_a_role_is_told_those_that_there_are() {
+    let unknown = complaints("", &[("FIRSTCOME_ROLES", "walet")], &[]);
+    let expected = "environment FIRSTCOME_ROLES: server.roles[0]: unknown variant `walet`, \
+                    expected one of `identity`, `catalog`, `issuance`, `wallet`, `worker`";
+    assert_eq!(unknown, [expected]);
+    for role in ["notify", "console", "gateway"] {
+        let lacking = complaints("", &[("FIRSTCOME_ROLES", role)], &[]);
+        let [sentence] = lacking.as_slice() else { panic!("one: {lacking:?}") };
+        assert!(sentence.ends_with("this version has no other role"), "{sentence}");
+    }
+}
+
+#[test]
 fn who_decides_and_what_holds_a_win_need_what_they_use() {
     const LEDGER: &str = "ledger.url = \"postgres://h/d\"\n";
     const REDIS: &str = "redis.url = \"redis://h\"\n";

@@ -205,6 +205,9 @@ async fn an_environment_that_is_wrong() {
         let launch = Launch::new(BINARY, &["serve", "--data-dir", text(data.path())]);
         check_refused(launch.environment(name, value), &[name]).await;
     }
+    let launch = serve(data.path()).arguments(&["--role", "gambler"]);
+    let said = check_refused(launch, &["gambler", "`wallet`, `worker`"]).await;
+    assert!(!said.contains("gateway"), "it is refused, too: {said}");
 }
 
 #[tokio::test]
