@@ -139,7 +139,7 @@ impl Offered {
             }
             Some(Strategy::Redis) if !self.is_shared => Err(Invalid::new(
                 "needs a ledger on PostgreSQL, MySQL or MariaDB, and this one is embedded; use \
-                 ledger",
+                 ledger or redis_lock",
             )),
             Some(strategy) => Ok(strategy),
             None => {

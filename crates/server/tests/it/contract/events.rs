@@ -1,6 +1,6 @@
 //! Events.
 
-use firstcome_testkit::event_body;
+use firstcome_testkit::{RedisServer, event_body};
 use serde_json::{Value, json};
 
 use super::{MALFORMED_IDS, NOWHERE, check_members, check_utc};
@@ -86,6 +86,22 @@ async fn a_strategy_that_is_not_there_is_refused() {
         assert_eq!(answer.invalid_pointers(), ["/strategy".to_owned()].into());
     }
     let body = event_body(&coupon).with("/strategy", "ledger");
+    let _ = shop.api.post("/v1/events").token(&shop.admin).json(body).await.expect(201);
+}
+
+/// Who asks for more than an embedded ledger takes is told all that it takes.
+#[tokio::test]
+async fn beside_an_embedded_ledger_redis_orders_and_does_not_decide() {
+    let redis = RedisServer::start().await;
+    let shop =
+        Shop::open_as(|launch| launch.environment("FIRSTCOME_REDIS_URL", &redis.url())).await;
+    let coupon = shop.coupon().await;
+    let body = event_body(&coupon).with("/strategy", "redis");
+    let refused = shop.api.post("/v1/events").token(&shop.admin).json(body).await;
+    let refused = refused.expect_problem(422, "invalid");
+    let detail = refused.member_text("/errors/0/detail");
+    assert!(detail.ends_with("use ledger or redis_lock"), "{detail}");
+    let body = event_body(&coupon).with("/strategy", "redis_lock");
     let _ = shop.api.post("/v1/events").token(&shop.admin).json(body).await.expect(201);
 }
 
