@@ -9,7 +9,8 @@ use firstcome_core::{Commit, EventId};
 use firstcome_ledger::{CatchUp, EventRecord};
 use tokio::time::{Instant, sleep};
 
-use super::keeper::Scope;
+use super::calls::Keys;
+use super::keeper::{LOOKS_AT_ONCE, Scope};
 use super::{Failed, RedisStrategy};
 use crate::IssuanceError;
 use crate::journal::Journal;
@@ -45,14 +46,16 @@ impl RedisStrategy {
         let turns = Arc::clone(self.journal_turns().entry(partition).or_default());
         let applied = async {
             let applied = self.applied(partition, Instant::now() + CATCH_UP_MAX).await;
-            applied.map_err(|failed| failed.to_string())
+            applied.map(drop).map_err(|failed| failed.to_string())
         };
         turns.share(applied).await.map_err(IssuanceError::Beside)
     }
 
     async fn all_applied(&self, event: &EventRecord) -> Result<(), Failed> {
         match self.partition_of(event).await? {
-            Some(partition) => self.applied(partition, Instant::now() + CATCH_UP_MAX).await,
+            Some(partition) => {
+                self.applied(partition, Instant::now() + CATCH_UP_MAX).await.map(drop)
+            }
             // Nobody wins before it is pinned.
             None => Ok(()),
         }
@@ -89,12 +92,39 @@ impl RedisStrategy {
 
     /// Brings the ledger up to every claim that was decided before the call, told or in doubt.
     async fn settle_all(&self) -> Result<(), Failed> {
-        let in_redis = self.kept_events(&[Commit::Ledger, Commit::Kafka]).await?;
+        let mut all = self.kept_events(&Commit::ALL).await?;
+        all.retain(|event| event.epoch > 0 && !self.is_long_over(event));
+        let ids: Vec<EventId> = all.iter().map(|event| event.id).collect();
+        // What Redis has lost it cannot tell, and its batch may still be written.
+        self.check_all(&ids).await?;
+        all.retain(|event| event.commit != Commit::RedisStream);
         let scope = Scope { in_doubt: true, ..in_time() };
-        for (_, settled) in self.settle_each(in_redis, scope).await {
+        for (_, settled) in self.settle_each(all, scope).await {
             settled?;
         }
-        self.catch_up_all().await
+        self.catch_up_all().await?;
+        // Nor what it has lost since.
+        self.check_all(&ids).await
+    }
+
+    /// # Errors
+    /// Where what Redis knows of one of these events is not to be trusted. It is rebuilt then.
+    async fn check_all(&self, events: &[EventId]) -> Result<(), Failed> {
+        let mut lost = Vec::new();
+        for some in events.chunks(LOOKS_AT_ONCE) {
+            let calls: Vec<_> = some.iter().map(|event| Keys::of(*event).check()).collect();
+            for (event, is_trusted) in some.iter().zip(self.0.redis.run_all::<i64>(&calls).await) {
+                if is_trusted? == 0 {
+                    lost.push(*event);
+                }
+            }
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        lost.into_iter().for_each(|event| self.0.left.find(event));
+        self.rebuild_left();
+        Err(Failed::NotLoaded)
     }
 
     /// How many wins of this event were told and are not in the ledger, two seconds from now at the
@@ -153,21 +183,24 @@ impl RedisStrategy {
             return Ok(position);
         }
         let read_at = Instant::now();
-        let journal = self.journal()?;
-        let position = self.0.ledger.journal_position(journal.topic(), partition).await?;
-        let position = position.unwrap_or(0);
+        let position = self.position(partition).await?;
         self.positions().insert(partition, (position, read_at));
         Ok(position)
     }
 
-    /// Waits until the ledger has all that is in a partition now.
-    pub(super) async fn applied(&self, partition: i32, deadline: Instant) -> Result<(), Failed> {
+    /// How far the ledger has applied a partition.
+    pub(super) async fn position(&self, partition: i32) -> Result<i64, Failed> {
+        let topic = self.journal()?.topic();
+        Ok(self.0.ledger.journal_position(topic, partition).await?.unwrap_or(0))
+    }
+
+    /// Waits until the ledger has all that is in a partition now; up to which offset that is.
+    pub(super) async fn applied(&self, partition: i32, deadline: Instant) -> Result<i64, Failed> {
         let journal = self.journal()?;
         let end = journal.end_offset(partition).await?;
         let mut rest = LOOK_EVERY;
         loop {
-            let position = self.0.ledger.journal_position(journal.topic(), partition).await?;
-            let position = position.unwrap_or(0);
+            let position = self.position(partition).await?;
             if position > end {
                 // More may have come since it was asked.
                 let end = journal.end_offset(partition).await?;
@@ -177,7 +210,7 @@ impl RedisStrategy {
             }
             let lacks = u64::try_from(end - position).unwrap_or(0);
             if lacks == 0 {
-                return Ok(());
+                return Ok(end);
             }
             if Instant::now() >= deadline {
                 return Err(Failed::NotApplied { partition, lacks });

@@ -7,10 +7,11 @@ use firstcome_cache::redis::{Cmd, Script, ScriptCall, cmd};
 use firstcome_core::{EventId, Quantity, Sequence, Timestamp, UserId};
 use firstcome_ledger::{EventRecord, Winner, Won};
 
-use super::terms::Terms;
+use super::terms::{Terms, read_validity};
 
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::for_each(include_str!("claim.lua")));
 static CONFIRM: LazyLock<Script> = LazyLock::new(|| Script::for_each(include_str!("confirm.lua")));
+static PENDING: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("pending.lua")));
 static LOAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("load.lua")));
 static CHANGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("change.lua")));
 
@@ -113,18 +114,16 @@ impl Keys {
         call
     }
 
-    /// Some batches whose wins are not known to be durable, about so many.
-    pub(super) fn pending(&self, cursor: u64, about: usize) -> Cmd {
-        let mut scan = cmd("HSCAN");
-        scan.arg(&self.0[2]).arg(cursor).arg("COUNT").arg(about);
-        scan
+    /// Some batches whose wins are not known to be durable, about so many, by the word of this
+    /// epoch.
+    pub(super) fn pending(&self, epoch: Option<u64>, cursor: u64, about: usize) -> ScriptCall {
+        let epoch = epoch.map_or_else(String::new, |epoch| epoch.to_string());
+        PENDING.call(&self.0).arg(epoch).arg(cursor).arg(about)
     }
 
-    /// The [`Terms`], where there are some.
-    pub(super) fn terms(&self) -> Cmd {
-        let mut get = cmd("HGET");
-        get.arg(&self.0[0]).arg("terms");
-        get
+    /// Whether what is known is to be trusted.
+    pub(super) fn check(&self) -> ScriptCall {
+        CHANGE.call(&self.0).arg("check")
     }
 
     /// What the [`Look`] tells.
@@ -308,8 +307,9 @@ impl Said {
 /// where nothing is known.
 pub(super) type Look = (Option<u64>, Option<u64>, Option<i64>, Option<String>, Option<u64>);
 
-/// A part of what is pending: where a scan would go on; moments, each with a batch.
-pub(super) type Pending = (u64, Vec<(String, String)>);
+/// A part of what is pending: where a scan would go on; moments, each with a batch; the [`Terms`].
+/// None where another epoch has begun.
+pub(super) type Pending = Option<(u64, Vec<(String, String)>, String)>;
 
 /// The wins of a batch, which are not known to be durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -320,12 +320,19 @@ pub(super) struct PendingBatch {
 }
 
 impl PendingBatch {
-    /// Reads an entry, its validity by these terms; none for what the script never writes.
+    /// Reads an entry, its validity by these terms where it has none of its own; none for what the
+    /// script never writes.
     pub(super) fn read(moment: &str, batch: &str, terms: &Terms) -> Option<Self> {
         let moment = moment_of(moment)?;
+        let (validity, batch) = match batch.strip_prefix('=') {
+            Some(batch) => {
+                let (validity, batch) = batch.split_once(' ')?;
+                (Some(read_validity(validity)?), batch)
+            }
+            None => (terms.of(moment), batch),
+        };
         let mut words = batch.split(' ');
         let mut next: u32 = words.next()?.parse().ok()?;
-        let validity = terms.of(moment);
         let wins = words.map(|user| {
             let sequence = Sequence::parse(next.into()).ok()?;
             next += 1;
@@ -347,6 +354,8 @@ fn sequence_of(digits: &str) -> Option<Sequence> {
 
 #[cfg(test)]
 mod tests {
+    use firstcome_core::{Days, Validity};
+
     use super::*;
 
     fn read(words: &[&str], users: usize) -> Option<Answer> {
@@ -408,9 +417,17 @@ mod tests {
         let wins = batch.wins.iter().map(|win| (win.user_id.as_str(), win.sequence.get()));
         assert_eq!(wins.collect::<Vec<_>>(), [("kim", 7), ("lee:2", 8)]);
         assert!(batch.wins.iter().all(|win| win.issued_at == batch.moment));
-        for (moment, batch) in
-            [("x", "7 kim"), ("5", ""), ("5", "7"), ("5", "0 kim"), ("5", "7  kim")]
-        {
+        let batch = PendingBatch::read("5", "=d30 7 kim", &Terms::default()).expect("a batch");
+        let days = Validity::Days(Days::parse(30).expect("days"));
+        assert_eq!((batch.wins.len(), batch.wins[0].validity), (1, Some(days)));
+        for (moment, batch) in [
+            ("x", "7 kim"),
+            ("5", ""),
+            ("5", "7"),
+            ("5", "0 kim"),
+            ("5", "7  kim"),
+            ("5", "=x 7 kim"),
+        ] {
             assert_eq!(
                 PendingBatch::read(moment, batch, &Terms::default()),
                 None,

@@ -4,20 +4,21 @@
 -- ARGV  'freeze', who does it, the longest time in microseconds
 --       'lower', a quantity, who does it, the longest time in microseconds: from now on no more coupons
 --       than this are won, and it is a freeze, too
+--       'check', whether what is known is to be trusted
 --       'expire', the time in seconds: all that is known ends then, unless it does anyway, and so does
 --       what is left where the rest was lost
 --       'follow', who does it, epoch, version, then name and value of what there is; it ends a freeze
---       by the same hand
+--       by the same hand, also where what is known is newer or being loaded
 --
 -- It is frozen until the last of those who have frozen it lets go, or their time is over: 'frozen_by'
--- has '<who> <until>;' of each.
+-- has '<who> <until>;' of each. What is being loaded is frozen, too, and still is when it is there.
 --
 -- Between 'lower' and the 'follow' of the same hand nobody else raises the quantity, nor lowers it: the
 -- ledger may be lowering it.
 --
--- Answers 1, or 0 where that is of another epoch, or older than what is known. To 'lower' it answers
--- {epoch, winners}, and has done it where there are no more winners than that; {epoch}, where another
--- is at it; or {}, where what is known is not to be trusted.
+-- Answers 1, or 0 where that is of another epoch, or older than what is known, or nothing is known. To
+-- 'lower' it answers {epoch, winners}, and has done it where there are no more winners than that;
+-- {epoch}, where another is at it; or {}, where what is known is not to be trusted.
 
 local meta, winners, pending = KEYS[1], KEYS[2], KEYS[3]
 local step = ARGV[1]
@@ -28,14 +29,7 @@ local event = {}
 for i, name in ipairs(names) do
   event[name] = values[i]
 end
-if event.loading and step == 'follow' then
-  -- Whoever loads it may have read it before.
-  local told = tonumber(redis.call('HGET', meta, 'told') or 0)
-  redis.call('HSET', meta, 'told', math.max(told, tonumber(ARGV[4])))
-end
-if event.loading or not event.epoch and step ~= 'expire' then
-  return step == 'lower' and {} or 0
-end
+local is_known = event.epoch and not event.loading
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
@@ -64,9 +58,12 @@ end
 
 if step == 'freeze' then
   freeze(ARGV[2], ARGV[3])
-  return 1
+  return is_known and 1 or 0
 end
 if step == 'expire' then
+  if event.loading then
+    return 0
+  end
   -- By this clock, too: what is won in its last seconds would end with the rest.
   local is_open = event.epoch and event.closed ~= '1' and now < tonumber(event.closes_at or 0)
   if is_open or redis.call('HLEN', pending) > 0 then
@@ -80,12 +77,15 @@ if step == 'expire' then
   end
   return ends
 end
-if step == 'lower' then
+if step == 'lower' or step == 'check' then
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-  if not run or not history or event.incarnation ~= run .. '-' .. history
-    or redis.call('HLEN', winners) ~= tonumber(event.count)
-    or redis.call('HLEN', pending) ~= tonumber(event.pending) then
+  local is_trusted = is_known and run and history and event.incarnation == run .. '-' .. history
+    and redis.call('HLEN', winners) == tonumber(event.count)
+    and redis.call('HLEN', pending) == tonumber(event.pending)
+  if step == 'check' then
+    return is_trusted and 1 or 0
+  elseif not is_trusted then
     return {}
   end
   if event.lowering and event.lowering ~= ARGV[3] then
@@ -99,7 +99,17 @@ if step == 'lower' then
   end
   return { tonumber(event.epoch), tonumber(event.count) }
 end
-if event.epoch ~= ARGV[3] or tonumber(event.version) > tonumber(ARGV[4]) then
+if event.loading then
+  -- Whoever loads it may have read it before.
+  local told = tonumber(redis.call('HGET', meta, 'told') or 0)
+  redis.call('HSET', meta, 'told', math.max(told, tonumber(ARGV[4])))
+end
+local is_newer = is_known and tonumber(event.version) > tonumber(ARGV[4])
+if not is_known or is_newer then
+  freeze(ARGV[2])
+  return 0
+end
+if event.epoch ~= ARGV[3] then
   return 0
 end
 redis.call('HSET', meta, 'version', ARGV[4], unpack(ARGV, 5))

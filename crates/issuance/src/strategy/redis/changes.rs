@@ -207,9 +207,9 @@ impl RedisStrategy {
         let keys = Keys::of(event.id);
         match self.0.redis.run::<i64>(&keys.follow(hand, event)).await {
             Ok(0) if !hand.is_empty() => match self.0.ledger.event(event.id).await {
-                // Somebody else was faster with a later change. What this hand holds back it lets
-                // go, by that one.
-                Ok(Some(now)) if now.version > event.version => {
+                // Somebody else was faster with a later change, or with a rebuild. What this hand
+                // holds back it lets go, by that one.
+                Ok(Some(now)) if now.version > event.version || now.epoch > event.epoch => {
                     return Box::pin(self.follow(hand, &now)).await;
                 }
                 _ => self.forget(event.id),

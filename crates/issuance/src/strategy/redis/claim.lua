@@ -11,7 +11,7 @@
 -- A winner's place is '<sequence>:<moment>', the moment being when its batch was decided, in
 -- microseconds; or '<sequence>' alone where the ledger had the win when the event was loaded. No two
 -- batches have the same moment. While the wins of a batch are not known to be durable, it is pending
--- under its moment: '<first sequence> <user> <user> ...'.
+-- under its moment: '<first sequence> <user> <user> ...', behind '=<validity> ' where there is one.
 --
 -- The newest validity that a caller has brought goes for all who win from then on: `terms` has one
 -- after the other, the newest first, '<version> <validity> <its first moment>;...'.
@@ -135,7 +135,10 @@ if placed > 0 then
     answer[7] = terms
     redis.call('HSET', meta, 'terms', terms)
   end
-  redis.call('HSET', pending, moment, table.concat(batch, ' '))
+  -- What is pending outlives the rest, and is written as it was told.
+  local told = string.match(terms or '', '^%d+ (%S+)')
+  local entry = table.concat(batch, ' ')
+  redis.call('HSET', pending, moment, told and '=' .. told .. ' ' .. entry or entry)
   redis.call('HSET', winners, unpack(places))
   redis.call('HSET', meta, 'count', count, 'next', following, 'last', moment,
     'pending', batches + 1)

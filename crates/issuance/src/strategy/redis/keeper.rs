@@ -35,7 +35,7 @@ const EVENTS_MAX: u64 = 10_000;
 /// Events that are looked after at the same time.
 const AT_ONCE: usize = 32;
 /// Events that are looked at in one message, and of its own by a process at a time.
-const LOOKS_AT_ONCE: usize = 256;
+pub(super) const LOOKS_AT_ONCE: usize = 256;
 /// Pending batches that are read at once.
 const STEP: usize = 8;
 /// More batches than are ever pending.
@@ -318,8 +318,11 @@ impl RedisStrategy {
             self.sync_now(event.id);
         }
         // Boxed: the futures of all that a commit may do nest deeply.
-        let settled =
-            Box::pin(self.settle_epoch(event, epoch.unwrap_or(event.epoch), scope)).await?;
+        let settled = match Box::pin(self.settle_epoch(event, epoch, scope)).await {
+            // What was pending by this word is not any more.
+            Err(Failed::AnotherEpoch) if !scope.in_doubt => return Ok(Settled::default()),
+            settled => settled?,
+        };
         // It may have begun before they were read.
         if scope.in_doubt && matches!(self.look(event.id).await?, (_, _, _, Some(_), _)) {
             return Err(Failed::NotLoaded);
@@ -339,16 +342,18 @@ impl RedisStrategy {
         }
     }
 
-    /// As [`settle_pending`](Self::settle_pending), by the word of this epoch.
+    /// As [`settle_pending`](Self::settle_pending), by the word of this epoch; where Redis has lost
+    /// which it was, by that of the present one.
     pub(super) async fn settle_epoch(
         &self,
         event: &EventRecord,
-        epoch: u64,
+        known: Option<u64>,
         scope: Scope,
     ) -> Result<Settled, Failed> {
         let (keys, mut settled, mut cursor) = (Keys::of(event.id), Settled::default(), 0);
+        let epoch = known.unwrap_or(event.epoch);
         loop {
-            let (next, batches) = self.pending_batches(&keys, cursor).await?;
+            let (next, batches) = self.pending_batches(&keys, known, cursor).await?;
             let mut some = Vec::new();
             for batch in batches {
                 if scope.before.is_some_and(|before| batch.moment >= before) {
@@ -376,16 +381,20 @@ impl RedisStrategy {
         }
     }
 
-    /// Some that are pending, from this place of a scan on; and where that goes on.
+    /// Some that are pending by the word of this epoch, from this place of a scan on; and where that
+    /// goes on.
+    ///
+    /// # Errors
+    /// Also where the event goes by another now: what it has by that is nothing to this one.
     pub(super) async fn pending_batches(
         &self,
         keys: &Keys,
+        epoch: Option<u64>,
         cursor: u64,
     ) -> Result<(u64, Vec<PendingBatch>), Failed> {
-        let (next, entries): Pending = self.0.redis.call(&keys.pending(cursor, STEP)).await?;
-        // Read behind them: those that a later batch has brought are not theirs.
-        let terms: Option<String> = self.0.redis.call(&keys.terms()).await?;
-        let terms = Terms::read(&terms.unwrap_or_default()).ok_or(Failed::Nonsense)?;
+        let pending: Pending = self.0.redis.run(&keys.pending(epoch, cursor, STEP)).await?;
+        let (next, entries, terms) = pending.ok_or(Failed::AnotherEpoch)?;
+        let terms = Terms::read(&terms).ok_or(Failed::Nonsense)?;
         let batches = entries.iter().map(|(moment, batch)| {
             PendingBatch::read(moment, batch, &terms).ok_or(Failed::Nonsense)
         });
@@ -397,12 +406,17 @@ impl RedisStrategy {
     /// # Errors
     /// When there are some, and the event is being rebuilt: none of them is pending afterwards.
     pub(super) async fn count_pending(&self, event: EventId) -> Result<u64, Failed> {
-        let before = self.look(event).await?;
-        let all = Keys::of(event).pending(0, BATCHES_MAX);
-        let (_, entries): Pending = self.0.redis.call(&all).await?;
-        let after = self.look(event).await?;
-        let (_, _, _, loading, _) = &after;
-        if !entries.is_empty() && (loading.is_some() || before.0 != after.0) {
+        let keys = Keys::of(event);
+        let entries = loop {
+            let (epoch, ..) = self.look(event).await?;
+            let pending: Pending = self.0.redis.run(&keys.pending(epoch, 0, BATCHES_MAX)).await?;
+            // Another epoch has begun in between, which does not happen often.
+            if let Some((_, entries, _)) = pending {
+                break entries;
+            }
+        };
+        let (_, _, _, loading, _) = self.look(event).await?;
+        if !entries.is_empty() && loading.is_some() {
             return Err(Failed::NotLoaded);
         }
         let terms = Terms::default();

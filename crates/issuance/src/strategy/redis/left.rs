@@ -1,5 +1,5 @@
-//! Events that somebody has begun to rebuild and that nobody claims on: whoever keeps them ends it,
-//! a few at a time. What fails, as while no worker applies the journal, is tried less and less
+//! Events that somebody has begun to rebuild, or that Redis has lost, and that nobody claims on:
+//! whoever keeps them ends it, a few at a time. What fails, as while no worker applies the journal, is tried less and less
 //! often; a claim on it tries at once, and so does whoever asks for it.
 
 use std::collections::{HashMap, HashSet};
@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::RedisStrategy;
+use super::calls::Keys;
 
 /// Events that a process rebuilds at once without being asked.
 const AT_ONCE: usize = 8;
@@ -48,7 +49,7 @@ impl Default for Left {
 }
 
 impl Left {
-    /// Somebody has begun to rebuild this event, and may have died.
+    /// Somebody has begun to rebuild this event, and may have died; or nobody has, though it is to be.
     pub(super) fn find(&self, event: EventId) {
         self.found().insert(event);
     }
@@ -108,7 +109,7 @@ impl RedisStrategy {
 
     /// Rebuilds an event if nobody has done so since it was found.
     async fn end_rebuild(&self, event: EventId) {
-        if let Ok((_, _, _, Some(_), _)) = self.look(event).await {
+        if let Ok(0) = self.0.redis.run::<i64>(&Keys::of(event).check()).await {
             let mut ended = self.begin_sync(event);
             while ended.changed().await.is_ok() {}
         }

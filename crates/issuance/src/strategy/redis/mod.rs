@@ -193,6 +193,8 @@ enum Failed {
     Stopped,
     #[error("what Redis knows of an event is being rebuilt")]
     NotLoaded,
+    #[error("another epoch of the event has begun")]
+    AnotherEpoch,
     #[error(
         "the ledger lacks {lacks} records of the journal's partition {partition}: see whether a \
          worker runs, and what `firstcome journal inspect` tells"

@@ -29,7 +29,7 @@ impl RedisStrategy {
             return Ok(None);
         }
         if let (Commit::Kafka, Some(partition)) = (event.commit, event.partition) {
-            self.applied(partition, self.load_deadline(id)).await?;
+            _ = self.applied(partition, self.load_deadline(id)).await?;
         }
         let held = self.0.ledger.held_of(&event, users).await?.into_iter();
         let told = held.map(|held| held.map_or(Decision::Closed, Decision::AlreadyClaimed));
@@ -37,7 +37,7 @@ impl RedisStrategy {
     }
 
     /// For as long as Redis remembers it: nobody is recording wins of it any more.
-    fn is_long_over(&self, event: &EventRecord) -> bool {
+    pub(super) fn is_long_over(&self, event: &EventRecord) -> bool {
         let ends = event.rule.window.closes_at();
         let over_since = if event.rule.closed { ends.min(event.updated_at) } else { ends };
         let long = i64::try_from(REMEMBERED.as_micros()).expect("an hour");

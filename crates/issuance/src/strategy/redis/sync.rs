@@ -239,10 +239,12 @@ impl RedisStrategy {
         let Begun { event, winners, last } = begun;
         progress.copied.store(winners, Ordering::Relaxed);
         progress.is_told.fetch_or(event.sync.is_some(), Ordering::Relaxed);
-        if event.commit == Commit::Kafka {
-            self.fence(&event).await?;
-        }
-        let Some(winners) = self.copy_winners(&event, &hand, winners, last, progress).await? else {
+        let applied = match event.commit {
+            Commit::Kafka => Some(self.fence(&event).await?),
+            Commit::Ledger | Commit::RedisStream => None,
+        };
+        let copied = Copied { hand: &hand, winners, last };
+        let Some(winners) = self.copy_winners(&event, copied, applied, progress).await? else {
             return Ok(None);
         };
         let (epoch, took) = (event.epoch, began.elapsed());
@@ -317,22 +319,22 @@ impl RedisStrategy {
     /// Redis has lost which it was, in the present one.
     async fn carry_all(&self, event: &EventRecord, epoch: Option<u64>) -> Result<(), Failed> {
         if epoch == Some(event.epoch) {
-            let settle = || Box::pin(self.settle_epoch(event, event.epoch, Scope::default()));
+            let settle = || Box::pin(self.settle_epoch(event, epoch, Scope::default()));
             while settle().await? != Settled::default() {}
             return Ok(());
         }
         // Else once, since nobody is decided: what is written is not noted there any more. Of an
         // earlier epoch, all was written before a later began by way of this Redis; but somebody
         // may have begun that by way of another.
-        Box::pin(self.carry_left(event)).await
+        Box::pin(self.carry_left(event, epoch)).await
     }
 
     /// Writes to the ledger, by its present epoch, what was promised in another. Where a place was
     /// given to somebody else since, or there is none left, the ledger's word stands.
-    async fn carry_left(&self, event: &EventRecord) -> Result<(), Failed> {
+    async fn carry_left(&self, event: &EventRecord, known: Option<u64>) -> Result<(), Failed> {
         let (keys, mut cursor) = (Keys::of(event.id), 0);
         loop {
-            let (next, batches) = self.pending_batches(&keys, cursor).await?;
+            let (next, batches) = self.pending_batches(&keys, known, cursor).await?;
             for PendingBatch { wins, .. } in batches {
                 match self.settle(event, event.epoch, &wins).await {
                     Err(failed) if failed.is_lost_place() => self.carry_each(event, &wins).await?,
@@ -361,22 +363,23 @@ impl RedisStrategy {
         Ok(())
     }
 
-    /// Step 4: appends the fence, and waits until all of the partition up to it is in the ledger.
-    async fn fence(&self, event: &EventRecord) -> Result<(), Failed> {
+    /// Step 4: appends the fence, and waits until all of the partition up to it is in the ledger;
+    /// which partition, and up to which offset.
+    async fn fence(&self, event: &EventRecord) -> Result<(i32, i64), Failed> {
         let partition = event.partition.ok_or(Failed::NotLoaded)?;
         let fence = JournalRecord::Fence { event_id: event.id, epoch: event.epoch };
         self.append_records(partition, &[fence]).await?;
-        self.applied(partition, Instant::now() + APPLY_WAIT_MAX).await
+        let end = self.applied(partition, Instant::now() + APPLY_WAIT_MAX).await?;
+        Ok((partition, end))
     }
 
-    /// Step 5: copies the winners after this sequence, of whom there are so many already; how many
-    /// there are. None where somebody else is at it.
+    /// Step 5: copies the winners behind those that are there, from a ledger that has applied so
+    /// much; how many there are then. None where somebody else is at it.
     async fn copy_winners(
         &self,
         event: &EventRecord,
-        hand: &str,
-        mut winners: u32,
-        mut last: u32,
+        Copied { hand, mut winners, mut last }: Copied<'_>,
+        applied: Option<(i32, i64)>,
         progress: &Progress,
     ) -> Result<Option<u32>, Failed> {
         let (redis, keys) = (&self.0.redis, Keys::of(event.id));
@@ -390,6 +393,13 @@ impl RedisStrategy {
             }
             self.0.metrics.winners.increment(page.len() as u64);
             progress.copied.store(winners, Ordering::Relaxed);
+        }
+        if let Some((partition, end)) = applied
+            && self.position(partition).await? < end
+        {
+            // The ledger was restored since, and the copy lacks what is gone there.
+            redis.call::<i64>(&keys.drop_copy()).await?;
+            return Err(Failed::NotLoaded);
         }
         let mut read = None;
         let (event, finished) = loop {
@@ -416,6 +426,13 @@ impl RedisStrategy {
         }
         Ok((finished == 1).then_some(winners))
     }
+}
+
+/// What is copied already, by this hand: so many winners, up to this sequence.
+struct Copied<'a> {
+    hand: &'a str,
+    winners: u32,
+    last: u32,
 }
 
 /// A rebuilding that can copy winners: which are there, and the last sequence among them.

@@ -42,7 +42,8 @@ impl Terms {
     }
 }
 
-fn read_validity(word: &str) -> Option<Validity> {
+/// Reads a validity as the script is told it, without its version.
+pub(super) fn read_validity(word: &str) -> Option<Validity> {
     match word.split_at_checked(1)? {
         ("d", days) => Some(Validity::Days(Days::parse(days.parse().ok()?).ok()?)),
         ("p", period) => {

@@ -1,17 +1,18 @@
 //! What was promised before the ledger has it, and is met in a state that nobody left on purpose.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::mem;
 
 use axum::http::Method;
-use firstcome_core::{Commit, Strategy};
-use firstcome_ledger::{Decision, EventRecord};
+use firstcome_core::{Commit, CouponDraft, Days, Strategy, Validity};
+use firstcome_ledger::{CouponRecord, Decision, EventRecord};
 use firstcome_testkit::{Engine, RedisServer, TestDatabase};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::locks::{hold, let_go};
-use super::losses::key;
+use super::losses::{epoch, key};
 use super::sleepers::{LOAD, change_in_ledger_alone, followed, run};
 use super::{Deployment, POLL, WAIT_MAX, decided, held, issued, on_every_server, process};
 
@@ -26,6 +27,8 @@ mod ledger {
         what_began_to_be_rebuilt_is_rebuilt_though_nobody_claims,
         what_is_in_doubt_is_settled_for_who_asks,
         what_is_being_rebuilt_is_not_settled,
+        what_redis_has_lost_is_not_settled,
+        what_is_pending_is_told_of_its_own_epoch_alone,
         what_begins_to_be_rebuilt_meanwhile_is_not_settled,
         places_may_go_beyond_the_largest_quantity,
     }
@@ -39,6 +42,7 @@ mod kafka {
         a_few_at_a_time_are_rebuilt_that_nobody_claims_on,
         what_is_in_doubt_is_settled_for_who_asks,
         what_is_being_rebuilt_is_not_settled,
+        what_redis_has_lost_is_not_settled,
         places_may_go_beyond_the_largest_quantity,
     }
 }
@@ -209,10 +213,18 @@ async fn what_is_pending_outlives_all_else_that_is_known(mut test: Deployment) {
     assert_eq!((&audit["verdict"], &audit["pending"]), (&"pass".into(), &0.into()), "{audit}");
 
     let event = promised(&mut test).await;
+    let told = held(decided(&test.one, &event, "kim").await);
+    // It is valid for as long as was told, too.
+    let week = Validity::Days(Days::parse(7).expect("days"));
+    let change = move |found: &CouponRecord| {
+        Ok::<_, Infallible>(CouponDraft { validity: week, ..found.draft.clone() })
+    };
+    let changed = test.one.ledger.change_coupon(event.coupon_id, change).await.expect("an answer");
+    changed.expect("the coupon").expect("it is not refused");
     test.redis.cli(&["DEL", &key(&event, "meta")]).await;
     test.worker = Some(test.another_worker().await);
     no_longer_pending(&test, &event).await;
-    assert_eq!(test.winners(&event).await.len(), 2);
+    assert_eq!(test.winners(&event).await[1..], [told]);
 
     let event = promised(&mut test).await;
     test.redis.cli(&["DEL", &key(&event, "meta")]).await;
@@ -302,6 +314,40 @@ async fn what_is_being_rebuilt_is_not_settled(test: Deployment) {
     test.redis.cli(&["DEL", &lock]).await;
     rebuilt(&test, &event).await;
     promised.is_settled().await.expect("it is rebuilt");
+}
+
+/// Its batch may still write it, and nobody claims on the event, so that no rebuild has begun.
+async fn what_redis_has_lost_is_not_settled(test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    let promised = test.one.handle.promised();
+    promised.is_settled().await.expect("all answer");
+    let before = epoch(&test.redis, &event).await;
+    test.redis.cli(&["FLUSHALL"]).await;
+    promised.is_settled().await.expect_err("Redis cannot tell");
+    let settled = async {
+        while promised.is_settled().await.is_err() {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, settled).await.expect("it is rebuilt");
+    assert!(epoch(&test.redis, &event).await > before);
+}
+
+/// As where the memory has gone back to what it was before the present one began.
+async fn what_is_pending_is_told_of_its_own_epoch_alone(test: Deployment) {
+    const PENDING: &str = include_str!("../../../src/strategy/redis/pending.lua");
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    let epoch = epoch(&test.redis, &event).await;
+    let told = async |epoch: u64| {
+        run(&test, PENDING, &event, &[&epoch.to_string(), "0", "8"]).await.is_empty()
+    };
+    assert_eq!(
+        [told(epoch - 1).await, told(epoch).await, told(epoch + 1).await],
+        [true, false, true]
+    );
 }
 
 /// What is no longer pending then was not seen to be written.

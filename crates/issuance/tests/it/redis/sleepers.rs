@@ -153,18 +153,16 @@ async fn nobody_raises_what_another_is_lowering(test: Deployment) {
 
 /// Redis has not heard of the change, and nobody sweeps so soon.
 async fn nobody_is_refused_by_an_event_as_it_was(test: Deployment) {
-    let event = test.event(Strategy::Redis, 1).await;
+    let event = test.event(Strategy::Redis, 9).await;
     issued(decided(&test.one, &event, "kim").await);
-    assert_eq!(decided(&test.one, &event, "lee").await, Decision::SoldOut);
-    let two = Quantity::parse(2).expect("a number");
-    change_in_ledger_alone(&test, &event, move |event| event.rule.quantity = two).await;
+    test.act(&event, "pause").await;
+    change_in_ledger_alone(&test, &event, |event| event.rule.paused = false).await;
     assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
     // Nor for ever, where Redis knows more than the ledger, which was restored from a backup.
+    test.act(&event, "pause").await;
     let Place::Server(database) = &test.ledger else { panic!("a server") };
-    database.execute("UPDATE events SET version = 1").await;
-    assert_eq!(decided(&test.one, &event, "park").await, Decision::SoldOut);
-    change_in_ledger_alone(&test, &event, |event| event.rule.paused = true).await;
-    assert_eq!(decided(&test.one, &event, "park").await, Decision::Paused);
+    database.execute("UPDATE events SET version = 1, paused = FALSE").await;
+    assert_eq!(issued(decided(&test.one, &event, "park").await).sequence.get(), 3);
 }
 
 /// Redis has lowered the quantity, and its answer is lost.
@@ -200,13 +198,27 @@ async fn what_is_changed_while_it_is_loaded_is_not_opened_as_it_was(engine: Engi
     issued(decided(&test.one, &event, "kim").await);
     let epoch = epoch(&test.redis, &event).await.to_string();
     let load = async |words: &[&str]| run(&test, LOAD, &event, words).await;
+    // Nobody ends it, as long as this is somebody's.
+    test.redis.cli(&["SET", &key(&event, "sync"), "dead"]).await;
     load(&["take", "one"]).await;
+    // A memory that has gone back has forgotten who has taken it since.
+    let meta = key(&event, "meta");
+    let memory = test.redis.cli(&["HGET", &meta, "taken_in"]).await;
+    test.redis.cli(&["HSET", &meta, "taken_in", "another"]).await;
+    assert_eq!(load(&["begin", "one", &epoch]).await, "0");
+    test.redis.cli(&["HSET", &meta, "taken_in", &memory]).await;
+    // Whoever freezes it meanwhile has frozen what is there then.
+    assert_eq!(run(&test, CHANGE, &event, &["freeze", "dead", MINUTE]).await, "0");
     assert_eq!(load(&["begin", "one", &epoch]).await, "1");
     assert_eq!(run(&test, CHANGE, &event, &["follow", "", &epoch, "7"]).await, "0");
     for (version, answer) in [("6", "-1"), ("7", "1")] {
         let finish = ["finish", "one", &epoch, "0", "1", version, "quantity", "9"];
-        assert_eq!(load(&finish).await, answer);
+        let rest = ["opens_at", "0", "closes_at", "9007199254740991", "paused", "0"];
+        assert_eq!(load(&[&finish[..], &rest].concat()).await, answer);
     }
+    assert_frozen(&test, &event).await;
+    freeze(&test, &event, "dead", "0").await;
+    assert_ne!(test.redis.cli(&["HEXISTS", &meta, "frozen_until"]).await, "1");
 }
 
 /// Another is at it, and has died.
