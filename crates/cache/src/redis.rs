@@ -6,8 +6,9 @@
 //! - nothing that is shown or logged holds a password.
 //!
 //! Modules in reading order: `config` and `address` (where it is), `handle` (the calls), `error`
-//! (why there is no answer), `script`, `subscription`, `inspect` (what the server is), `rights` (what
-//! the user may do), `connect`, `cluster`, `link` and [`breaker`](crate::breaker) (below the calls), `metrics`.
+//! (why there is no answer), `script`, `subscription`, `inspect` (what the server is), `rights`
+//! (what the user may do), `connect`, `cluster`, `link` and [`breaker`](crate::breaker) (below the
+//! calls), `metrics`.
 
 mod address;
 mod breakers;

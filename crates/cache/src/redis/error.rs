@@ -314,7 +314,7 @@ mod tests {
             ("@user_script: 1: -OOM command not allowed", Refusal::OutOfMemory),
             ("@user_script:1: @user_script: 27: -READONLY You can't write", Refusal::ReadOnly),
             (
-                "@user_script: 1: The user executing the script can't run this command or subcommand",
+                "@user_script: 1: The user executing the script can't run this command",
                 Refusal::NoPermission,
             ),
         ] {

@@ -147,7 +147,7 @@ impl Keys {
         count
     }
 
-    /// All that is known ends after so many seconds, unless it does anyway, or something is pending.
+    /// All that is known ends after this time, unless it does anyway, or something is pending.
     pub(super) fn expire(&self, after: Duration) -> ScriptCall {
         CHANGE.call(&self.0).arg("expire").arg(after.as_secs())
     }

@@ -5,10 +5,10 @@
 //! changes. A freeze ends with its change, whatever others change beside it, or by itself.
 //!
 //! Where the ledger is the commit none of this is needed for what it looks at itself, which is all
-//! but the window: it refuses what it no longer allows, and Redis is rebuilt then. Where it is not, wins are promised before the ledger has
-//! them, so the quantity is lowered in Redis first, under an epoch, and in the ledger only if it
-//! still goes by that epoch: before it every win is in the ledger, within it Redis gives no more
-//! than that.
+//! but the window: it refuses what it no longer allows, and Redis is rebuilt then. Where it is
+//! not, wins are promised before the ledger has them, so the quantity is lowered in Redis first,
+//! under an epoch, and in the ledger only if it still goes by that epoch: before it every win is in
+//! the ledger, within it Redis gives no more than that.
 
 use std::time::Duration;
 

@@ -330,9 +330,9 @@ impl RedisStrategy {
         Ok(settled)
     }
 
-    /// Redis has this version of an event, and the ledger hardly: whoever has changed it died before
-    /// Redis heard of it, or could not reach it; or the ledger was restored from a backup, and would
-    /// never be followed.
+    /// Redis has this version of an event, and the ledger hardly: whoever has changed it died
+    /// before Redis heard of it, or could not reach it; or the ledger was restored from a backup,
+    /// and would never be followed.
     pub(super) async fn agree(&self, id: EventId, version: u64) {
         match self.0.ledger.event(id).await {
             Ok(Some(event)) if version > event.version => self.sync_now(id),
@@ -381,8 +381,8 @@ impl RedisStrategy {
         }
     }
 
-    /// Some that are pending by the word of this epoch, from this place of a scan on; and where that
-    /// goes on.
+    /// Some that are pending by the word of this epoch, from this place of a scan on; and where
+    /// that goes on.
     ///
     /// # Errors
     /// Also where the event goes by another now: what it has by that is nothing to this one.

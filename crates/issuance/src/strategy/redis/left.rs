@@ -1,6 +1,6 @@
 //! Events that somebody has begun to rebuild, or that Redis has lost, and that nobody claims on:
-//! whoever keeps them ends it, a few at a time. What fails, as while no worker applies the journal, is tried less and less
-//! often; a claim on it tries at once, and so does whoever asks for it.
+//! whoever keeps them ends it, a few at a time. What fails, as while no worker applies the journal,
+//! is tried less and less often; a claim on it tries at once, and so does whoever asks for it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,7 +49,7 @@ impl Default for Left {
 }
 
 impl Left {
-    /// Somebody has begun to rebuild this event, and may have died; or nobody has, though it is to be.
+    /// Somebody has begun to rebuild this event, and may have died; or nobody has yet.
     pub(super) fn find(&self, event: EventId) {
         self.found().insert(event);
     }

@@ -14,8 +14,9 @@
 //!
 //! In reading order: `claim.lua` (the decision), [`calls`] (what is said to Redis), [`batch`] (its
 //! way), [`commits`] (what makes it durable), [`terms`] (how long that is valid), [`sync`]
-//! (rebuilding), [`left`] (where that was left half-way), `over` (claims that need none), [`changes`] (live changes), [`behind`]
-//! (waiting for what is not in the ledger), [`keeper`] (what is done in the background), `metrics`.
+//! (rebuilding), [`left`] (where that was left half-way), `over` (claims that need none),
+//! [`changes`] (live changes), [`behind`] (waiting for what is not in the ledger), [`keeper`] (what
+//! is done in the background), `metrics`.
 
 mod batch;
 mod behind;
