@@ -8,6 +8,7 @@ use firstcome_core::{Commit, Strategy, Timestamp};
 use firstcome_ledger::{CatchUp, EventRecord, Ledger, LedgerError};
 
 use crate::IssuanceError;
+use crate::strategy::Restriction;
 
 /// How long an event is looked after that is over.
 const KEPT_AFTER_THE_END: Duration = Duration::from_secs(24 * 60 * 60);
@@ -49,7 +50,22 @@ impl OutOfReach {
     }
 }
 
-/// The same of one event.
+/// Whether others would go on as before one event was changed.
+///
+/// # Errors
+/// Where they would.
+pub(crate) fn check_change(
+    event: &EventRecord,
+    restriction: Option<Restriction>,
+) -> Result<(), IssuanceError> {
+    let is_unseen = restriction.is_some_and(|restriction| restriction.narrows_window);
+    if event.strategy == Strategy::Redis && is_unseen {
+        return Err(IssuanceError::Beside(SENTENCE.to_owned()));
+    }
+    check(event)
+}
+
+/// Whether wins of one event may be lacking.
 ///
 /// # Errors
 /// Where it is one of those.

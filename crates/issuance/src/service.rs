@@ -204,15 +204,19 @@ impl IssuanceHandle {
         let changed = tokio::spawn(async move {
             let redis = match &ways {
                 Some(ways) => ways.redis_of(id).await?,
-                None => {
-                    // Others would go on promising what it takes away.
-                    ledger.event(id).await?.map_or(Ok(()), |event| out_of_reach::check(&event))?;
-                    None
-                }
+                None => None,
             };
             let changed = match redis {
-                None => Ok(ledger.change_event(id, change).await?),
                 Some(redis) => redis.change_event(&ledger, id, restricts, change).await,
+                None => {
+                    if ways.is_none()
+                        && let Some(event) = ledger.event(id).await?
+                    {
+                        // Others would go on promising what it takes away.
+                        out_of_reach::check_change(&event, restricts(&event).ok().flatten())?;
+                    }
+                    Ok(ledger.change_event(id, change).await?)
+                }
             };
             drop(hold);
             if let Ok(Some(Ok(event))) = &changed {

@@ -162,7 +162,14 @@ async fn where_only_the_ledger_holds_wins_nobody_need_look() {
     alone.expect_audit(&event, 1).await;
     let audit = alone.server.command(&["audit", "--event", &event]).await;
     assert_eq!((audit.code, &*audit.stderr), (Some(0), ""), "{audit:?}");
-    // But claims may be in doubt, which others would write after it.
+    // But nobody else would hear that it ends earlier,
+    let path = format!("/v1/events/{event}");
+    let before = alone.api.get(&path).await.expect(200);
+    let earlier = alone.api.patch(&path).token(&alone.admin);
+    let earlier = earlier.header("if-match", before.header("etag"));
+    let earlier = earlier.json(json!({"closes_at": "2030-01-01T00:00:00Z"}));
+    let _ = earlier.await.expect_problem(503, "unavailable");
+    // and claims may be in doubt, which others would write after it.
     let erase = alone.api.call("DELETE", "/v1/me").token(&kim);
     let _ = erase.await.expect_problem(503, "unavailable");
     let _ = shop.api.call("DELETE", "/v1/me").token(&kim).await.expect(204);

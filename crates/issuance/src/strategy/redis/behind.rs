@@ -93,8 +93,8 @@ impl RedisStrategy {
     /// Brings the ledger up to every claim that was decided before the call, told or in doubt.
     async fn settle_all(&self) -> Result<(), Failed> {
         let mut all = self.kept_events(&Commit::ALL).await?;
-        all.retain(|event| event.epoch > 0 && !self.is_long_over(event));
-        let ids: Vec<EventId> = all.iter().map(|event| event.id).collect();
+        let decided = all.iter().filter(|event| event.epoch > 0 && !self.is_long_over(event));
+        let ids: Vec<EventId> = decided.map(|event| event.id).collect();
         // What Redis has lost it cannot tell, and its batch may still be written.
         self.check_all(&ids).await?;
         all.retain(|event| event.commit != Commit::RedisStream);

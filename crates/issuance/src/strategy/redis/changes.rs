@@ -34,8 +34,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 const LOWER_MAX: Duration = Duration::from_secs(2);
 /// How often who waits for another looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How often who has changed nothing tries to let go of an event that Redis is not reached for.
+/// How often who could not make Redis follow tries to let go of the event.
 const LET_GO_EVERY: Duration = Duration::from_millis(500);
+/// How long: after that it [counts as dead](super::keeper).
+const LET_GO_MAX: Duration = Duration::from_secs(30);
 /// How long Redis remembers an event that is over; after that [the ledger is asked](super::over).
 pub(super) const REMEMBERED: Duration = Duration::from_secs(3_600);
 
@@ -109,10 +111,16 @@ impl RedisStrategy {
             // What may or may not be written, the next epoch shows.
             Err(_) => None,
         };
-        match now {
-            Some(event) => _ = self.follow(&hand, &event).await,
-            None if changed.is_err() => self.sync_now(id),
-            None => {}
+        let is_followed = match now {
+            Some(event) => self.follow(&hand, &event).await,
+            None if changed.is_err() => {
+                self.sync_now(id);
+                false
+            }
+            None => true,
+        };
+        if !is_followed {
+            tokio::spawn(self.clone().let_go(id, hand));
         }
         match changed? {
             None => Ok(None),
@@ -188,9 +196,9 @@ impl RedisStrategy {
         }
     }
 
-    /// Ends what a hand may have done to an event all the same, whose change came to nothing.
+    /// Ends what a hand has done, or may have, to an event that it could not make Redis follow.
     async fn let_go(self, event: EventId, hand: String) {
-        let until = Instant::now() + FREEZE_ALONE_MAX;
+        let until = Instant::now() + LET_GO_MAX;
         while Instant::now() < until {
             if let Ok(Some(event)) = self.0.ledger.event(event).await
                 && self.follow(&hand, &event).await

@@ -319,8 +319,11 @@ impl RedisStrategy {
         }
         // Boxed: the futures of all that a commit may do nest deeply.
         let settled = match Box::pin(self.settle_epoch(event, epoch, scope)).await {
-            // What was pending by this word is not any more.
-            Err(Failed::AnotherEpoch) if !scope.in_doubt => return Ok(Settled::default()),
+            Err(Failed::AnotherEpoch) if !scope.in_doubt => {
+                // What was pending by this word was written before a later began.
+                let (now, ..) = self.look(event.id).await?;
+                return if now > epoch { Ok(Settled::default()) } else { Err(Failed::NotLoaded) };
+            }
             settled => settled?,
         };
         // It may have begun before they were read.

@@ -76,6 +76,8 @@ struct Shared {
     claimed: Mutex<HashSet<EventId>>,
     /// Events that are waited for, and since when.
     waited: Mutex<HashMap<EventId, Instant>>,
+    /// Events that are long over, and of which the ledger has all.
+    over: Mutex<HashSet<EventId>>,
     syncs: Syncs,
     left: Left,
     metrics: Metrics,
@@ -97,6 +99,7 @@ impl RedisStrategy {
             journal_turns: Mutex::default(),
             claimed: Mutex::default(),
             waited: Mutex::default(),
+            over: Mutex::default(),
             syncs: Syncs::default(),
             left: Left::default(),
             metrics: Metrics::declare(),

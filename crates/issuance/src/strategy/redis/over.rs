@@ -1,13 +1,17 @@
 //! Claims on events that are long over: the ledger has all that there is to know of them, and Redis
 //! is not filled with their winners once more.
 
-use firstcome_core::{Commit, UserId};
+use std::collections::HashSet;
+use std::sync::{MutexGuard, PoisonError};
+
+use firstcome_core::{Commit, EventId, UserId};
 use firstcome_ledger::{Decision, EventRecord};
+use tokio::time::Instant;
 
 use super::super::Outcome;
 use super::calls::Keys;
 use super::changes::REMEMBERED;
-use super::{Failed, RedisStrategy};
+use super::{EVENTS_MAX, Failed, RedisStrategy};
 
 impl RedisStrategy {
     /// What the ledger tells users who claim on an event that is long over, and that Redis has
@@ -20,26 +24,46 @@ impl RedisStrategy {
         if !self.is_long_over(event) {
             return Ok(None);
         }
-        let id = event.id;
-        let now = self.0.ledger.event(id).await?;
-        let Some(event) = now.filter(|event| self.is_long_over(event)) else { return Ok(None) };
-        let (epoch, ..) = self.look(id).await?;
-        let pending: u64 = self.0.redis.call(&Keys::of(id).count_pending()).await?;
-        if epoch.is_some() || pending > 0 {
+        let is_known = self.over().contains(&event.id);
+        if !is_known && !self.is_all_written(event.id).await? {
             return Ok(None);
         }
-        if let (Commit::Kafka, Some(partition)) = (event.commit, event.partition) {
-            _ = self.applied(partition, self.load_deadline(id)).await?;
-        }
-        let held = self.0.ledger.held_of(&event, users).await?.into_iter();
+        let held = self.0.ledger.held_of(event, users).await?.into_iter();
         let told = held.map(|held| held.map_or(Decision::Closed, Decision::AlreadyClaimed));
         Ok(Some(told.map(Ok).collect()))
     }
 
-    /// For as long as Redis remembers it: nobody is recording wins of it any more.
+    /// Whether an event is long over, Redis has forgotten it, and the ledger has all that was won;
+    /// which does not change any more.
+    async fn is_all_written(&self, id: EventId) -> Result<bool, Failed> {
+        let now = self.0.ledger.event(id).await?;
+        let Some(event) = now.filter(|event| self.is_long_over(event)) else { return Ok(false) };
+        let (epoch, ..) = self.look(id).await?;
+        let pending: u64 = self.0.redis.call(&Keys::of(id).count_pending()).await?;
+        if epoch.is_some() || pending > 0 {
+            return Ok(false);
+        }
+        if let (Commit::Kafka, Some(partition)) = (event.commit, event.partition) {
+            // Others claim beside it, and wait for nobody.
+            self.applied(partition, Instant::now()).await?;
+        }
+        let mut over = self.over();
+        if over.len() >= EVENTS_MAX {
+            over.clear();
+        }
+        over.insert(id);
+        Ok(true)
+    }
+
+    fn over(&self) -> MutexGuard<'_, HashSet<EventId>> {
+        self.0.over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For as long as Redis remembers it: who was deciding it then has come to an end. Its end may
+    /// have been moved into the past just now.
     pub(super) fn is_long_over(&self, event: &EventRecord) -> bool {
-        let ends = event.rule.window.closes_at();
-        let over_since = if event.rule.closed { ends.min(event.updated_at) } else { ends };
+        let (ends, changed) = (event.rule.window.closes_at(), event.updated_at);
+        let over_since = if event.rule.closed { changed } else { ends.max(changed) };
         let long = i64::try_from(REMEMBERED.as_micros()).expect("an hour");
         self.0.ledger.clock().now().as_micros() - over_since.as_micros() >= long
     }

@@ -164,6 +164,13 @@ async fn what_is_long_over_is_told_by_the_ledger(test: Deployment) {
     assert_eq!(test.redis.cli(&["EXISTS", &key(&event, "winners")]).await, "0");
     let now = test.one.ledger.event(event.id).await.expect("an answer").expect("the event");
     assert_eq!(now.epoch, before);
+    // It is not, where its end was only moved into the past: somebody may be recording a win.
+    let moved = "UPDATE events SET closed = FALSE, updated_at = created_at, \
+                 opens_at = created_at - 7200000000, closes_at = created_at - 3600000000";
+    database.execute(moved).await;
+    let one = test.another().await;
+    assert_eq!(decided(&one, &event, "lee").await, Decision::Closed);
+    assert!(epoch(&test.redis, &event).await > before);
 }
 
 /// A snapshot from before is sound in itself, and the ledger would not notice what it leads to

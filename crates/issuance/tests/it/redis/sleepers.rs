@@ -352,6 +352,14 @@ async fn nobody_wins_what_was_closed_by_one_who_lost_redis(test: Deployment) {
     };
     let told = timeout(WAIT_MAX, told).await.expect("a verdict");
     assert_eq!(told, Ok(Decision::Closed));
+    // Who closed it ends that, as soon as it can.
+    proxy.heal().await;
+    let ends = async {
+        while !test.redis.cli(&["HGET", &key(&event, "meta"), "frozen_until"]).await.is_empty() {
+            sleep(POLL).await;
+        }
+    };
+    timeout(Duration::from_secs(20), ends).await.expect("it is frozen no more");
     assert_eq!(test.winners(&event).await.len(), 1);
 }
 
