@@ -11,6 +11,7 @@ use super::terms::{Terms, read_validity};
 
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::for_each(include_str!("claim.lua")));
 static CONFIRM: LazyLock<Script> = LazyLock::new(|| Script::for_each(include_str!("confirm.lua")));
+static CHECK: LazyLock<Script> = LazyLock::new(|| Script::for_each(include_str!("check.lua")));
 static PENDING: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("pending.lua")));
 static LOAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("load.lua")));
 static CHANGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("change.lua")));
@@ -123,7 +124,7 @@ impl Keys {
 
     /// Whether what is known is to be trusted.
     pub(super) fn check(&self) -> ScriptCall {
-        CHANGE.call(&self.0).arg("check")
+        CHECK.call(&self.0)
     }
 
     /// What the [`Look`] tells.

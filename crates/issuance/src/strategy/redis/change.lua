@@ -4,7 +4,6 @@
 -- ARGV  'freeze', who does it, the longest time in microseconds
 --       'lower', a quantity, who does it, the longest time in microseconds: from now on no more coupons
 --       than this are won, and it is a freeze, too
---       'check', whether what is known is to be trusted
 --       'expire', the time in seconds: all that is known ends then, unless it does anyway, and so does
 --       what is left where the rest was lost
 --       'follow', who does it, epoch, version, then name and value of what there is; it ends a freeze
@@ -77,15 +76,13 @@ if step == 'expire' then
   end
   return ends
 end
-if step == 'lower' or step == 'check' then
+if step == 'lower' then
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
   local is_trusted = is_known and run and history and event.incarnation == run .. '-' .. history
     and redis.call('HLEN', winners) == tonumber(event.count)
     and redis.call('HLEN', pending) == tonumber(event.pending)
-  if step == 'check' then
-    return is_trusted and 1 or 0
-  elseif not is_trusted then
+  if not is_trusted then
     return {}
   end
   if event.lowering and event.lowering ~= ARGV[3] then

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firstcome_core::{Commit, EventId, EventState};
+use firstcome_core::{Commit, EventId, EventState, IssuedCouponId};
 use firstcome_ledger::{EventRecord, JournalRecord, LedgerError, Won};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -284,7 +284,11 @@ impl RedisStrategy {
             event = begun;
         }
         if event.commit == Commit::RedisStream {
-            self.carry_all(&event, known).await?;
+            match self.carry_all(&event, known).await {
+                // Somebody else has rebuilt it meanwhile.
+                Err(Failed::AnotherEpoch) => return Ok(None),
+                carried => carried?,
+            }
         }
         if let Ok(last) = u32::try_from(last)
             && known == Some(event.epoch)
@@ -353,9 +357,10 @@ impl RedisStrategy {
             match self.settle(event, event.epoch, slice::from_ref(won)).await {
                 Err(failed) if failed.is_lost_place() => tracing::error!(
                     firstcome.event.id = %event.id,
-                    "what Redis has promised cannot be kept ({failed}): {} was to have place {}; \
-                     was the event decided in another Redis, too?",
-                    won.user_id.as_str(), won.sequence.get()
+                    firstcome.issued_coupon.id = %IssuedCouponId::derive(event.id, &won.user_id),
+                    "what Redis has promised cannot be kept ({failed}): place {}; was the event \
+                     decided in another Redis, too?",
+                    won.sequence.get()
                 ),
                 settled => drop(settled?),
             }
