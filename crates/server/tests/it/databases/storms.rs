@@ -15,7 +15,7 @@ use super::on_each_engine;
 use crate::chance::Chance;
 use crate::cluster::{Behind, Cluster};
 use crate::durability;
-use crate::shop::{Shop, lasting};
+use crate::shop::{Shop, eventually, lasting};
 
 on_each_engine!(
     faults_where_kafka_holds_the_wins,
@@ -283,6 +283,16 @@ async fn asked(
     wire.answer().await
 }
 
+/// What a client's last claim has won, which it has not waited for, holds a place until it is
+/// written, and holds none any more where the event is rebuilt before.
+async fn settled(shop: &Shop, event: &str) {
+    let path = format!("/v1/events/{event}/audit");
+    let audited = || async { shop.api.get(&path).token(&shop.admin).await };
+    let is_settled =
+        |audit: &Answer| audit.status == 200 && audit.member("/pending") == Value::from(0);
+    eventually("all is written", audited, is_settled).await;
+}
+
 /// Goes on until the small drop is sold out, as it must be when everything is well.
 async fn sell_out(shop: &Shop, event: &str) {
     for token in shop.server.tokens("latecomer", QUANTITIES[0] + 1).await {
@@ -347,6 +357,9 @@ async fn faults_at_random_and_all_together(kind: Kind, engine: Engine) {
     clients.join_all().await;
 
     let told = std::mem::take(&mut *crowd.told.lock().expect("no panic while held"));
+    for event in &crowd.events {
+        settled(&deployment.cluster.shops[0], event).await;
+    }
     sell_out(&deployment.cluster.shops[0], &crowd.events[0]).await;
     for (drop, event) in crowd.events.iter().enumerate() {
         let rebuilds = if is_rebuilt {
