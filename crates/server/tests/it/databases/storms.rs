@@ -288,8 +288,7 @@ async fn asked(
 async fn settled(shop: &Shop, event: &str) {
     let path = format!("/v1/events/{event}/audit");
     let audited = || async { shop.api.get(&path).token(&shop.admin).await };
-    let is_settled =
-        |audit: &Answer| audit.status == 200 && audit.member("/pending") == Value::from(0);
+    let is_settled = |audit: &Answer| audit.status == 200 && audit.member("/pending") == 0;
     eventually("all is written", audited, is_settled).await;
 }
 
