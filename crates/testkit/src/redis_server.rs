@@ -141,6 +141,21 @@ impl RedisServer {
         cli(self.port, &self.login, command).await
     }
 
+    /// Makes the user that `docs/operations/redis.md` tells an operator to make; the URL by which it
+    /// comes in.
+    ///
+    /// # Panics
+    /// When the page has no such user, or the server does not take it.
+    pub async fn make_operations_user(&self) -> String {
+        let page = include_str!("../../../docs/operations/redis.md");
+        let (_, rules) = page.split_once("ACL SETUSER firstcome ").expect("the page has the user");
+        let (rules, _) = rules.split_once("```").expect("a block");
+        let rules = rules.replace('\\', "").replace(">PASSWORD", ">p");
+        let command = ["ACL", "SETUSER", "firstcome"].into_iter().chain(rules.split_whitespace());
+        self.cli(&command.collect::<Vec<_>>()).await;
+        format!("redis://firstcome:p@{}", self.authority())
+    }
+
     /// How often it was given this command since its start, in lower case.
     ///
     /// # Panics

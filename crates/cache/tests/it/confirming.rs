@@ -122,16 +122,9 @@ async fn full_memory_keeps_no_change_from_being_told() {
 /// What an operator is told to type.
 #[tokio::test]
 async fn the_user_of_the_operations_page_is_enough() {
-    let page = include_str!("../../../../docs/operations/redis.md");
-    let (_, rules) = page.split_once("ACL SETUSER firstcome ").expect("the page has the user");
-    let (rules, _) = rules.split_once("```").expect("a block");
-    let rules = rules.replace('\\', "").replace(">PASSWORD", ">p");
     let server = RedisServer::start().await;
-    let command: Vec<_> =
-        ["ACL", "SETUSER", "firstcome"].into_iter().chain(rules.split_whitespace()).collect();
-    server.cli(&command).await;
+    let url = server.make_operations_user().await;
     server.cli(&["ACL", "SETUSER", "default", "off"]).await;
-    let url = format!("redis://firstcome:p@{}", server.authority());
     let (shelf, id) = Shelf::with_one();
     let (one, two) = (Process::start(&url).await, Process::start(&url).await);
     for _ in 0..10 {

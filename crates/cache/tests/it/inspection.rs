@@ -125,15 +125,8 @@ async fn a_user_who_may_not_decide_is_refused() {
 /// What an operator is told to type.
 #[tokio::test]
 async fn the_user_of_the_operations_page_may_decide() {
-    let page = include_str!("../../../../docs/operations/redis.md");
-    let (_, rules) = page.split_once("ACL SETUSER firstcome ").expect("the page has the user");
-    let (rules, _) = rules.split_once("```").expect("a block");
-    let rules = rules.replace('\\', "").replace(">PASSWORD", ">p");
     let server = RedisServer::start().await;
-    let command: Vec<_> =
-        ["ACL", "SETUSER", "firstcome"].into_iter().chain(rules.split_whitespace()).collect();
-    server.cli(&command).await;
-    let redis = redis(&format!("redis://firstcome:p@{}", server.authority()));
+    let redis = redis(&server.make_operations_user().await);
     assert_eq!(judged(&redis, RedisUse::Decider).await, Judgement::default());
 }
 
