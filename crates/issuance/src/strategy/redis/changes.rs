@@ -78,21 +78,21 @@ impl RedisStrategy {
     {
         // Of this change alone.
         let hand = Uuid::new_v4().simple().to_string();
-        let lowered = match ledger.event(id).await? {
-            None => None,
-            Some(event) => match restricts(&event) {
-                Ok(Some(restriction)) => {
-                    match self.before_restriction(&event, restriction, &hand).await {
-                        Ok(lowered) => lowered,
-                        Err(failed) => {
-                            tokio::spawn(self.clone().let_go(id, hand));
-                            return Err(failed);
-                        }
-                    }
-                }
-                Ok(None) => None,
-                Err(refused) => return Ok(Some(Err(refused))),
-            },
+        let event = ledger.event(id).await?;
+        let restriction = match event.as_ref().map(restricts).transpose() {
+            Ok(restriction) => restriction.flatten(),
+            Err(refused) => return Ok(Some(Err(refused))),
+        };
+        let ready = match event.zip(restriction) {
+            Some((event, restriction)) => self.before_restriction(&event, restriction, &hand).await,
+            None => Ok(None),
+        };
+        let lowered = match ready {
+            Ok(lowered) => lowered,
+            Err(failed) => {
+                tokio::spawn(self.clone().let_go(id, hand));
+                return Err(failed);
+            }
         };
         let guarded = move |mut event: EventRecord| {
             if let Some(Lowered { epoch, winners }) = lowered {
