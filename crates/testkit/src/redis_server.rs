@@ -141,8 +141,8 @@ impl RedisServer {
         cli(self.port, &self.login, command).await
     }
 
-    /// Makes the user that `docs/operations/redis.md` tells an operator to make; the URL by which it
-    /// comes in.
+    /// Makes the user that `docs/operations/redis.md` tells an operator to make; the URL by which
+    /// it comes in.
     ///
     /// # Panics
     /// When the page has no such user, or the server does not take it.
