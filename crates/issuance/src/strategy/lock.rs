@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use firstcome_cache::redis::{Redis, RedisError, Script, cmd};
 use firstcome_core::EventId;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep};
 use uuid::Uuid;
@@ -20,12 +21,15 @@ const LATE_EVERY: Duration = Duration::from_millis(50);
 
 static LOCK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lock.lua")));
 
-/// A lock that is held; let it go with [`release`](Self::release). Dropped, it ends with its lease.
+/// A lock that is held, until it is dropped; [`release`](Self::release) waits until another may
+/// have it.
 pub(super) struct Lock {
     redis: Redis,
     key: String,
     token: String,
     renewing: JoinHandle<()>,
+    /// Whether it is not let go of yet.
+    is_held: bool,
 }
 
 impl Lock {
@@ -55,7 +59,13 @@ impl Lock {
             };
             if had.is_some() {
                 let renewing = tokio::spawn(renew(redis.clone(), key.clone(), token.clone()));
-                return Ok(Some(Self { redis: redis.clone(), key, token, renewing }));
+                return Ok(Some(Self {
+                    redis: redis.clone(),
+                    key,
+                    token,
+                    renewing,
+                    is_held: true,
+                }));
             }
             if Instant::now() + LOOK_EVERY >= deadline {
                 return Ok(None);
@@ -65,16 +75,22 @@ impl Lock {
     }
 
     /// Lets it go, unless it has ended and is another's.
-    pub(super) async fn release(self) {
+    pub(super) async fn release(mut self) {
         self.renewing.abort();
-        // Where that fails, the lease ends it.
-        let _ = release(&self.redis, &self.key, &self.token).await;
+        // Where that fails it is tried again, and after all the lease ends it.
+        self.is_held = release(&self.redis, &self.key, &self.token).await.is_err();
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         self.renewing.abort();
+        if self.is_held
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (redis, key, token) = (self.redis.clone(), self.key.clone(), self.token.clone());
+            runtime.spawn(release_late(redis, key, token));
+        }
     }
 }
 

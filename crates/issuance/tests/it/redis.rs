@@ -23,7 +23,7 @@ use firstcome_issuance::{NoVerdict, Outcome, RedisStrategy, Strategy as _, Worke
 use firstcome_ledger::{
     Claim, Decision, EventRecord, IssuedCouponRecord, Ledger, LedgerOptions, NewEvent, Purpose,
 };
-use firstcome_testkit::{Engine, ManualClock, RedisServer, TestDatabase, draft};
+use firstcome_testkit::{Engine, ManualClock, Proxy, RedisServer, TestDatabase, draft};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -117,6 +117,12 @@ impl Place {
             }
         }
     }
+}
+
+/// A proxy in front of the server of this database.
+async fn proxy_of(url: &str) -> Proxy {
+    let authority = url.split_once('@').and_then(|(_, rest)| rest.split_once('/'));
+    Proxy::start(authority.expect("an address").0).await
 }
 
 /// A deployment: a Redis, a database and where it need be a topic of its own, one process, and a

@@ -301,7 +301,7 @@ impl RedisStrategy {
 
     /// Until when batches wait for an event that is not loaded. The claims on other events wait
     /// with them, so that after this nobody does for a while.
-    fn load_deadline(&self, event: EventId) -> Instant {
+    pub(super) fn load_deadline(&self, event: EventId) -> Instant {
         let (mut waited, now) = (self.waited(), Instant::now());
         let is_old = |since: &Instant| now.duration_since(*since) >= LOAD_REST;
         if waited.len() >= EVENTS_MAX {

@@ -196,8 +196,18 @@ impl RedisStrategy {
 
     /// Waits until the ledger has all that is in a partition now; up to which offset that is.
     pub(super) async fn applied(&self, partition: i32, deadline: Instant) -> Result<i64, Failed> {
+        let end = self.journal()?.end_offset(partition).await?;
+        self.applied_up_to(partition, end, deadline).await
+    }
+
+    /// The same, where that is known: so far it has been at some time.
+    pub(super) async fn applied_up_to(
+        &self,
+        partition: i32,
+        end: i64,
+        deadline: Instant,
+    ) -> Result<i64, Failed> {
         let journal = self.journal()?;
-        let end = journal.end_offset(partition).await?;
         let mut rest = LOOK_EVERY;
         loop {
             let position = self.position(partition).await?;

@@ -36,8 +36,8 @@ const LOWER_MAX: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often who could not make Redis follow tries to let go of the event.
 const LET_GO_EVERY: Duration = Duration::from_millis(500);
-/// How long: after that it [counts as dead](super::keeper).
-const LET_GO_MAX: Duration = Duration::from_secs(30);
+/// How long it begins to: after that it [counts as dead](super::keeper).
+const LET_GO_MAX: Duration = super::keeper::LOWERING_MAX;
 /// How long Redis remembers an event that is over; after that [the ledger is asked](super::over).
 pub(super) const REMEMBERED: Duration = Duration::from_secs(3_600);
 
@@ -108,18 +108,15 @@ impl RedisStrategy {
             Ok(Some(Ok(event))) => Some(event.clone()),
             // What was refused: Redis goes on as the ledger.
             Ok(_) => ledger.event(id).await.ok().flatten(),
-            // What may or may not be written, the next epoch shows.
             Err(_) => None,
         };
         let is_followed = match now {
             Some(event) => self.follow(&hand, &event).await,
-            None if changed.is_err() => {
-                self.sync_now(id);
-                false
-            }
-            None => true,
+            None => matches!(changed, Ok(None)),
         };
-        if !is_followed {
+        if changed.is_err() {
+            tokio::spawn(self.clone().let_go_in_doubt(id, hand));
+        } else if !is_followed {
             tokio::spawn(self.clone().let_go(id, hand));
         }
         match changed? {
@@ -196,6 +193,19 @@ impl RedisStrategy {
         }
     }
 
+    /// The same as [`let_go`](Self::let_go), where the ledger is changed or not, or will be: what it
+    /// has now does not count. The next epoch begins under the lock that the change has, and so
+    /// after it.
+    async fn let_go_in_doubt(self, event: EventId, hand: String) {
+        let until = Instant::now() + LET_GO_MAX;
+        while Instant::now() < until {
+            if self.sync_event(event).await.is_ok() {
+                return self.let_go(event, hand).await;
+            }
+            sleep(LET_GO_EVERY).await;
+        }
+    }
+
     /// Ends what a hand has done, or may have, to an event that it could not make Redis follow.
     async fn let_go(self, event: EventId, hand: String) {
         let until = Instant::now() + LET_GO_MAX;
@@ -220,7 +230,8 @@ impl RedisStrategy {
                 Ok(Some(now)) if now.version > event.version || now.epoch > event.epoch => {
                     return Box::pin(self.follow(hand, &now)).await;
                 }
-                _ => self.forget(event.id),
+                Ok(_) => self.forget(event.id),
+                Err(_) => return false,
             },
             Ok(_) => self.remember(event.clone()),
             Err(_) => {

@@ -25,14 +25,18 @@
 --   S<n> sold out, N<n> not open, U<n> paused, X<n> closed, F<n> frozen for a change: of n users too
 -- or {'not_loaded'}, or {'both'} where pseudonyms are needed; nothing is written then.
 --
+-- `script` is the form in which all this is kept, a number that is raised where the form changes: what
+-- is there in another form is rebuilt. It is not the digest of the scripts, since processes whose
+-- scripts differ in words alone would rebuild each other's events for as long as both run.
+--
 -- Every read and every check comes before the first write: Redis does not roll back.
 
 local meta, winners, pending = KEYS[1], KEYS[2], KEYS[3]
 local incarnation, epoch, version, script, loading, quantity, count, first, opens_at, closes_at,
   opened_early, paused, closed, frozen_until, erased, batches, last, terms,
-  lowering = unpack(redis.call('HMGET', meta, 'incarnation', 'epoch', 'version', 'script', 'loading', 'quantity', 'count', 'next',
-  'opens_at', 'closes_at', 'opened_early', 'paused', 'closed', 'frozen_until', 'erased', 'pending',
-  'last', 'terms', 'lowering'))
+  lowering = unpack(redis.call('HMGET', meta, 'incarnation', 'epoch', 'version', 'script', 'loading',
+  'quantity', 'count', 'next', 'opens_at', 'closes_at', 'opened_early', 'paused', 'closed',
+  'frozen_until', 'erased', 'pending', 'last', 'terms', 'lowering'))
 
 -- What this server's memory has been through: another run, or another history after a failover, is
 -- another incarnation.
@@ -48,7 +52,7 @@ if not shared.incarnation then
   shared.now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 if not (epoch and version and quantity and first and opens_at and closes_at) or loading
-  or script ~= '2' or not shared.incarnation
+  or script ~= '3' or not shared.incarnation
   or incarnation ~= shared.incarnation
   or redis.call('HLEN', winners) ~= tonumber(count)
   or redis.call('HLEN', pending) ~= tonumber(batches) then

@@ -43,7 +43,7 @@ const BATCHES_MAX: usize = 10_000_000;
 /// How old a pending win is before anyone but its batch makes it durable.
 const ORPHANED: Duration = Duration::from_secs(2);
 /// How long the quantity may be half lowered: who did it is dead then.
-const LOWERING_MAX: Duration = Duration::from_secs(30);
+pub(super) const LOWERING_MAX: Duration = Duration::from_secs(20);
 
 /// How many of these batches are made durable at once, from the first on: a transaction for each
 /// would take as long for a few wins.
@@ -62,6 +62,8 @@ pub(super) struct Scope {
     /// Those of batches before this moment, by the clock of Redis: by whoever keeps the event, who
     /// has Redis follow the ledger too. All where there is none.
     pub(super) before: Option<Timestamp>,
+    /// What was lowered before this moment is nobody's any more.
+    pub(super) lowered_before: Option<Timestamp>,
     /// As many as there is time for.
     pub(super) until: Option<Instant>,
     /// Also those that are pending no more since the event is being rebuilt, which may still be
@@ -240,11 +242,14 @@ impl RedisStrategy {
     async fn orphaned(&self) -> Result<Scope, Failed> {
         let age =
             self.0.journal.as_ref().map_or(ORPHANED, |it| ORPHANED.max(it.delivery_timeout()));
-        let age = i64::try_from(age.as_micros()).expect("seconds");
         // By the clock that decides.
         let (seconds, micros): (i64, i64) = self.0.redis.call(&cmd("TIME")).await?;
-        let before = Timestamp::from_micros(seconds * 1_000_000 + micros - age);
-        Ok(Scope { before: Some(before), ..Scope::default() })
+        let ago = |time: Duration| {
+            let time = i64::try_from(time.as_micros()).expect("seconds");
+            Some(Timestamp::from_micros(seconds * 1_000_000 + micros - time))
+        };
+        let (before, lowered_before) = (ago(age), ago(LOWERING_MAX));
+        Ok(Scope { before, lowered_before, ..Scope::default() })
     }
 
     pub(super) async fn look(&self, event: EventId) -> Result<Look, Failed> {
@@ -294,12 +299,13 @@ impl RedisStrategy {
         // What is being rebuilt is rebuilt by who is at it, but what Redis alone has was promised:
         // that rebuilding may have ended half-way.
         let (is_loading, is_alone) = (loading.is_some(), event.commit == Commit::RedisStream);
-        if let Some(before) = scope.before {
+        if scope.before.is_some() {
             if let Some(version) = version.filter(|version| *version != event.version) {
                 self.agree(event.id, version).await;
             }
-            let longest = i64::try_from(LOWERING_MAX.as_micros()).expect("seconds");
-            let is_half_lowered = lowered_at.is_some_and(|at| at < before.as_micros() - longest);
+            let is_half_lowered = lowered_at
+                .zip(scope.lowered_before)
+                .is_some_and(|(at, before)| at < before.as_micros());
             // Who began to rebuild it may have died, and nobody claims.
             if is_loading {
                 self.0.left.find(event.id);

@@ -102,8 +102,6 @@ impl RedisStrategy {
             let (_round, until) = (round, Instant::now() + ROUND_MAX);
             let in_time = stream::iter(events).take_while(|_| ready(Instant::now() < until));
             in_time.for_each_concurrent(AT_ONCE, |event| strategy.end_rebuild(event)).await;
-            // The next look finds again what was found meanwhile, or has had no turn.
-            strategy.0.left.found().clear();
         });
     }
 

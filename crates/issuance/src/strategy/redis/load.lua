@@ -64,7 +64,7 @@ end
 if tonumber(redis.call('HGET', meta, 'told') or 0) > tonumber(ARGV[6]) then
   return -1
 end
-redis.call('HSET', meta, 'count', ARGV[4], 'next', ARGV[5], 'version', ARGV[6], 'script', '2',
+redis.call('HSET', meta, 'count', ARGV[4], 'next', ARGV[5], 'version', ARGV[6], 'script', '3',
   'pending', '0', unpack(ARGV, 7))
 redis.call('HDEL', meta, 'loading', 'loaded', 'copied', 'token', 'taken_in', 'told')
 return 1

@@ -47,6 +47,7 @@ pub(crate) use changes::Restriction;
 use commits::KnownValidity;
 use left::Left;
 use metrics::Metrics;
+use over::Over;
 pub use sync::Synced;
 use sync::Syncs;
 
@@ -76,8 +77,8 @@ struct Shared {
     claimed: Mutex<HashSet<EventId>>,
     /// Events that are waited for, and since when.
     waited: Mutex<HashMap<EventId, Instant>>,
-    /// Events that are long over, and of which the ledger has all.
-    over: Mutex<HashSet<EventId>>,
+    /// Events that are long over.
+    over: Mutex<HashMap<EventId, Over>>,
     syncs: Syncs,
     left: Left,
     metrics: Metrics,

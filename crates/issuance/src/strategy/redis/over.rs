@@ -1,17 +1,27 @@
 //! Claims on events that are long over: the ledger has all that there is to know of them, and Redis
 //! is not filled with their winners once more.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use firstcome_core::{Commit, EventId, UserId};
 use firstcome_ledger::{Decision, EventRecord};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::super::Outcome;
 use super::calls::Keys;
 use super::changes::REMEMBERED;
 use super::{EVENTS_MAX, Failed, RedisStrategy};
+
+/// What a process knows of an event that is long over, and that Redis has forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The ledger has all that was won, once it has applied the event's partition up to this
+    /// offset: what is appended there later is of other events.
+    At(i64),
+    /// The ledger has all that was won.
+    Written,
+}
 
 impl RedisStrategy {
     /// What the ledger tells users who claim on an event that is long over, and that Redis has
@@ -24,9 +34,13 @@ impl RedisStrategy {
         if !self.is_long_over(event) {
             return Ok(None);
         }
-        let is_known = self.over().contains(&event.id);
-        if !is_known && !self.is_all_written(event.id).await? {
-            return Ok(None);
+        if self.over().get(&event.id) != Some(&Over::Written) {
+            // The claims on other events wait with these.
+            let deadline = self.load_deadline(event.id);
+            let written = timeout_at(deadline, self.is_all_written(event.id)).await;
+            if !written.unwrap_or(Err(Failed::NotLoaded))? {
+                return Ok(None);
+            }
         }
         let held = self.0.ledger.held_of(event, users).await?.into_iter();
         let told = held.map(|held| held.map_or(Decision::Closed, Decision::AlreadyClaimed));
@@ -44,18 +58,28 @@ impl RedisStrategy {
             return Ok(false);
         }
         if let (Commit::Kafka, Some(partition)) = (event.commit, event.partition) {
+            let known = self.over().get(&id).copied();
+            let end = match known {
+                Some(Over::At(end)) => end,
+                _ => self.journal()?.end_offset(partition).await?,
+            };
+            self.is_over(id, Over::At(end));
             // Others claim beside it, and wait for nobody.
-            self.applied(partition, Instant::now()).await?;
+            self.applied_up_to(partition, end, Instant::now()).await?;
         }
-        let mut over = self.over();
-        if over.len() >= EVENTS_MAX {
-            over.clear();
-        }
-        over.insert(id);
+        self.is_over(id, Over::Written);
         Ok(true)
     }
 
-    fn over(&self) -> MutexGuard<'_, HashSet<EventId>> {
+    fn is_over(&self, id: EventId, known: Over) {
+        let mut over = self.over();
+        if over.len() >= EVENTS_MAX && !over.contains_key(&id) {
+            over.clear();
+        }
+        over.insert(id, known);
+    }
+
+    fn over(&self) -> MutexGuard<'_, HashMap<EventId, Over>> {
         self.0.over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firstcome_core::{Commit, EventId, EventState, IssuedCouponId};
-use firstcome_ledger::{EventRecord, JournalRecord, LedgerError, Won};
+use firstcome_ledger::{EventRecord, JournalRecord, LedgerError, NotRecorded, Won};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
@@ -324,12 +324,19 @@ impl RedisStrategy {
     async fn carry_all(&self, event: &EventRecord, epoch: Option<u64>) -> Result<(), Failed> {
         if epoch == Some(event.epoch) {
             let settle = || Box::pin(self.settle_epoch(event, epoch, Scope::default()));
-            while settle().await? != Settled::default() {}
-            return Ok(());
+            loop {
+                match settle().await {
+                    Ok(settled) if settled == Settled::default() => return Ok(()),
+                    Ok(_) => {}
+                    // Else it could never be rebuilt. A quantity that is too low can be raised.
+                    Err(Failed::NotRecorded(NotRecorded::Sequence)) => break,
+                    Err(failed) => return Err(failed),
+                }
+            }
         }
         // Else once, since nobody is decided: what is written is not noted there any more. Of an
         // earlier epoch, all was written before a later began by way of this Redis; but somebody
-        // may have begun that by way of another.
+        // may have begun that by way of another, or the ledger was restored since.
         Box::pin(self.carry_left(event, epoch)).await
     }
 

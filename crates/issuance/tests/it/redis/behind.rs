@@ -18,7 +18,9 @@ use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::losses::{epoch, key, settled};
-use super::{Deployment, POLL, WAIT_MAX, claim, connection, decided, held, issued, process};
+use super::{
+    Deployment, POLL, WAIT_MAX, claim, connection, decided, held, issued, process, proxy_of,
+};
 
 mod kafka {
     super::super::for_commit! {
@@ -310,8 +312,7 @@ async fn who_wins_is_told_though_nobody_knows_what_others_hold(test: Deployment)
     let kims = issued(decided(&test.one, &event, "kim").await);
     assert_eq!(test.winners(&event).await.len(), 1);
     let url = test.ledger.url();
-    let authority = url.split_once('@').and_then(|(_, rest)| rest.split_once('/'));
-    let proxy = Proxy::start(authority.expect("an address").0).await;
+    let proxy = proxy_of(&url).await;
     let change = |limits: &mut Limits| {
         limits.acquire_timeout = Duration::from_secs(2);
         limits.statement_timeout = Duration::from_secs(2);
@@ -330,7 +331,7 @@ async fn who_wins_is_told_though_nobody_knows_what_others_hold(test: Deployment)
 }
 
 /// A ledger of another process, by way of this address.
-async fn another_ledger(url: &str, change: impl FnOnce(&mut Limits)) -> Ledger {
+pub(super) async fn another_ledger(url: &str, change: impl FnOnce(&mut Limits)) -> Ledger {
     let mut options = LedgerOptions::parse_url(url, Purpose::Visit).expect("a URL");
     change(&mut options.limits);
     let clock = Arc::new(ManualClock::new(draft::OPENS_AT));

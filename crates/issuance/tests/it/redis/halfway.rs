@@ -5,8 +5,10 @@ use std::convert::Infallible;
 use std::mem;
 
 use axum::http::Method;
-use firstcome_core::{Commit, CouponDraft, Days, Strategy, Validity};
-use firstcome_ledger::{CouponRecord, Decision, EventRecord};
+use firstcome_core::{Commit, CouponDraft, Days, Strategy, UserId, Validity};
+use firstcome_ledger::{
+    CouponRecord, Decision, EventRecord, Recorded, Recording, Told, Tried, Won,
+};
 use firstcome_testkit::{Engine, RedisServer, TestDatabase};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
@@ -56,6 +58,7 @@ mod redis_stream {
         what_only_redis_has_is_written_to_a_ledger_that_has_forgotten_its_epoch,
         a_copy_of_what_a_restored_ledger_lacks_is_not_gone_on_with,
         what_was_promised_before_another_redis_decided_is_written,
+        a_place_that_the_ledger_has_given_away_shuts_no_event,
         places_may_go_beyond_the_largest_quantity,
     }
 }
@@ -198,6 +201,31 @@ async fn what_was_promised_before_another_redis_decided_is_written(mut test: Dep
     assert_eq!(held(decided(&test.one, &event, "park").await).sequence.get(), 3);
     assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 4);
     assert_eq!(test.winners(&event).await.len(), 4);
+}
+
+/// In the same epoch: the ledger was restored to a state before it.
+async fn a_place_that_the_ledger_has_given_away_shuts_no_event(mut test: Deployment) {
+    let event = promised(&mut test).await;
+    let kims = held(decided(&test.one, &event, "kim").await);
+    let won = Won {
+        user_id: UserId::parse("lee").expect("a user id"),
+        sequence: kims.sequence,
+        issued_at: kims.issued_at,
+        validity: None,
+    };
+    let recording = Recording {
+        event: event.id,
+        epoch: epoch(&test.redis, &event).await,
+        wins: &[won],
+        told: Told::Already,
+        tried: Tried::Never,
+    };
+    let recorded = test.one.ledger.record_wins(&[recording]).await.remove(0);
+    assert!(matches!(recorded, Ok(Recorded::Held(_))), "{recorded:?}");
+    test.act(&event, "sync").await;
+    assert_eq!(held(decided(&test.one, &event, "lee").await).sequence, kims.sequence);
+    assert_eq!(issued(decided(&test.one, &event, "kim").await).sequence.get(), 3);
+    assert_eq!(test.winners(&event).await.len(), 3);
 }
 
 async fn what_is_pending_outlives_all_else_that_is_known(mut test: Deployment) {

@@ -4,12 +4,12 @@
 use firstcome_core::Strategy;
 use firstcome_issuance::{NoVerdict, Undecided};
 use firstcome_ledger::{Decision, EventRecord};
-use firstcome_testkit::TestDatabase;
+use firstcome_testkit::{Direction, Proxy, TestDatabase};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::losses::key;
-use super::{Deployment, POLL, Place, WAIT_MAX, claim, decided, held, issued, on_a_file};
+use super::{Deployment, POLL, Place, WAIT_MAX, claim, decided, held, issued, on_a_file, process};
 use crate::support::TestIssuance;
 
 mod ledger {
@@ -21,6 +21,7 @@ mod ledger {
         of_two_who_hold_it_the_ledger_lets_one_win,
         who_has_lost_it_lets_no_other_go,
         one_that_was_had_without_an_answer_is_let_go,
+        one_that_cannot_be_let_go_at_once_is_let_go_soon,
     }
 }
 
@@ -194,4 +195,30 @@ async fn one_that_was_had_without_an_answer_is_let_go(test: Deployment) {
     let stats = test.redis.cli(&["INFO", "stats"]).await;
     assert!(stats.contains("expired_keys:0"), "its lease has ended");
     assert_eq!(issued(decided(&test.one, &event, "lee").await).sequence.get(), 2);
+}
+
+/// The same where Redis is out of reach when the batch ends.
+async fn one_that_cannot_be_let_go_at_once_is_let_go_soon(test: Deployment) {
+    let Place::Server(database) = &test.ledger else { panic!("a row is held on a server") };
+    let event = test.event(Strategy::RedisLock, 2).await;
+    let proxy = Proxy::start(&test.redis.url()).await;
+    let one = process(&proxy.url(&test.redis.url()), database.url(), None).await;
+    issued(decided(&one, &event, "kim").await);
+    test.redis.cli(&["CONFIG", "RESETSTAT"]).await;
+    hold(database, &event).await;
+    // It lives until the end of the test.
+    let Waiting { _process, told, .. } = Waiting::of(&test, one, &event, "lee").await;
+    proxy.cut(Direction::ToServer);
+    let_go(database).await;
+    issued(told.await.expect("no panic").expect("a verdict"));
+    proxy.heal().await;
+    let lock = key(&event, "lock");
+    let let_go = async {
+        while test.redis.cli(&["EXISTS", &lock]).await == "1" {
+            sleep(POLL).await;
+        }
+    };
+    timeout(WAIT_MAX, let_go).await.expect("it is let go");
+    let stats = test.redis.cli(&["INFO", "stats"]).await;
+    assert!(stats.contains("expired_keys:0"), "its lease has ended");
 }

@@ -15,7 +15,7 @@ use super::locks::{hold, let_go};
 use super::sleepers::{CHANGE, LOAD, run};
 use super::{
     Deployment, POLL, Place, WAIT_MAX, claim, connection, decided, held, issued, on_a_file,
-    on_every_server, process_as,
+    on_every_server, process_as, proxy_of,
 };
 use crate::support::TestIssuance;
 
@@ -47,6 +47,14 @@ mod redis_stream {
         RedisStream:
         winners_that_are_lost_while_they_are_copied_are_copied_anew,
         what_is_long_over_is_told_by_the_ledger,
+    }
+}
+
+mod on_postgres {
+    mod kafka {
+        super::super::super::for_commit! {
+            Kafka on Postgres: what_is_long_over_waits_for_no_event_that_is_open
+        }
     }
 }
 
@@ -171,6 +179,41 @@ async fn what_is_long_over_is_told_by_the_ledger(test: Deployment) {
     let one = test.another().await;
     assert_eq!(decided(&one, &event, "lee").await, Decision::Closed);
     assert!(epoch(&test.redis, &event).await > before);
+}
+
+/// Of the same partition, where a worker never comes to the end in a drop.
+async fn what_is_long_over_waits_for_no_event_that_is_open(mut test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    let first = issued(decided(&test.one, &event, "kim").await);
+    let partition = async |event: &EventRecord| {
+        let now = test.one.ledger.event(event.id).await.expect("an answer").expect("the event");
+        now.partition.expect("it was decided")
+    };
+    let open = loop {
+        let open = test.event(Strategy::Redis, 9).await;
+        issued(decided(&test.one, &open, "kim").await);
+        if partition(&open).await == partition(&event).await {
+            break open;
+        }
+    };
+    test.act(&event, "close").await;
+    for event in [&event, &open] {
+        assert_eq!(test.winners(event).await.len(), 1);
+    }
+    let Place::Server(database) = &test.ledger else { panic!("a server") };
+    database.execute("UPDATE events SET updated_at = created_at - 3600000000").await;
+    let keys = ["meta", "winners", "pending"].map(|name| key(&event, name));
+    test.redis.cli(&["DEL", &keys[0], &keys[1], &keys[2]]).await;
+    let one = test.another().await;
+    test.worker = None;
+    issued(decided(&test.one, &open, "lee").await);
+    let refused = one.handle.claim(claim(&event, "kim")).await;
+    assert_eq!(refused, Err(NoVerdict::Undecided(Undecided::Unavailable)));
+    test.worker = Some(test.another_worker().await);
+    assert_eq!(test.winners(&open).await.len(), 2);
+    test.worker = None;
+    issued(decided(&test.one, &open, "park").await);
+    assert_eq!(held(decided(&one, &event, "kim").await), first);
 }
 
 /// A snapshot from before is sound in itself, and the ledger would not notice what it leads to
@@ -305,8 +348,7 @@ async fn a_redis_that_hangs_is_told_soon(test: Deployment) {
 pub(super) async fn proxied(engine: Engine) -> (Deployment, TestIssuance, Proxy) {
     let test = Deployment::new(engine).await;
     let url = test.ledger.url();
-    let authority = url.split_once('@').and_then(|(_, rest)| rest.split_once('/'));
-    let proxy = Proxy::start(authority.expect("an address").0).await;
+    let proxy = proxy_of(&url).await;
     // Nothing but what it records is committed by a visitor.
     let url = proxy.url(&url);
     let visitor = process_as(&test.redis.url(), &url, None, Purpose::Visit).await;

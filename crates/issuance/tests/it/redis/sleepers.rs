@@ -7,15 +7,18 @@ use std::time::Duration;
 use axum::http::Method;
 use firstcome_core::{Quantity, Strategy, Timestamp, Window};
 use firstcome_issuance::{NoVerdict, Undecided};
-use firstcome_ledger::{Decision, EventRecord};
+use firstcome_ledger::{Decision, EventRecord, Limits};
 use firstcome_testkit::{CommitFault, Direction, Engine, Proxy};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
+use super::behind::another_ledger;
 use super::losses::{epoch, key, proxied, settled};
 use super::{
-    Deployment, POLL, Place, WAIT_MAX, claim, decided, held, issued, on_every_server, process,
+    Deployment, POLL, Place, WAIT_MAX, claim, connection, decided, held, issued, on_every_server,
+    process,
 };
+use crate::support::TestIssuance;
 
 pub(super) const LOAD: &str = include_str!("../../../src/strategy/redis/load.lua");
 pub(super) const CHANGE: &str = include_str!("../../../src/strategy/redis/change.lua");
@@ -48,6 +51,20 @@ mod kafka {
         who_cannot_lower_it_lets_go,
         a_lowering_that_is_refused_freezes_nothing,
         a_win_of_an_event_that_was_paused_meanwhile_is_told_later,
+    }
+}
+
+mod on_postgres {
+    mod kafka {
+        super::super::super::for_commit! {
+            Kafka on Postgres: nobody_wins_beyond_a_quantity_whose_lowering_is_in_doubt
+        }
+    }
+
+    mod redis_stream {
+        super::super::super::for_commit! {
+            RedisStream on Postgres: nobody_wins_beyond_a_quantity_whose_lowering_is_in_doubt
+        }
     }
 }
 
@@ -190,6 +207,45 @@ async fn who_cannot_lower_it_lets_go(mut test: Deployment) {
     timeout(Duration::from_secs(20), lowers("0")).await.expect("it lets go");
     assert_eq!(issued(decided(&shoppers, &event, "lee").await).sequence.get(), 2);
 }
+
+/// The ledger has done it all but its commit when the admin's process waits no longer, as where a
+/// synchronous standby is away.
+async fn nobody_wins_beyond_a_quantity_whose_lowering_is_in_doubt(mut test: Deployment) {
+    let event = test.event(Strategy::Redis, 9).await;
+    issued(decided(&test.one, &event, "kim").await);
+    assert_eq!(test.winners(&event).await.len(), 1);
+    let Place::Server(database) = &test.ledger else { panic!("a server") };
+    database.execute(COMMITS_WAIT).await;
+    let brief = |limits: &mut Limits| {
+        limits.acquire_timeout = Duration::from_secs(1);
+        limits.statement_timeout = Duration::from_secs(1);
+    };
+    let ledger = another_ledger(database.url(), brief).await;
+    let admins = TestIssuance::beside(connection(&test.redis.url()), test.journal(), ledger);
+    // Nobody rebuilds it, as long as this is somebody's.
+    let sync = key(&event, "sync");
+    test.redis.cli(&["SET", &sync, "another"]).await;
+    let shoppers = mem::replace(&mut test.one, admins);
+    assert_eq!(test.set_quantity(&event, 2).await, 503);
+    // The freeze ends in time; what was lowered stays so.
+    assert_eq!(issued(decided(&shoppers, &event, "lee").await).sequence.get(), 2);
+    let refused = shoppers.handle.claim(claim(&event, "park")).await;
+    assert_eq!(refused, Err(NoVerdict::Undecided(Undecided::Unavailable)));
+    database.execute("SELECT pg_advisory_unlock(1)").await;
+    test.redis.cli(&["DEL", &sync]).await;
+    test.one = shoppers;
+    assert_eq!(decided(&test.one, &event, "park").await, Decision::SoldOut);
+    assert_eq!(test.winners(&event).await.len(), 2);
+}
+
+/// Whoever lowers a quantity commits when the lock of the test's own connection is let go of.
+const COMMITS_WAIT: &str = "SELECT pg_advisory_lock(1); \
+    CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+        PERFORM set_config('lock_timeout', '0', true), pg_advisory_xact_lock_shared(1); \
+        RETURN NULL; \
+    END $$; \
+    CREATE CONSTRAINT TRIGGER waits AFTER UPDATE ON events DEFERRABLE INITIALLY DEFERRED \
+        FOR EACH ROW WHEN (NEW.quantity < OLD.quantity) EXECUTE FUNCTION wait()";
 
 /// It was changed since who loads it has read it, and they are told so.
 async fn what_is_changed_while_it_is_loaded_is_not_opened_as_it_was(engine: Engine) {
