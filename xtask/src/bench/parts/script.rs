@@ -14,8 +14,11 @@ use crate::bench::report::median;
 /// Calls of one round, and some.
 const CALLS_MAX: &str = "1000000";
 /// The words of a call before the users: `EVALSHA`, a digest, the number of keys, three keys; of
-/// the one event, the numbers of keys and of words; and how users are named.
-const WORDS_BEFORE: usize = 9;
+/// the one event, the numbers of keys and of words; how users are named; and for how long coupons
+/// are valid.
+const WORDS_BEFORE: usize = 10;
+/// Which of them says how users are named.
+const NAMES: usize = 8;
 /// Which of them says how many words follow.
 const WORDS: usize = 7;
 /// What stands last in place of words that the log leaves out.
@@ -122,7 +125,10 @@ fn used_bytes(redis: &Beside) -> anyhow::Result<u64> {
 /// Calls for a hundred users each who have not claimed before.
 fn write_batches(head: &[String], file: &Path) -> anyhow::Result<()> {
     let mut head = head.to_vec();
-    "101".clone_into(&mut head[WORDS]);
+    "102".clone_into(&mut head[WORDS]);
+    // It has spaces, or is empty.
+    let validity = head.last_mut().expect("it is the last of them");
+    *validity = format!("\"{validity}\"");
     let mut batches = BufWriter::new(File::create(file)?);
     for batch in 0..BATCHES_ALONE {
         let users: Vec<_> = (0..100).map(|user| format!("alone-{batch}-{user}")).collect();
@@ -143,7 +149,7 @@ fn calls(log: &Value) -> anyhow::Result<Vec<Call>> {
         let words: Vec<String> = serde_json::from_value(entry[3].clone())?;
         if words.first().is_some_and(|word| word == "EVALSHA")
             && let Some((head, users)) = words.split_at_checked(WORDS_BEFORE)
-            && head[WORDS_BEFORE - 1] == "raw"
+            && head[NAMES] == "raw"
         {
             let micros = entry[2].as_u64().context("a call without a time")?;
             calls.push(Call { head: head.to_vec(), users: count(users)?, micros });
@@ -170,7 +176,7 @@ mod tests {
 
     #[test]
     fn only_calls_that_decide_claims_count() {
-        let head = ["EVALSHA", "d", "3", "m", "w", "p", "3", "3", "raw"];
+        let head = ["EVALSHA", "d", "3", "m", "w", "p", "3", "4", "raw", "1 days:30"];
         let claims = |last: &'static str| [head.as_slice(), &["u1", last]].concat();
         let log = json!([
             [3, 1, 90, claims("u2"), "c", ""],
@@ -188,14 +194,16 @@ mod tests {
     #[test]
     fn a_batch_has_a_hundred_users_who_have_not_claimed_before() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let head = ["EVALSHA", "d", "3", "m", "w", "p", "3", "8", "raw"].map(str::to_owned);
+        let head = ["EVALSHA", "d", "3", "m", "w", "p", "3", "8", "raw", "1 d"].map(str::to_owned);
         write_batches(&head, file.path()).unwrap();
         let written = std::fs::read_to_string(file.path()).unwrap();
-        let users =
-            |line: &str| line.split(' ').skip(WORDS_BEFORE).map(str::to_owned).collect::<Vec<_>>();
+        let head = r#"EVALSHA d 3 m w p 3 102 raw "1 d" "#;
+        let users = |line: &str| {
+            let users = line.strip_prefix(head).expect("the same call").split(' ');
+            users.map(str::to_owned).collect::<Vec<_>>()
+        };
         let all: Vec<_> = written.lines().flat_map(users).collect();
         let different: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!((all.len(), different.len()), (100_000, 100_000));
-        assert!(written.starts_with("EVALSHA d 3 m w p 3 101 raw alone-0-0 alone-0-1 "));
     }
 }

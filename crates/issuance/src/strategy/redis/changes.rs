@@ -193,8 +193,8 @@ impl RedisStrategy {
         }
     }
 
-    /// The same as [`let_go`](Self::let_go), where the ledger is changed or not, or will be: what it
-    /// has now does not count. The next epoch begins under the lock that the change has, and so
+    /// The same as [`let_go`](Self::let_go), where the ledger is changed or not, or will be: what
+    /// it has now does not count. The next epoch begins under the lock that the change has, and so
     /// after it.
     async fn let_go_in_doubt(self, event: EventId, hand: String) {
         let until = Instant::now() + LET_GO_MAX;
