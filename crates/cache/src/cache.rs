@@ -161,6 +161,7 @@ impl<V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Entries<V>
             && self.is_good(id, &entry, asked).await
         {
             self.metrics.redis_hits.increment(1);
+            self.metrics.process_loads.increment(1);
             return Ok(Arc::new(entry));
         }
         let read_at = Instant::now();
@@ -173,11 +174,12 @@ impl<V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Entries<V>
             }
         };
         self.metrics.loaded.increment(1);
+        self.metrics.process_loads.increment(1);
         let (_, version) = (self.identify)(&value);
         if let Some(redis_now) = redis_now {
             let (shared, name) = (Arc::clone(&self.shared), self.name);
-            let kept = kept(&value, version);
-            tokio::spawn(async move { shared.keep(name, id, &kept, redis_now).await });
+            let (kept, refreshed) = (kept(&value, version), self.metrics.redis_loads.clone());
+            tokio::spawn(async move { shared.keep(name, id, &kept, redis_now, &refreshed).await });
         }
         Ok(Arc::new(Entry { value, version, read_at, generation }))
     }
@@ -234,7 +236,9 @@ impl<V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Entries<V>
         self.remember(id, version).await;
         let entry = Entry { value: value.clone(), version, read_at, generation };
         self.values.insert(id, Arc::new(entry)).await;
-        self.shared.tell(self.name, id, &kept(value, version), read_at).await;
+        self.metrics.process_changes.increment(1);
+        let (kept, refreshed) = (kept(value, version), &self.metrics.redis_changes);
+        self.shared.tell(self.name, id, &kept, read_at, refreshed).await;
     }
 
     /// Answers nothing older than this version from here on.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use firstcome_core::Invalid;
 use firstcome_tasks::anew;
+use metrics::Counter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
@@ -143,6 +144,7 @@ impl Shared {
         id: Uuid,
         value: &Kept,
         read_at: Instant,
+        refreshed: &Counter,
     ) {
         let sent = self.letters.write();
         let (version, letter) = (value.version, sent.letter);
@@ -154,7 +156,8 @@ impl Shared {
                     let listeners = self.listeners(heard).await?;
                     Ok(sent.confirmed_by(listeners).await)
                 };
-                let written = self.keep(cache, id, value, now.before(read_at.elapsed()));
+                let now = now.before(read_at.elapsed());
+                let written = self.keep(cache, id, value, now, refreshed);
                 tokio::join!(confirmed, written).0
             }
             Err(error) => Err(error),
@@ -191,10 +194,18 @@ impl Shared {
         }
     }
 
-    /// Writes a value to Redis that was read at this moment or later.
-    pub(crate) async fn keep(&self, cache: &'static str, id: Uuid, value: &Kept, read_at: Moment) {
-        if let Err(error) = level_two::write(&self.redis, cache, id, value, read_at).await {
-            tracing::debug!(cache, %id, "a value is not kept in Redis: {error}");
+    /// Writes a value to Redis that was read at this moment or later; counted where it is kept.
+    pub(crate) async fn keep(
+        &self,
+        cache: &'static str,
+        id: Uuid,
+        value: &Kept,
+        read_at: Moment,
+        refreshed: &Counter,
+    ) {
+        match level_two::write(&self.redis, cache, id, value, read_at).await {
+            Ok(is_kept) => refreshed.increment(is_kept.into()),
+            Err(error) => tracing::debug!(cache, %id, "a value is not kept in Redis: {error}"),
         }
     }
 

@@ -27,7 +27,7 @@ static READ: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// `KEYS`: the value's. `ARGV`: its version, when it was read, how long to keep it, itself. What is
-/// newer than it stays.
+/// newer than it stays. Answers whether it is kept.
 ///
 /// What was read in the future was read before the clock was set back, and nobody knows its age: it
 /// is not kept, and replaced where it is. Full memory keeps nothing that could be old.
@@ -47,6 +47,7 @@ static WRITE: LazyLock<Script> = LazyLock::new(|| {
                 redis.call('DEL', KEYS[1])
             else
                 redis.call('PEXPIRE', KEYS[1], ARGV[3])
+                return 1
             end
         end
         return 0",
@@ -119,16 +120,17 @@ pub(crate) async fn read(
     Ok((found, Moment { ms }))
 }
 
-/// Keeps a value that was read at this moment or later, unless a newer one is there.
+/// Keeps a value that was read at this moment or later, unless a newer one is there; whether it is
+/// kept.
 pub(crate) async fn write(
     redis: &Redis,
     cache: &str,
     id: Uuid,
     value: &Kept,
     read_at: Moment,
-) -> Result<(), RedisError> {
+) -> Result<bool, RedisError> {
     let call = WRITE.call(&[key(cache, id)]).arg(value.version).arg(read_at.ms).arg(kept_ms());
-    redis.run::<u64>(&call.arg(&value.json)).await.map(drop)
+    redis.run(&call.arg(&value.json)).await
 }
 
 /// Keeps nothing older than this version from now on, and tells the message; how many heard it, and

@@ -4,6 +4,7 @@ use metrics::{Counter, counter, describe_counter};
 
 const READS: &str = "firstcome_cache_reads_total";
 const LOADS: &str = "firstcome_cache_loads_total";
+const REFRESHES: &str = "firstcome_cache_refreshes_total";
 const NEWS: &str = "firstcome_cache_news_total";
 
 /// Handles of one cache's metrics, made once.
@@ -15,6 +16,10 @@ pub(crate) struct ReadMetrics {
     pub(crate) redis_unavailable: Counter,
     pub(crate) loaded: Counter,
     pub(crate) load_failed: Counter,
+    pub(crate) process_loads: Counter,
+    pub(crate) process_changes: Counter,
+    pub(crate) redis_loads: Counter,
+    pub(crate) redis_changes: Counter,
 }
 
 impl ReadMetrics {
@@ -26,6 +31,11 @@ impl ReadMetrics {
              outcome: hit, miss, unavailable (Redis gave no answer)."
         );
         describe_counter!(LOADS, "Reads of the ledger because no level had the value.");
+        describe_counter!(
+            REFRESHES,
+            "Values that a level of a cache was given, by a load (a read had not found them there) \
+             or by a change (by an admin, at this process)."
+        );
         let loads = |outcome| counter!(LOADS, "cache" => cache, "outcome" => outcome);
         Self {
             process_hits: reads(cache, "process", "hit"),
@@ -35,6 +45,10 @@ impl ReadMetrics {
             redis_unavailable: reads(cache, "redis", "unavailable"),
             loaded: loads("ok"),
             load_failed: loads("failed"),
+            process_loads: refreshes(cache, "process", "load"),
+            process_changes: refreshes(cache, "process", "change"),
+            redis_loads: refreshes(cache, "redis", "load"),
+            redis_changes: refreshes(cache, "redis", "change"),
         }
     }
 }
@@ -71,4 +85,9 @@ impl NewsMetrics {
 /// Reads of a cache that ended so at this level.
 fn reads(cache: &'static str, level: &'static str, outcome: &'static str) -> Counter {
     counter!(READS, "cache" => cache, "level" => level, "outcome" => outcome)
+}
+
+/// Values that this level was given for this reason.
+fn refreshes(cache: &'static str, level: &'static str, by: &'static str) -> Counter {
+    counter!(REFRESHES, "cache" => cache, "level" => level, "by" => by)
 }

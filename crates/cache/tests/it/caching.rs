@@ -288,3 +288,37 @@ async fn reads_are_counted_by_level() {
     let ok = "firstcome_redis_calls_total{use=\"cache\",outcome=\"ok\"}";
     assert!(shown.contains(ok) && shown.contains("firstcome_redis_call_seconds"), "{shown}");
 }
+
+#[tokio::test]
+async fn what_a_level_is_given_is_counted_by_level() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let server = RedisServer::start().await;
+    let (shelf, id) = Shelf::with_one();
+    let refreshes = |level: &str, by: &str| {
+        let labels = format!("{{cache=\"thing\",level=\"{level}\",by=\"{by}\"}}");
+        let (shown, name) = (handle.render(), "firstcome_cache_refreshes_total");
+        let line = shown.lines().find_map(|line| line.strip_prefix(&format!("{name}{labels} ")));
+        line.unwrap_or_else(|| panic!("no {name}{labels} in:\n{shown}")).parse::<u32>().unwrap()
+    };
+    let first = Process::start(&server.url()).await;
+    for _ in 0..3 {
+        first.version(&shelf, id).await;
+    }
+    until("it is kept", async || refreshes("redis", "load") == 1).await;
+    assert_eq!(refreshes("process", "load"), 1, "from the ledger");
+    let second = Process::start(&server.url()).await;
+    second.version(&shelf, id).await;
+    assert_eq!(refreshes("process", "load"), 2, "from Redis");
+    assert_eq!((refreshes("process", "change"), refreshes("redis", "change")), (0, 0));
+
+    let (older, newer) = (shelf.change(id), shelf.change(id));
+    first.things.changed(&newer).await;
+    assert_eq!((refreshes("process", "change"), refreshes("redis", "change")), (1, 1));
+    assert_eq!(second.version(&shelf, id).await, newer.version);
+    assert_eq!(refreshes("process", "load"), 3, "by who has heard of it, and is asked");
+    second.things.changed(&older).await;
+    assert_eq!(refreshes("redis", "change"), 1, "what is older is not kept");
+    assert_eq!(refreshes("redis", "load"), 1);
+}
