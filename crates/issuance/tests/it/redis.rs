@@ -4,6 +4,7 @@ mod another_journal;
 mod behind;
 mod halfway;
 mod kinds;
+mod lag;
 mod locks;
 mod losses;
 mod refusals;

@@ -141,6 +141,13 @@ impl Keys {
         count
     }
 
+    /// Some of these batches, about so many, from this place of a scan on.
+    pub(super) fn scan_pending(&self, cursor: u64, about: usize) -> Cmd {
+        let mut scan = cmd("HSCAN");
+        scan.arg(&self.0[2]).arg(cursor).arg("COUNT").arg(about);
+        scan
+    }
+
     /// How many winners are known.
     pub(super) fn count(&self) -> Cmd {
         let mut count = cmd("HLEN");

@@ -15,6 +15,7 @@ use firstcome_core::{Commit, EventId, Timestamp};
 use firstcome_ledger::{EventRecord, Won};
 use firstcome_tasks::anew;
 use futures_util::{StreamExt as _, stream};
+use tokio::sync::watch::{self, Sender};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::calls::{Keys, Look, Pending, PendingBatch};
@@ -113,12 +114,16 @@ impl RedisStrategy {
         }
     }
 
-    /// Writes the wins that only Redis has to the ledger, until it is stopped.
+    /// Writes the wins that only Redis has to the ledger, and [measures](super::lag) what waits,
+    /// until it is stopped.
     pub async fn carry(self) {
-        match anew(|| self.carry_on()).await {}
+        let (told, listed) = watch::channel(Vec::new());
+        let carries = anew(|| self.carry_on(&told));
+        let measures = anew(|| self.measure_on(listed.clone()));
+        match tokio::join!(carries, measures).0 {}
     }
 
-    async fn carry_on(&self) -> Infallible {
+    async fn carry_on(&self, told: &Sender<Vec<EventId>>) -> Infallible {
         let mut look = interval(CARRY_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut listed: Option<Instant> = None;
@@ -127,6 +132,7 @@ impl RedisStrategy {
             look.tick().await;
             let lists = listed.is_none_or(|listed| listed.elapsed() >= LIST_EVERY);
             if lists && let Ok(open) = self.kept_events(&[Commit::RedisStream]).await {
+                told.send_replace(open.iter().map(|event| event.id).collect());
                 events = open;
                 listed = Some(Instant::now());
             }
@@ -242,14 +248,19 @@ impl RedisStrategy {
     async fn orphaned(&self) -> Result<Scope, Failed> {
         let age =
             self.0.journal.as_ref().map_or(ORPHANED, |it| ORPHANED.max(it.delivery_timeout()));
-        // By the clock that decides.
-        let (seconds, micros): (i64, i64) = self.0.redis.call(&cmd("TIME")).await?;
+        let now = self.now().await?.as_micros();
         let ago = |time: Duration| {
             let time = i64::try_from(time.as_micros()).expect("seconds");
-            Some(Timestamp::from_micros(seconds * 1_000_000 + micros - time))
+            Some(Timestamp::from_micros(now - time))
         };
         let (before, lowered_before) = (ago(age), ago(LOWERING_MAX));
         Ok(Scope { before, lowered_before, ..Scope::default() })
+    }
+
+    /// The moment by the clock that decides.
+    pub(super) async fn now(&self) -> Result<Timestamp, Failed> {
+        let (seconds, micros): (i64, i64) = self.0.redis.call(&cmd("TIME")).await?;
+        Ok(Timestamp::from_micros(seconds * 1_000_000 + micros))
     }
 
     pub(super) async fn look(&self, event: EventId) -> Result<Look, Failed> {

@@ -1,4 +1,4 @@
-//! What is measured of rebuilding events, declared once.
+//! What is measured of rebuilding events, and of wins that Redis alone has, declared once.
 
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ const SYNCS: &str = "firstcome_syncs_total";
 const RUNNING: &str = "firstcome_syncs_running";
 const WINNERS: &str = "firstcome_sync_winners_total";
 const SYNC: &str = "firstcome_sync_seconds";
+const PENDING_WINS: &str = "firstcome_worker_pending_wins";
+const PENDING_AGE: &str = "firstcome_worker_pending_age_seconds";
 
 /// Handles of the metrics.
 pub(super) struct Metrics {
@@ -32,6 +34,15 @@ impl Metrics {
             metrics::Unit::Seconds,
             "Time from taking an event in Redis until it is decided there again."
         );
+        describe_gauge!(
+            PENDING_WINS,
+            "Wins that Redis alone has, which no worker has written to the ledger yet."
+        );
+        describe_gauge!(
+            PENDING_AGE,
+            metrics::Unit::Seconds,
+            "Time since the oldest of these wins was decided."
+        );
         let syncs = |outcome: &'static str| counter!(SYNCS, "outcome" => outcome);
         Self {
             rebuilt: syncs("rebuilt"),
@@ -49,5 +60,12 @@ impl Metrics {
 
     pub(super) fn failed(&self) {
         self.failed.increment(1);
+    }
+
+    /// So many wins wait for a worker, the oldest for so long. Who has not looked tells nothing.
+    pub(super) fn pending(wins: usize, age: Duration) {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        gauge!(PENDING_WINS).set(wins as f64);
+        gauge!(PENDING_AGE).set(age.as_secs_f64());
     }
 }

@@ -16,7 +16,7 @@
 //! way), [`commits`] (what makes it durable), [`terms`] (how long that is valid), [`sync`]
 //! (rebuilding), [`left`] (where that was left half-way), `over` (claims that need none),
 //! [`changes`] (live changes), [`behind`] (waiting for what is not in the ledger), [`keeper`] (what
-//! is done in the background), `metrics`.
+//! is done in the background), `lag` (what waits meanwhile), `metrics`.
 
 mod batch;
 mod behind;
@@ -24,6 +24,7 @@ mod calls;
 mod changes;
 mod commits;
 mod keeper;
+mod lag;
 mod left;
 mod metrics;
 mod over;

@@ -57,7 +57,7 @@ async fn rows(test: &Deployment, event: &EventRecord) -> u32 {
 }
 
 /// The event is ready, and from then on no worker runs.
-async fn lagging(test: &mut Deployment, quantity: u32) -> EventRecord {
+pub(super) async fn lagging(test: &mut Deployment, quantity: u32) -> EventRecord {
     let event = test.event(Strategy::Redis, quantity).await;
     issued(decided(&test.one, &event, "first").await);
     assert_eq!(test.winners(&event).await.len(), 1);
