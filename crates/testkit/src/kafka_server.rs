@@ -118,7 +118,8 @@ pub struct KafkaServer {
     process: Process,
     port: u16,
     controller_port: u16,
-    is_secured: bool,
+    /// Where it is secured: where it wants certificates of its clients.
+    mutual_port: Option<u16>,
     /// Removed after the process, which writes there.
     directory: TempDir,
 }
@@ -129,7 +130,7 @@ impl KafkaServer {
     /// # Panics
     /// When Java or the jars are missing, or it does not let clients in.
     pub async fn start() -> Self {
-        Self::launch(String::new(), &[], false).await
+        Self::launch(String::new(), &[], None).await
     }
 
     /// Starts a broker that is let back soon after it was killed: its controller gives up the one
@@ -139,7 +140,7 @@ impl KafkaServer {
     /// When Java or the jars are missing, or it does not let clients in.
     pub async fn start_soon_back() -> Self {
         let hurry = "broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=500\n";
-        Self::launch(hurry.to_owned(), &[], false).await
+        Self::launch(hurry.to_owned(), &[], None).await
     }
 
     /// Starts a broker that tells its clients to connect there, as a proxy's authority.
@@ -147,40 +148,62 @@ impl KafkaServer {
     /// # Panics
     /// When Java or the jars are missing, or it does not let clients in.
     pub async fn start_behind(authority: &str) -> Self {
-        Self::launch(format!("advertised.listeners=CLIENT://{authority}\n"), &[], false).await
+        Self::launch(format!("advertised.listeners=CLIENT://{authority}\n"), &[], None).await
     }
 
-    /// Starts a broker that speaks TLS only, and lets in this user with this password, by
-    /// SCRAM-SHA-512.
+    /// Starts a broker that speaks TLS only. It lets in this user by each of these mechanisms, with
+    /// a password for each, and where it is [mutual](Self::mutual_authority) whoever has a
+    /// certificate of this authority.
     ///
     /// # Panics
     /// When Java or the jars are missing, or it does not let clients in.
-    pub async fn start_secured(certificates: &Certificates, user: &str, password: &str) -> Self {
+    pub async fn start_secured(
+        certificates: &Certificates,
+        user: &str,
+        passwords: &[(&str, &str)],
+    ) -> Self {
         let (ca, certificate, key) = certificates.paths();
         let read = |path| std::fs::read_to_string(path).expect("a certificate's file");
         let one_line = |text: String| text.trim_end().replace('\n', "\\n");
         let chain = one_line(read(certificate));
         let (key, ca) = (one_line(read(key)), one_line(read(ca)));
-        let properties = format!(
-            "sasl.enabled.mechanisms=SCRAM-SHA-512\n\
-             sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512\n\
-             listener.name.client.scram-sha-512.sasl.jaas.config=\
-             org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+        let mechanisms: Vec<&str> = passwords.iter().map(|(mechanism, _)| *mechanism).collect();
+        let mut properties = format!(
+            "sasl.enabled.mechanisms={}\n\
+             sasl.mechanism.inter.broker.protocol={}\n\
+             listener.name.mutual.ssl.client.auth=required\n\
              ssl.keystore.type=PEM\nssl.keystore.certificate.chain={chain}\n\
-             ssl.keystore.key={key}\nssl.truststore.type=PEM\nssl.truststore.certificates={ca}\n"
+             ssl.keystore.key={key}\nssl.truststore.type=PEM\nssl.truststore.certificates={ca}\n",
+            mechanisms.join(","),
+            mechanisms[0],
         );
-        let login = format!("SCRAM-SHA-512=[name={user},password={password}]");
-        Self::launch(properties, &["--add-scram", &login], true).await
+        let mut logins = Vec::new();
+        for (mechanism, password) in passwords {
+            let module = match *mechanism {
+                "PLAIN" => format!("plain.PlainLoginModule required user_{user}=\"{password}\""),
+                _ => "scram.ScramLoginModule required".to_owned(),
+            };
+            let listener = format!("listener.name.client.{}", mechanism.to_lowercase());
+            let package = "org.apache.kafka.common.security";
+            properties += &format!("{listener}.sasl.jaas.config={package}.{module};\n");
+            if *mechanism != "PLAIN" {
+                let login = format!("{mechanism}=[name={user},password={password}]");
+                logins.extend(["--add-scram".to_owned(), login]);
+            }
+        }
+        let logins: Vec<&str> = logins.iter().map(String::as_str).collect();
+        Self::launch(properties, &logins, Some(free_port())).await
     }
 
-    async fn launch(more: String, format: &[&str], is_secured: bool) -> Self {
+    async fn launch(more: String, format: &[&str], mutual_port: Option<u16>) -> Self {
         let _turn = TURN.lock().await;
         let (port, controller_port) = (free_port(), free_port());
+        let clients = listeners(port, mutual_port);
         let own = format!(
             "process.roles=broker,controller\nnode.id=1\n\
-             listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n"
+             listeners={clients},CONTROLLER://127.0.0.1:{controller_port}\n"
         );
-        Self::launch_node(own + &more, format, [port, controller_port], is_secured).await
+        Self::launch_node(own + &more, format, [port, controller_port], mutual_port).await
     }
 
     /// Starts another broker of the same cluster, with the id 2; the first has the id 1, and stays
@@ -192,18 +215,18 @@ impl KafkaServer {
         let _turn = TURN.lock().await;
         let port = free_port();
         let own = format!("process.roles=broker\nnode.id=2\nlisteners=CLIENT://127.0.0.1:{port}\n");
-        Self::launch_node(own, &[], [port, self.controller_port], false).await
+        Self::launch_node(own, &[], [port, self.controller_port], None).await
     }
 
     async fn launch_node(
         own: String,
         format: &[&str],
         [port, controller_port]: [u16; 2],
-        is_secured: bool,
+        mutual_port: Option<u16>,
     ) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let path = directory.path().join("server.properties");
-        let properties = properties(directory.path(), port, controller_port, is_secured) + &own;
+        let properties = properties(directory.path(), port, controller_port, mutual_port) + &own;
         std::fs::write(&path, properties).expect("a file for its properties");
         let path = path.to_str().expect("a path in UTF-8");
         let java = java();
@@ -212,14 +235,23 @@ impl KafkaServer {
             java.clone().arguments(&tool).arguments(format).run().await;
         assert_eq!(code, Some(0), "Kafka cannot make its data: {stdout}{stderr}");
         let launch = java.arguments(&["kafka.Kafka", path]);
-        let process = ready(&launch, port, is_secured).await;
-        Self { launch, process, port, controller_port, is_secured, directory }
+        let process = ready(&launch, port, mutual_port.is_some()).await;
+        Self { launch, process, port, controller_port, mutual_port, directory }
     }
 
     /// Where it listens, as `127.0.0.1:1234`; the same after a restart.
     #[must_use]
     pub fn authority(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The same where it wants a certificate of its clients, and nothing else.
+    ///
+    /// # Panics
+    /// When it is not secured.
+    #[must_use]
+    pub fn mutual_authority(&self) -> String {
+        format!("127.0.0.1:{}", self.mutual_port.expect("a secured broker"))
     }
 
     /// Kills it at once, as `kill -9`.
@@ -237,7 +269,7 @@ impl KafkaServer {
     pub async fn restart(&mut self) {
         let ended = self.process.child.try_wait().expect("the child's status");
         assert!(ended.is_some(), "it still runs");
-        self.process = ready(&self.launch, self.port, self.is_secured).await;
+        self.process = ready(&self.launch, self.port, self.mutual_port.is_some()).await;
     }
 
     /// Changes the last byte that it has on disk of a partition; a second call sets it right.
@@ -305,12 +337,24 @@ fn java() -> Launch {
     Launch::new(program, &JAVA).arguments(&["-cp", &jars])
 }
 
-fn properties(directory: &Path, port: u16, controller_port: u16, is_secured: bool) -> String {
+/// Where clients are let in.
+fn listeners(port: u16, mutual_port: Option<u16>) -> String {
+    let mutual = mutual_port.map(|port| format!(",MUTUAL://127.0.0.1:{port}"));
+    format!("CLIENT://127.0.0.1:{port}{}", mutual.unwrap_or_default())
+}
+
+fn properties(
+    directory: &Path,
+    port: u16,
+    controller_port: u16,
+    mutual_port: Option<u16>,
+) -> String {
     let data = directory.join("data").display().to_string();
-    let protocol = if is_secured { "SASL_SSL" } else { "PLAINTEXT" };
+    let clients = listeners(port, mutual_port);
+    let protocol = if mutual_port.is_some() { "SASL_SSL" } else { "PLAINTEXT" };
     format!(
-        "advertised.listeners=CLIENT://127.0.0.1:{port}\n\
-         listener.security.protocol.map=CLIENT:{protocol},CONTROLLER:PLAINTEXT\n\
+        "advertised.listeners={clients}\n\
+         listener.security.protocol.map=CLIENT:{protocol},MUTUAL:SSL,CONTROLLER:PLAINTEXT\n\
          inter.broker.listener.name=CLIENT\n\
          controller.listener.names=CONTROLLER\n\
          controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
