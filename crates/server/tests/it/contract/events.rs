@@ -75,9 +75,9 @@ async fn an_event_needs_its_coupon_and_a_window() {
     assert_eq!(shop.walk("/v1/events", "", 50).await, Vec::<Value>::new());
 }
 
-/// The contract has three strategies; this version has the ledger, and says so.
+/// Of the three strategies two need a Redis, and this process has none.
 #[tokio::test]
-async fn a_strategy_that_is_not_there_is_refused() {
+async fn a_strategy_that_needs_redis_is_refused_without_one() {
     let shop = Shop::open().await;
     let coupon = shop.coupon().await;
     for strategy in ["redis", "redis_lock"] {
