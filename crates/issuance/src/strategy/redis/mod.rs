@@ -78,8 +78,8 @@ struct Shared {
     claimed: Mutex<HashSet<EventId>>,
     /// Events that are waited for, and since when.
     waited: Mutex<HashMap<EventId, Instant>>,
-    /// Events that are long over.
-    over: Mutex<HashMap<EventId, Over>>,
+    /// Events that are long over, by the version that is.
+    over: Mutex<HashMap<EventId, (u64, Over)>>,
     syncs: Syncs,
     left: Left,
     metrics: Metrics,

@@ -34,7 +34,7 @@ impl RedisStrategy {
         if !self.is_long_over(event) {
             return Ok(None);
         }
-        if self.over().get(&event.id) != Some(&Over::Written) {
+        if self.over().get(&event.id) != Some(&(event.version, Over::Written)) {
             // The claims on other events wait with these.
             let deadline = self.load_deadline(event.id);
             let written = timeout_at(deadline, self.is_all_written(event.id)).await;
@@ -52,6 +52,8 @@ impl RedisStrategy {
     async fn is_all_written(&self, id: EventId) -> Result<bool, Failed> {
         let now = self.0.ledger.event(id).await?;
         let Some(event) = now.filter(|event| self.is_long_over(event)) else { return Ok(false) };
+        let version = event.version;
+        self.remember(event.clone());
         let (epoch, ..) = self.look(id).await?;
         let pending: u64 = self.0.redis.call(&Keys::of(id).count_pending()).await?;
         if epoch.is_some() || pending > 0 {
@@ -60,18 +62,18 @@ impl RedisStrategy {
         if let (Commit::Kafka, Some(partition)) = (event.commit, event.partition) {
             let known = self.over().get(&id).copied();
             let end = match known {
-                Some(Over::At(end)) => end,
+                Some((of, Over::At(end))) if of == version => end,
                 _ => self.journal()?.end_offset(partition).await?,
             };
-            self.is_over(id, Over::At(end));
+            self.is_over(id, (version, Over::At(end)));
             // Others claim beside it, and wait for nobody.
             self.applied_up_to(partition, end, Instant::now()).await?;
         }
-        self.is_over(id, Over::Written);
+        self.is_over(id, (version, Over::Written));
         Ok(true)
     }
 
-    fn is_over(&self, id: EventId, known: Over) {
+    fn is_over(&self, id: EventId, known: (u64, Over)) {
         let mut over = self.over();
         if over.len() >= EVENTS_MAX && !over.contains_key(&id) {
             over.clear();
@@ -79,7 +81,7 @@ impl RedisStrategy {
         over.insert(id, known);
     }
 
-    fn over(&self) -> MutexGuard<'_, HashMap<EventId, Over>> {
+    fn over(&self) -> MutexGuard<'_, HashMap<EventId, (u64, Over)>> {
         self.0.over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
