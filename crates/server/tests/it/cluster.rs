@@ -30,7 +30,7 @@ pub(crate) struct Cluster {
 
 impl<'a> Behind<'a> {
     /// With the brokers that tests share, and time-outs that a busy machine does not reach. Redis
-    /// decides.
+    /// decides; where another does, there may be none, and its URL is empty.
     pub(crate) fn new(ledger_url: &'a str, redis_url: &'a str, topic: &'a str) -> Self {
         let (strategy, brokers) = ("redis", kafka_brokers());
         Self { strategy, ledger_url, redis_url, brokers, topic, is_patient: true }

@@ -113,11 +113,16 @@ async fn each_serves_its_own_calls_alone() {
 
 /// A user who has signed up; the access token.
 async fn shopper(identity: &Server, name: &str) -> String {
+    shopper_of([identity, identity], name).await
+}
+
+/// A user who has signed up at one process and logged in at the other; the access token.
+async fn shopper_of([one, other]: [&Server; 2], name: &str) -> String {
     let credentials =
         json!({"email": format!("{name}@example.com"), "password": "a long password"});
-    let api = identity.api();
-    let _ = api.post("/v1/users").json(credentials.clone()).await.expect(201);
-    api.post("/v1/sessions").json(credentials).await.expect(200).member_text("/access_token")
+    let _ = one.api().post("/v1/users").json(credentials.clone()).await.expect(201);
+    let session = other.api().post("/v1/sessions").json(credentials).await.expect(200);
+    session.member_text("/access_token")
 }
 
 /// The token of a new checkout service.
@@ -187,6 +192,7 @@ async fn who_erases_leaves_nothing_in_doubt() {
     eventually("nothing is in doubt", in_doubt, |count| count == "0").await;
 }
 
+/// Each role is scaled alone: here each has two processes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_drop_over_roles_apart() {
     let (redis, database) = (RedisServer::start().await, TestDatabase::new(Engine::Postgres).await);
@@ -194,13 +200,17 @@ async fn a_whole_drop_over_roles_apart() {
     let behind = Behind::new(database.url(), &redis_url, database.name());
     let cluster = Cluster::start(&behind, "RS256", "kafka").await;
     let Cluster { shops, workers, identity, catalog, wallet, .. } = cluster;
+    let identities = [identity.start_beside().await, identity];
+    let catalogs = [catalog.start_beside().await, catalog];
+    let wallets = [wallet.start_beside().await, wallet];
     let event = shops[0].event(QUANTITY).await;
     shops[0].ready(&event).await;
     let mut winners = Vec::new();
     for number in 0..=QUANTITY {
-        let token = shopper(&identity, &format!("shopper-{number}")).await;
-        let shop = &shops[usize::from(number % 2 == 1)];
-        let answer = shop.claim(&event, &token).await;
+        let one = usize::from(number % 2 == 1);
+        let processes = [&identities[one], &identities[1 - one]];
+        let token = shopper_of(processes, &format!("shopper-{number}")).await;
+        let answer = shops[one].claim(&event, &token).await;
         if number == QUANTITY {
             let _ = answer.expect_problem(409, "sold_out");
             break;
@@ -215,25 +225,30 @@ async fn a_whole_drop_over_roles_apart() {
     assert_eq!(again.member("/issued_coupon"), issued.json());
 
     shops[1].recorded(&event).await;
-    let ask = || async { catalog.api().get(&format!("/v1/events/{event}")).await.expect(200) };
-    eventually("sold out", ask, |read| read.member("/state") == "sold_out").await;
-    let mine = wallet.api().get("/v1/me/coupons").token(token).await.expect(200);
-    assert_eq!(mine.member("/items/0/id"), issued.member("/id"));
+    for catalog in &catalogs {
+        let ask = || async { catalog.api().get(&format!("/v1/events/{event}")).await.expect(200) };
+        eventually("sold out", ask, |read| read.member("/state") == "sold_out").await;
+    }
+    for wallet in &wallets {
+        let mine = wallet.api().get("/v1/me/coupons").token(token).await.expect(200);
+        assert_eq!(mine.member("/items/0/id"), issued.member("/id"));
+    }
     let order = json!({
         "code": issued.member("/code"), "order_id": "order-1", "order_amount": 20_000,
         "currency": "KRW",
     });
-    let checkout = checkout(&identity, &shops[0].admin).await;
-    let redeem = || wallet.api().post("/v1/redemptions").token(&checkout).json(order.clone());
-    let redemption = redeem().await.expect(201).json();
-    assert_eq!(redeem().await.expect(200).json(), redemption);
+    let checkout = checkout(&identities[0], &shops[0].admin).await;
+    let [redeemed, again] = wallets
+        .each_ref()
+        .map(|wallet| wallet.api().post("/v1/redemptions").token(&checkout).json(order.clone()));
+    let redemption = redeemed.await.expect(201).json();
+    assert_eq!(again.await.expect(200).json(), redemption);
     for shop in &shops {
         shop.expect_audit(&event, winners.len()).await;
     }
 
-    let [first, second] = shops.map(|shop| shop.server);
-    let [worker, other] = workers;
-    for mut server in [first, second, worker, other, catalog, wallet, identity] {
+    let shops = shops.map(|shop| shop.server);
+    for mut server in [shops, workers, catalogs, wallets, identities].into_iter().flatten() {
         assert_eq!(server.terminate().await, Some(0), "{}", server.said());
     }
     remove_kafka_topic(database.name()).await;

@@ -1,5 +1,5 @@
-//! Two processes that serve from one database and one Redis, by each strategy that needs it; and a
-//! deployment whose roles run apart, by each commit beside the ledger.
+//! What decides the claims of several processes on one database: a deployment whose roles run
+//! apart, by each strategy and commit; and two processes that have all roles, and one Redis.
 
 use firstcome_testkit::{
     Answer, Engine, Launch, RedisServer, TestDatabase, event_body, remove_kafka_topic,
@@ -12,6 +12,7 @@ use crate::startup::{self, check_refused};
 use crate::{durability, scenario};
 
 on_each_engine!(
+    twenty_thousand_claims_decided_by_the_ledger,
     twenty_thousand_claims_ordered_by_a_lock,
     twenty_thousand_claims_decided_in_redis,
     no_acknowledged_claim_is_lost_that_redis_decided,
@@ -39,22 +40,6 @@ async fn shop(strategy: &str, redis: &RedisServer, database: &TestDatabase) -> S
     .await
 }
 
-async fn twenty_thousand_claims(strategy: &str, engine: Engine) {
-    let (redis, database) = (RedisServer::start().await, TestDatabase::new(engine).await);
-    let shop = shop(strategy, &redis, &database).await;
-    let event = shop.event(1).await;
-    assert_eq!(shop.read_event(&event).await.member("/strategy"), strategy);
-    scenario::twenty_thousand_claims_on(&[&shop, &shop.beside().await]).await;
-}
-
-async fn twenty_thousand_claims_ordered_by_a_lock(engine: Engine) {
-    twenty_thousand_claims("redis_lock", engine).await;
-}
-
-async fn twenty_thousand_claims_decided_in_redis(engine: Engine) {
-    twenty_thousand_claims("redis", engine).await;
-}
-
 async fn no_acknowledged_claim_is_lost_that_redis_decided(engine: Engine) {
     let (redis, database) = (RedisServer::start().await, TestDatabase::new(engine).await);
     let shop = shop("redis", &redis, &database).await;
@@ -62,36 +47,61 @@ async fn no_acknowledged_claim_is_lost_that_redis_decided(engine: Engine) {
     durability::kill_again_and_again(&mut [shop, beside], DROPS).await;
 }
 
-/// A deployment whose roles run apart, and its Redis, which loses nothing of what it has answered.
-async fn apart(commit: &str, database: &TestDatabase) -> (Cluster, RedisServer) {
-    let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
-    let redis_url = redis.url();
-    let behind = Behind::new(database.url(), &redis_url, database.name());
+/// A deployment whose roles run apart, and its Redis, which loses nothing of what it has answered;
+/// where the ledger decides, it has none.
+async fn apart(
+    strategy: &str,
+    commit: &str,
+    database: &TestDatabase,
+) -> (Cluster, Option<RedisServer>) {
+    let saves = ["--appendonly", "yes", "--appendfsync", "always"];
+    let redis = match strategy {
+        "ledger" => None,
+        _ => Some(RedisServer::start_with(&saves).await),
+    };
+    let redis_url = redis.as_ref().map(RedisServer::url).unwrap_or_default();
+    let behind = Behind::new(database.url(), &redis_url, database.name()).by(strategy);
+    let behind = if commit == "kafka" { behind } else { behind.without_kafka() };
     (Cluster::start(&behind, "ES256", commit).await, redis)
 }
 
-async fn twenty_thousand_claims_committed(commit: &str, engine: Engine) {
+async fn twenty_thousand_claims(strategy: &str, commit: &str, engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    let (cluster, _redis) = apart(commit, &database).await;
-    let _ = cluster.shops()[0].event(1).await;
+    let (cluster, _redis) = apart(strategy, commit, &database).await;
+    let event = cluster.shops()[0].event(1).await;
+    assert_eq!(cluster.shops()[0].read_event(&event).await.member("/strategy"), strategy);
     assert_eq!(database.text("SELECT commit_to FROM events").await, commit);
     scenario::twenty_thousand_claims_on(&cluster.shops()).await;
     drop(cluster);
-    remove_kafka_topic(database.name()).await;
+    if commit == "kafka" {
+        remove_kafka_topic(database.name()).await;
+    }
+}
+
+async fn twenty_thousand_claims_decided_by_the_ledger(engine: Engine) {
+    twenty_thousand_claims("ledger", "ledger", engine).await;
+}
+
+async fn twenty_thousand_claims_ordered_by_a_lock(engine: Engine) {
+    twenty_thousand_claims("redis_lock", "ledger", engine).await;
+}
+
+async fn twenty_thousand_claims_decided_in_redis(engine: Engine) {
+    twenty_thousand_claims("redis", "ledger", engine).await;
 }
 
 async fn twenty_thousand_claims_committed_to_kafka(engine: Engine) {
-    twenty_thousand_claims_committed("kafka", engine).await;
+    twenty_thousand_claims("redis", "kafka", engine).await;
 }
 
 async fn twenty_thousand_claims_committed_to_redis(engine: Engine) {
-    twenty_thousand_claims_committed("redis_stream", engine).await;
+    twenty_thousand_claims("redis", "redis_stream", engine).await;
 }
 
 /// In each drop both processes that claims go to are killed, and a worker.
 async fn no_acknowledged_claim_is_lost_that_kafka_holds(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    let (mut cluster, _redis) = apart("kafka", &database).await;
+    let (mut cluster, _redis) = apart("redis", "kafka", &database).await;
     let Cluster { shops, workers, .. } = &mut cluster;
     durability::kill_all_again_and_again(shops, workers, DROPS).await;
     drop(cluster);

@@ -3,19 +3,13 @@
 use firstcome_testkit::{Engine, TestDatabase};
 
 use crate::databases::on_each_engine;
+use crate::durability;
 use crate::shop::Shop;
-use crate::{durability, scenario};
 
-on_each_engine!(twenty_thousand_claims, no_acknowledged_claim_is_lost);
+on_each_engine!(no_acknowledged_claim_is_lost);
 
 /// Drops in which both processes are killed.
 const DROPS: usize = 6;
-
-async fn twenty_thousand_claims(engine: Engine) {
-    let database = TestDatabase::new(engine).await;
-    let shop = Shop::open_patiently_on(database.url()).await;
-    scenario::twenty_thousand_claims_on(&[&shop, &shop.beside().await]).await;
-}
 
 async fn no_acknowledged_claim_is_lost(engine: Engine) {
     let database = TestDatabase::new(engine).await;
