@@ -1,13 +1,15 @@
 //! A Redis that is there and refuses: nobody is told a verdict that it has not written, and when it
 //! no longer refuses, claims go on by themselves.
 
-use firstcome_core::Strategy;
+use firstcome_core::{Commit, Strategy};
 use firstcome_issuance::NoVerdict;
 use firstcome_ledger::{Decision, EventRecord, IssuedCouponRecord};
 use tokio::time::{Instant, sleep};
 
 use super::losses::{epoch, settled};
-use super::{Deployment, POLL, WAIT_MAX, claim, decided, for_every_commit, held, issued};
+use super::{
+    Deployment, POLL, WAIT_MAX, claim, decided, for_every_commit, held, issued, on_a_file,
+};
 
 for_every_commit! {
     a_redis_whose_memory_is_full_decides_nothing,
@@ -16,15 +18,33 @@ for_every_commit! {
     a_redis_that_cannot_save_decides_nothing,
 }
 
+on_a_file! {
+    a_redis_whose_memory_is_full_decides_nothing,
+    a_redis_that_became_a_replica_decides_nothing,
+}
+
 /// Keys so that a load takes its time.
 const KEYS: &str = "20000";
 
+/// The strategies that Redis refuses: a lock orders what the ledger holds alone.
+const fn refused(test: &Deployment) -> &'static [Strategy] {
+    match test.commit {
+        Commit::Ledger => test.beside(),
+        Commit::Kafka | Commit::RedisStream => &[Strategy::Redis],
+    }
+}
+
 /// An event with one coupon for each of kim, lee and park, of which kim has one.
-async fn begun(test: &Deployment) -> (EventRecord, IssuedCouponRecord) {
-    let event = test.event(Strategy::Redis, 3).await;
+async fn begun(test: &Deployment, strategy: Strategy) -> (EventRecord, IssuedCouponRecord) {
+    let event = test.event(strategy, 3).await;
     let kims = issued(decided(&test.one, &event, "kim").await);
     settled(&test.redis, &event).await;
     (event, kims)
+}
+
+/// By whose word Redis decides; for a lock it knows of no event.
+async fn known(test: &Deployment, event: &EventRecord) -> u64 {
+    if event.strategy == Strategy::Redis { epoch(&test.redis, event).await } else { 0 }
 }
 
 /// While Redis refuses, who would win is told nothing, and who has won that or what they hold.
@@ -51,28 +71,39 @@ async fn goes_on(test: &Deployment, event: &EventRecord, kims: &IssuedCouponReco
 }
 
 async fn a_redis_whose_memory_is_full_decides_nothing(test: Deployment) {
-    let (event, kims) = begun(&test).await;
-    let before = epoch(&test.redis, &event).await;
-    test.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    is_refused(&test, &event, &kims).await;
-    test.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
-    goes_on(&test, &event, &kims).await;
-    assert_eq!(epoch(&test.redis, &event).await, before, "it has forgotten nothing");
+    for strategy in refused(&test) {
+        let (event, kims) = begun(&test, *strategy).await;
+        let before = known(&test, &event).await;
+        test.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
+        is_refused(&test, &event, &kims).await;
+        test.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+        goes_on(&test, &event, &kims).await;
+        assert_eq!(known(&test, &event).await, before, "it has forgotten nothing");
+    }
 }
 
 /// Of a master that nobody reaches. When it is master again, it is of another history.
 async fn a_redis_that_became_a_replica_decides_nothing(test: Deployment) {
-    let (event, kims) = begun(&test).await;
-    let before = epoch(&test.redis, &event).await;
-    test.redis.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
-    is_refused(&test, &event, &kims).await;
-    test.redis.cli(&["REPLICAOF", "NO", "ONE"]).await;
-    goes_on(&test, &event, &kims).await;
-    assert!(epoch(&test.redis, &event).await > before, "another incarnation");
+    for strategy in refused(&test) {
+        let (event, kims) = begun(&test, *strategy).await;
+        let before = known(&test, &event).await;
+        test.redis.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
+        is_refused(&test, &event, &kims).await;
+        test.redis.cli(&["REPLICAOF", "NO", "ONE"]).await;
+        goes_on(&test, &event, &kims).await;
+        let is_known_anew = known(&test, &event).await > before;
+        assert_eq!(is_known_anew, *strategy == Strategy::Redis, "another incarnation");
+    }
 }
 
 async fn a_redis_that_loads_decides_nothing(test: Deployment) {
-    let (event, kims) = begun(&test).await;
+    for strategy in refused(&test) {
+        while_it_loads(&test, *strategy).await;
+    }
+}
+
+async fn while_it_loads(test: &Deployment, strategy: Strategy) {
+    let (event, kims) = begun(test, strategy).await;
     let redis = &test.redis;
     redis.cli(&["DEBUG", "POPULATE", KEYS]).await;
     // Six seconds unless it is told to hurry, and it answers between the keys.
@@ -88,16 +119,15 @@ async fn a_redis_that_loads_decides_nothing(test: Deployment) {
             assert!(Instant::now() < deadline, "it does not load");
             sleep(POLL).await;
         }
-        is_refused(&test, &event, &kims).await;
+        is_refused(test, &event, &kims).await;
         assert!(loads().await, "it has not loaded all that time");
         redis.cli(&["CONFIG", "SET", "key-load-delay", "0"]).await;
     };
     tokio::join!(reload, meanwhile);
-    goes_on(&test, &event, &kims).await;
+    goes_on(test, &event, &kims).await;
 }
 
 async fn a_redis_that_cannot_save_decides_nothing(test: Deployment) {
-    let (event, kims) = begun(&test).await;
     let redis = &test.redis;
     let saved = async |how: &str| {
         redis.cli(&["BGSAVE"]).await;
@@ -109,11 +139,14 @@ async fn a_redis_that_cannot_save_decides_nothing(test: Deployment) {
         }
     };
     redis.cli(&["CONFIG", "SET", "save", "3600 1"]).await;
-    redis.cli(&["CONFIG", "SET", "dir", "/proc"]).await;
-    saved("err").await;
-    is_refused(&test, &event, &kims).await;
     let directory = redis.directory().to_str().expect("a path in UTF-8");
-    redis.cli(&["CONFIG", "SET", "dir", directory]).await;
-    saved("ok").await;
-    goes_on(&test, &event, &kims).await;
+    for strategy in refused(&test) {
+        let (event, kims) = begun(&test, *strategy).await;
+        redis.cli(&["CONFIG", "SET", "dir", "/proc"]).await;
+        saved("err").await;
+        is_refused(&test, &event, &kims).await;
+        redis.cli(&["CONFIG", "SET", "dir", directory]).await;
+        saved("ok").await;
+        goes_on(&test, &event, &kims).await;
+    }
 }
