@@ -17,7 +17,7 @@ use crate::launch::{POLL, Process};
 use crate::port::free_port;
 use crate::{Certificates, Ended, Launch};
 
-pub use cluster::RedisCluster;
+pub use cluster::{MovingSlot, RedisCluster};
 pub use trio::RedisTrio;
 
 /// Longest from a start to the moment when it takes calls.

@@ -334,14 +334,11 @@ async fn is_followed(cluster: &RedisCluster, to: usize) {
     for key in ["{slot}old", "{slot}older"] {
         set(&redis, key, "value").await.unwrap();
     }
-    let [from, to] = [cluster.node_of("{slot}").await, to].map(|place| &cluster.nodes()[place]);
-    let (slot, to_id) = start_to_move(from, to).await;
+    let slot = cluster.start_to_move("{slot}", to).await;
 
     set(&redis, "{slot}new", "value").await.unwrap();
-    assert_eq!(to.cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot]).await, "1");
-    let port = to.authority().split_off("127.0.0.1:".len());
-    let migrate = async |key| from.cli(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]).await;
-    migrate("{slot}older").await;
+    assert_eq!(slot.keys_at(slot.to).await, ["{slot}new"]);
+    slot.migrate("{slot}older").await;
     for key in ["{slot}old", "{slot}older", "{slot}new"] {
         assert_eq!(get(&redis, key).await.unwrap().as_deref(), Some("value"));
     }
@@ -359,22 +356,10 @@ async fn is_followed(cluster: &RedisCluster, to: usize) {
     others().await;
     assert!(!redis.is_silent(), "a server that answers is there");
 
-    migrate("{slot}old").await;
+    slot.migrate("{slot}old").await;
     assert_eq!(redis.run::<u64>(&both).await.unwrap(), 2, "both are there");
-    for node in [to].into_iter().chain(cluster.nodes()) {
-        node.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]).await;
-    }
+    slot.end().await;
     assert_eq!(redis.run::<u64>(&both).await.unwrap(), 2);
-}
-
-/// Opens the slot of `{slot}` on both nodes, and gives its number and the new node's id.
-async fn start_to_move(from: &RedisServer, to: &RedisServer) -> (String, String) {
-    let [from_id, to_id] =
-        [from.cli(&["CLUSTER", "MYID"]).await, to.cli(&["CLUSTER", "MYID"]).await];
-    let slot = from.cli(&["CLUSTER", "KEYSLOT", "{slot}"]).await;
-    to.cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await;
-    from.cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
-    (slot, to_id)
 }
 
 #[tokio::test]
@@ -383,8 +368,7 @@ async fn a_slot_that_is_moved_to_a_node_that_is_dead_costs_only_its_own_keys() {
     cluster.add_node().await;
     let redis = redis(&cluster.url());
     set(&redis, "{slot}old", "value").await.unwrap();
-    let [from, to] = [cluster.node_of("{slot}").await, 3].map(|place| &cluster.nodes()[place]);
-    start_to_move(from, to).await;
+    let to = cluster.start_to_move("{slot}", 3).await.to;
     to.cli(&["SHUTDOWN", "NOSAVE"]).await;
     for _ in 0..=RedisConfig::default().breaker_failures {
         let refused = set(&redis, "{slot}new", "value").await.unwrap_err();

@@ -130,6 +130,8 @@ async fn proxy_of(url: &str) -> Proxy {
 /// worker.
 struct Deployment {
     redis: RedisServer,
+    /// Leads to it, or to others in its place.
+    redis_url: String,
     ledger: Place,
     /// What holds the wins of events that Redis decides.
     commit: Commit,
@@ -174,13 +176,24 @@ impl Deployment {
         // What tests make it suffer.
         let open = ["--enable-debug-command", "yes", "--enable-protected-configs", "yes"];
         let redis = RedisServer::start_with(&[saves, &open].concat()).await;
+        Self::deciding_at(redis.url(), redis, commit, topic, engine).await
+    }
+
+    /// Where Redis is at this URL, which need not be the one that is the test's own.
+    async fn deciding_at(
+        redis_url: String,
+        redis: RedisServer,
+        commit: Commit,
+        topic: Option<TestTopic>,
+        engine: Engine,
+    ) -> Self {
         let ledger = Place::Server(TestDatabase::new(engine).await);
         let journal = topic.as_ref().map(TestTopic::journal);
-        let one = process(&redis.url(), &ledger.url(), journal.clone()).await;
+        let one = process(&redis_url, &ledger.url(), journal.clone()).await;
         if let Some(journal) = journal {
             journal.bind(&one.ledger).await.expect("a fresh ledger");
         }
-        let mut test = Self { redis, ledger, commit, topic, one, worker: None };
+        let mut test = Self { redis, redis_url, ledger, commit, topic, one, worker: None };
         test.worker = Some(test.another_worker().await);
         test
     }
@@ -189,8 +202,9 @@ impl Deployment {
     async fn on_a_file() -> Self {
         let redis = RedisServer::start().await;
         let ledger = Place::File(TempDir::new().expect("a temporary directory"));
-        let one = process(&redis.url(), &ledger.url(), None).await;
-        Self { redis, ledger, commit: Commit::Ledger, topic: None, one, worker: None }
+        let (redis_url, commit) = (redis.url(), Commit::Ledger);
+        let one = process(&redis_url, &ledger.url(), None).await;
+        Self { redis, redis_url, ledger, commit, topic: None, one, worker: None }
     }
 
     /// The strategies that need Redis, and are for its ledger.
@@ -201,15 +215,23 @@ impl Deployment {
         }
     }
 
+    /// Those of them whose wins are held as the deployment has it.
+    const fn deciders(&self) -> &'static [Strategy] {
+        match self.commit {
+            Commit::Ledger => self.beside(),
+            Commit::Kafka | Commit::RedisStream => &[Strategy::Redis],
+        }
+    }
+
     /// One process more.
     async fn another(&self) -> TestIssuance {
-        process(&self.redis.url(), &self.ledger.url(), self.journal()).await
+        process(&self.redis_url, &self.ledger.url(), self.journal()).await
     }
 
     /// One worker more.
     async fn another_worker(&self) -> TestWorker {
         let ledger = ledger(&self.ledger.url(), Purpose::Visit).await;
-        let redis = connection(&self.redis.url());
+        let redis = connection(&self.redis_url);
         let strategy = RedisStrategy::new(redis, ledger.clone(), self.journal());
         let worker = self.journal().map(|journal| Worker::start(ledger, journal));
         TestWorker { _worker: worker, carrier: tokio::spawn(strategy.carry()) }
@@ -217,7 +239,7 @@ impl Deployment {
 
     /// What these claims are told that are one batch.
     async fn decided_together(&self, batch: Vec<Claim>) -> Vec<Outcome> {
-        let (redis, ledger) = (connection(&self.redis.url()), self.one.ledger.clone());
+        let (redis, ledger) = (connection(&self.redis_url), self.one.ledger.clone());
         RedisStrategy::new(redis, ledger, self.journal()).decide(batch).await
     }
 

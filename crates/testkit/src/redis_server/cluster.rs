@@ -10,12 +10,25 @@ use crate::port::free_port;
 
 /// Longest until all nodes agree who has which slots.
 const AGREE_TIMEOUT: Duration = Duration::from_secs(30);
+/// More keys than a test has in a slot.
+const KEYS_MAX: &str = "1000";
 
 /// A cluster of masters.
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<RedisServer>,
     url: String,
+}
+
+/// A slot on its way from one node to another.
+#[derive(Debug)]
+pub struct MovingSlot<'a> {
+    cluster: &'a RedisCluster,
+    /// The node that has it.
+    pub from: &'a RedisServer,
+    /// The node that gets it.
+    pub to: &'a RedisServer,
+    number: String,
 }
 
 impl RedisCluster {
@@ -90,14 +103,32 @@ impl RedisCluster {
         for (place, node) in self.nodes.iter().enumerate() {
             let known = node.cli(&["cluster", "nodes"]).await;
             let itself = known.lines().find(|line| line.contains("myself")).expect("itself");
-            let slots = itself.rsplit(' ').next().and_then(|slots| slots.split_once('-'));
-            let bounds = slots.map(|(first, last)| (first.parse::<u16>(), last.parse::<u16>()));
-            let Some((Ok(first), Ok(last))) = bounds else { panic!("its slots: {itself}") };
-            if (first..=last).contains(&slot) {
+            // What is on the move stands behind, in brackets.
+            let ranges = itself.split(' ').skip(8).filter(|range| !range.starts_with('['));
+            let mut bounds = ranges.map(|range| {
+                let (first, last) = range.split_once('-').unwrap_or((range, range));
+                let [first, last] = [first, last].map(str::parse::<u16>);
+                first.expect("a slot")..=last.expect("a slot")
+            });
+            if bounds.any(|range| range.contains(&slot)) {
                 return place;
             }
         }
         panic!("no node has slot {slot}");
+    }
+
+    /// Opens the slot of a key on the node that has it and on the one at this place, which gets it.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub async fn start_to_move(&self, key: &str, to: usize) -> MovingSlot<'_> {
+        let [from, to] = [self.node_of(key).await, to].map(|place| &self.nodes[place]);
+        let [from_id, to_id] =
+            [from.cli(&["CLUSTER", "MYID"]).await, to.cli(&["CLUSTER", "MYID"]).await];
+        let number = from.cli(&["CLUSTER", "KEYSLOT", key]).await;
+        to.cli(&["CLUSTER", "SETSLOT", &number, "IMPORTING", &from_id]).await;
+        from.cli(&["CLUSTER", "SETSLOT", &number, "MIGRATING", &to_id]).await;
+        MovingSlot { cluster: self, from, to, number }
     }
 
     async fn agree(&self) {
@@ -115,6 +146,37 @@ impl RedisCluster {
         known.lines().count() == self.nodes.len()
             && !known.contains("handshake")
             && node.cli(&["cluster", "info"]).await.contains("cluster_state:ok")
+    }
+}
+
+impl MovingSlot<'_> {
+    /// Moves one of its keys, which is gone from then on where it was.
+    ///
+    /// # Panics
+    /// When it does not go.
+    pub async fn migrate(&self, key: &str) {
+        let port = self.to.port.to_string();
+        self.from.cli(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]).await;
+    }
+
+    /// Those of its keys that a node has: of [`from`](Self::from) those that are not moved yet.
+    ///
+    /// # Panics
+    /// When the node does not tell.
+    pub async fn keys_at(&self, node: &RedisServer) -> Vec<String> {
+        let keys = node.cli(&["CLUSTER", "GETKEYSINSLOT", &self.number, KEYS_MAX]).await;
+        keys.lines().filter(|key| !key.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Gives it to the new node.
+    ///
+    /// # Panics
+    /// When a node does not take that.
+    pub async fn end(self) {
+        let to_id = self.to.cli(&["CLUSTER", "MYID"]).await;
+        for node in [self.to].into_iter().chain(&self.cluster.nodes) {
+            node.cli(&["CLUSTER", "SETSLOT", &self.number, "NODE", &to_id]).await;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A Redis that is there and refuses: nobody is told a verdict that it has not written, and when it
 //! no longer refuses, claims go on by themselves.
 
-use firstcome_core::{Commit, Strategy};
+use firstcome_core::Strategy;
 use firstcome_issuance::NoVerdict;
 use firstcome_ledger::{Decision, EventRecord, IssuedCouponRecord};
 use tokio::time::{Instant, sleep};
@@ -25,14 +25,6 @@ on_a_file! {
 
 /// Keys so that a load takes its time.
 const KEYS: &str = "20000";
-
-/// The strategies that Redis refuses: a lock orders what the ledger holds alone.
-const fn refused(test: &Deployment) -> &'static [Strategy] {
-    match test.commit {
-        Commit::Ledger => test.beside(),
-        Commit::Kafka | Commit::RedisStream => &[Strategy::Redis],
-    }
-}
 
 /// An event with one coupon for each of kim, lee and park, of which kim has one.
 async fn begun(test: &Deployment, strategy: Strategy) -> (EventRecord, IssuedCouponRecord) {
@@ -71,7 +63,7 @@ async fn goes_on(test: &Deployment, event: &EventRecord, kims: &IssuedCouponReco
 }
 
 async fn a_redis_whose_memory_is_full_decides_nothing(test: Deployment) {
-    for strategy in refused(&test) {
+    for strategy in test.deciders() {
         let (event, kims) = begun(&test, *strategy).await;
         let before = known(&test, &event).await;
         test.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
@@ -84,7 +76,7 @@ async fn a_redis_whose_memory_is_full_decides_nothing(test: Deployment) {
 
 /// Of a master that nobody reaches. When it is master again, it is of another history.
 async fn a_redis_that_became_a_replica_decides_nothing(test: Deployment) {
-    for strategy in refused(&test) {
+    for strategy in test.deciders() {
         let (event, kims) = begun(&test, *strategy).await;
         let before = known(&test, &event).await;
         test.redis.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
@@ -97,7 +89,7 @@ async fn a_redis_that_became_a_replica_decides_nothing(test: Deployment) {
 }
 
 async fn a_redis_that_loads_decides_nothing(test: Deployment) {
-    for strategy in refused(&test) {
+    for strategy in test.deciders() {
         while_it_loads(&test, *strategy).await;
     }
 }
@@ -140,7 +132,7 @@ async fn a_redis_that_cannot_save_decides_nothing(test: Deployment) {
     };
     redis.cli(&["CONFIG", "SET", "save", "3600 1"]).await;
     let directory = redis.directory().to_str().expect("a path in UTF-8");
-    for strategy in refused(&test) {
+    for strategy in test.deciders() {
         let (event, kims) = begun(&test, *strategy).await;
         redis.cli(&["CONFIG", "SET", "dir", "/proc"]).await;
         saved("err").await;

@@ -10,12 +10,12 @@ use super::{Deployment, Place, decided, issued, process};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_user_of_the_operations_page_may_decide() {
     let (redis, database) = (RedisServer::start().await, TestDatabase::new(Engine::Postgres).await);
-    let url = redis.make_operations_user().await;
+    let redis_url = redis.make_operations_user().await;
     redis.cli(&["ACL", "SETUSER", "default", "off"]).await;
-    let one = process(&url, database.url(), None).await;
+    let one = process(&redis_url, database.url(), None).await;
     let (commit, topic, worker) = (Commit::Ledger, None, None);
     let ledger = Place::Server(database);
-    let test = Deployment { redis, ledger, commit, topic, one, worker };
+    let test = Deployment { redis, redis_url, ledger, commit, topic, one, worker };
     for strategy in [Strategy::Redis, Strategy::RedisLock] {
         let event = test.event(strategy, 2).await;
         issued(decided(&test.one, &event, "kim").await);
