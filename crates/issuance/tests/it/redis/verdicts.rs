@@ -4,6 +4,7 @@ use firstcome_core::{Commit, EventId, Strategy, UserId};
 use firstcome_issuance::{LedgerStrategy, Strategy as _, Undecided};
 use firstcome_ledger::{Decision, EventRecord};
 use futures_util::future::join_all;
+use serde_json::json;
 
 use super::losses::{epoch, key};
 use super::{Deployment, Place, claim, decided, for_every_commit, held, issued, on_a_file};
@@ -16,6 +17,7 @@ for_every_commit! {
     a_process_without_redis_decides_nothing_of_redis,
     a_process_without_redis_decides_what_is_the_ledgers_all_the_same,
     an_event_that_fails_hinders_no_other_of_its_batch,
+    an_open_event_keeps_who_decides_it_and_what_holds_its_wins,
 }
 
 on_a_file! {
@@ -134,6 +136,46 @@ async fn a_change_by_another_process_is_followed(test: Deployment) {
     test.act(&event, "close").await;
     let closed = tokio::time::timeout(super::WAIT_MAX, no_longer_sold_out("park"));
     assert_eq!(closed.await.expect("it follows"), Decision::Closed);
+}
+
+/// Whoever asks for another is refused, and claims go on as before.
+async fn an_open_event_keeps_who_decides_it_and_what_holds_its_wins(test: Deployment) {
+    let strategies = [Strategy::Ledger, Strategy::RedisLock, Strategy::Redis];
+    let commits = [Commit::Ledger, Commit::Kafka, Commit::RedisStream];
+    let other = test.another().await;
+    for strategy in strategies {
+        let event = test.event(strategy, 3).await;
+        let kims = issued(decided(&test.one, &event, "kim").await);
+        assert_eq!(test.winners(&event).await, std::slice::from_ref(&kims));
+        let stored = async || test.one.ledger.event(event.id).await.expect("an answer");
+        let before = stored().await.expect("the event");
+        assert_eq!((before.strategy, before.commit), (event.strategy, event.commit));
+
+        let others = strategies.into_iter().filter(|another| *another != strategy);
+        let strategies = others.map(|another| json!({"strategy": another.as_str()}));
+        let others = commits.into_iter().filter(|another| *another != event.commit);
+        let commits = others.map(|another| json!({"commit": another.as_str()}));
+        for mut change in strategies.chain(commits) {
+            assert_eq!(test.patch(&event, &change).await, 400, "{change}");
+            // Nor beside what may be changed.
+            change["quantity"] = json!(9);
+            assert_eq!(test.patch(&event, &change).await, 400, "{change}");
+            for process in [&test.one, &other] {
+                assert_eq!(held(decided(process, &event, "kim").await), kims, "{change}");
+            }
+        }
+        assert_eq!(stored().await, Some(before));
+
+        let lees = issued(decided(&other, &event, "lee").await);
+        let parks = issued(decided(&test.one, &event, "park").await);
+        for process in [&test.one, &other] {
+            assert_eq!(decided(process, &event, "choi").await, Decision::SoldOut);
+            assert_eq!(held(decided(process, &event, "lee").await), lees);
+        }
+        let known = test.redis.cli(&["HLEN", &key(&event, "winners")]).await;
+        assert_eq!(known, if strategy == Strategy::Redis { "3" } else { "0" }, "who decides");
+        assert_eq!(test.winners(&event).await, [kims, lees, parks]);
+    }
 }
 
 async fn an_event_that_fails_hinders_no_other_of_its_batch(test: Deployment) {
