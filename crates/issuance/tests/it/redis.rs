@@ -2,6 +2,8 @@
 
 mod another_journal;
 mod behind;
+mod crowd;
+mod emptied;
 mod halfway;
 mod kinds;
 mod lag;
@@ -323,6 +325,11 @@ impl Deployment {
             assert!(Instant::now() < deadline, "{audit:?}");
             sleep(POLL).await;
         }
+        self.rows(event).await
+    }
+
+    /// What the ledger has of an event, in the order of the places.
+    async fn rows(&self, event: &EventRecord) -> Vec<IssuedCouponRecord> {
         let mut rows = Vec::new();
         loop {
             let last = rows.last().map(|row: &IssuedCouponRecord| row.sequence);

@@ -1,15 +1,12 @@
 //! The strategies on a cluster, and behind sentinels that fail over.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use firstcome_core::{Commit, Strategy};
-use firstcome_issuance::{IssuanceHandle, NoVerdict, Undecided};
+use firstcome_issuance::{NoVerdict, Undecided};
 use firstcome_ledger::{Decision, EventRecord};
 use firstcome_testkit::{Direction, Engine, Proxy, RedisCluster, RedisServer, RedisTrio};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::crowd::Crowd;
 use super::losses::key;
 use super::{Deployment, POLL, WAIT_MAX, claim, decided, held, issued};
 use crate::journal::TestTopic;
@@ -96,17 +93,17 @@ async fn no_claim_is_lost_while_a_slot_moves(commit: Commit) {
     let other = test.another().await;
     for strategy in test.deciders() {
         let event = test.event(*strategy, 100_000).await;
-        let mut crowd = Crowd::gather(&event, [&test.one.handle, &other.handle]);
-        crowd.hears(HEARD, |crowd| &crowd.decided).await;
+        let crowd = Crowd::gather(&event, [&test.one, &other]);
+        crowd.is_decided(HEARD).await;
         let to = (cluster.node_of(&tag(&event)).await + 1) % 3;
         let slot = cluster.start_to_move(&tag(&event), to).await;
-        crowd.hears(HEARD, |crowd| &crowd.heard).await;
+        crowd.hears(HEARD).await;
         while let Some(key) = slot.keys_at(slot.from).await.first() {
             slot.migrate(key).await;
-            crowd.hears(HEARD, |crowd| &crowd.heard).await;
+            crowd.hears(HEARD).await;
         }
         slot.end().await;
-        crowd.hears(HEARD, |crowd| &crowd.decided).await;
+        crowd.is_decided(HEARD).await;
         let (heard, told) = crowd.disperse().await;
         if *strategy == Strategy::Redis {
             assert!(heard > told.len(), "nobody has met what was half moved");
@@ -125,65 +122,6 @@ async fn no_claim_is_lost_while_a_slot_moves(commit: Commit) {
         let quantity = u32::try_from(winners.len()).expect("a small number");
         assert_eq!(test.set_quantity(&event, quantity).await, 200);
         assert_eq!(decided(&test.one, &event, "late").await, Decision::SoldOut);
-    }
-}
-
-/// Users who claim one after another, each until there is a verdict.
-struct Crowd {
-    members: JoinSet<Vec<(String, Decision)>>,
-    /// Answers of any kind, and verdicts.
-    heard: Arc<AtomicUsize>,
-    decided: Arc<AtomicUsize>,
-    enough: Arc<AtomicBool>,
-}
-
-impl Crowd {
-    fn gather(event: &EventRecord, processes: [&IssuanceHandle; 2]) -> Self {
-        const MEMBERS: usize = 8;
-        let mut members = JoinSet::new();
-        let (heard, decided, enough) = Default::default();
-        for member in 0..MEMBERS {
-            let (handle, event) = (processes[member % 2].clone(), event.clone());
-            let [heard, decided] = [&heard, &decided].map(Arc::clone);
-            let enough = Arc::clone(&enough);
-            members.spawn(async move {
-                let mut told = Vec::new();
-                while !AtomicBool::load(&enough, Ordering::SeqCst) {
-                    let user = format!("user-{member}-{}", told.len());
-                    let verdict = loop {
-                        let answer = handle.claim(claim(&event, &user)).await;
-                        AtomicUsize::fetch_add(&heard, 1, Ordering::SeqCst);
-                        match answer {
-                            Ok(decision) => break decision,
-                            Err(NoVerdict::Undecided(_)) => sleep(POLL).await,
-                            Err(other) => panic!("{other}"),
-                        }
-                    };
-                    AtomicUsize::fetch_add(&decided, 1, Ordering::SeqCst);
-                    told.push((user, verdict));
-                }
-                told
-            });
-        }
-        Self { members, heard, decided, enough }
-    }
-
-    /// Waits for so many more.
-    async fn hears(&mut self, count: usize, what: fn(&Self) -> &AtomicUsize) {
-        let before = what(self).load(Ordering::SeqCst);
-        let heard = async {
-            while what(self).load(Ordering::SeqCst) < before + count {
-                sleep(POLL).await;
-            }
-        };
-        timeout(WAIT_MAX, heard).await.expect("somebody is answered");
-    }
-
-    /// Sends everybody home with a verdict; how many answers there were, and what was told.
-    async fn disperse(self) -> (usize, Vec<(String, Decision)>) {
-        self.enough.store(true, Ordering::SeqCst);
-        let told = timeout(WAIT_MAX, self.members.join_all()).await.expect("a verdict for all");
-        (self.heard.load(Ordering::SeqCst), told.concat())
     }
 }
 
