@@ -4,12 +4,13 @@
 //! better to do with an error.
 //!
 //! Modules in reading order: [`clock`] (a clock that stands until it is moved), [`draft`] and
-//! [`body`] (values and bodies with safe defaults), [`token`] (access tokens, signed independently
-//! of the code under test), [`answer`], [`document`] (what every answer is held against), [`api`]
-//! (a thin HTTP client), [`wire`] (one connection, byte by byte), [`launch`] (how the binary is
-//! started), [`server`] (the binary, running), [`database`] (a fresh database on a server of the
-//! tests), [`database_server`], [`redis_server`] and [`kafka_server`] (servers that may be killed),
-//! [`program`] (another program beside it), [`proxy`] (a network that breaks).
+//! [`body`] (values and bodies with safe defaults), [`history`] (random histories of an event, held
+//! against the rule), [`token`] (access tokens, signed independently of the code under test),
+//! [`answer`], [`document`] (what every answer is held against), [`api`] (a thin HTTP client),
+//! [`wire`] (one connection, byte by byte), [`launch`] (how the binary is started), [`server`] (the
+//! binary, running), [`database`] (a fresh database on a server of the tests), [`database_server`],
+//! [`redis_server`] and [`kafka_server`] (servers that may be killed), [`program`] (another program
+//! beside it), [`proxy`] (a network that breaks).
 
 pub mod answer;
 pub mod api;
@@ -20,6 +21,7 @@ pub mod database;
 pub mod database_server;
 pub mod document;
 pub mod draft;
+pub mod history;
 pub mod kafka_server;
 pub mod launch;
 mod port;

@@ -5,6 +5,7 @@ mod behind;
 mod crowd;
 mod emptied;
 mod halfway;
+mod histories;
 mod kinds;
 mod lag;
 mod locks;
@@ -241,8 +242,13 @@ impl Deployment {
 
     /// What these claims are told that are one batch.
     async fn decided_together(&self, batch: Vec<Claim>) -> Vec<Outcome> {
+        self.decider().decide(batch).await
+    }
+
+    /// What decides in Redis, as in a process that has just begun.
+    fn decider(&self) -> RedisStrategy {
         let (redis, ledger) = (connection(&self.redis_url), self.one.ledger.clone());
-        RedisStrategy::new(redis, ledger, self.journal()).decide(batch).await
+        RedisStrategy::new(redis, ledger, self.journal())
     }
 
     fn journal(&self) -> Option<Journal> {

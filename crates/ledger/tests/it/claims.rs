@@ -1,12 +1,11 @@
 //! The claim transaction against the rule, and what survives.
 
-use std::collections::HashMap;
 use std::sync::Mutex;
 
-use firstcome_core::{Action, CouponDraft, Sequence, Timestamp, UserId, Validity, Verdict, decide};
+use firstcome_core::{Action, Clock, CouponDraft, Quantity, Timestamp, UserId, Validity, Verdict};
 use firstcome_ledger::{Claim, Decision, EventRecord, Purpose};
-use proptest::prelude::{Strategy, any, prop, prop_oneof};
-use proptest::test_runner::{Config, TestRunner};
+use firstcome_testkit::history::{self, Change, Reference, Step};
+use proptest::prelude::{Just, Strategy, prop_oneof};
 
 use crate::support::{HOUR, OPENS_AT, Store, TestLedger, batch, draft, on_every_store, verdicts};
 
@@ -132,10 +131,11 @@ async fn a_claim_after_a_change_meets_the_change(store: Store) {
     let event = test.event(1).await;
     assert!(matches!(test.claim(&event, &["kim"]).await[0], Decision::Issued(_)));
     assert_eq!(test.claim(&event, &["lee"]).await, [Decision::SoldOut]);
-    apply(&test, &event, Change::Quantity(2)).await;
-    apply(&test, &event, Change::Act(Action::Pause)).await;
+    let two = Quantity::parse(2).expect("a quantity");
+    assert!(apply(&test, &event, Change::Quantity(two)).await);
+    assert!(apply(&test, &event, Change::Act(Action::Pause)).await);
     assert_eq!(test.claim(&event, &["lee"]).await, [Decision::Paused]);
-    apply(&test, &event, Change::Act(Action::Resume)).await;
+    assert!(apply(&test, &event, Change::Act(Action::Resume)).await);
     assert!(matches!(test.claim(&event, &["lee"]).await[0], Decision::Issued(_)));
 }
 
@@ -213,100 +213,56 @@ async fn a_drop_ends_at_its_last_moment_and_its_last_coupon(store: Store) {
     }
 }
 
-/// One step of a history.
-#[derive(Debug, Clone)]
-enum Step {
-    Claim(Vec<u8>),
-    Change(Change),
+/// What befalls a history beside claims and changes.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
     Clock(i64),
     Crash,
     Settle,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Change {
-    Quantity(u32),
-    Act(Action),
+fn turn() -> impl Strategy<Value = Turn> + Clone {
+    prop_oneof![2 => (-2..HOUR / 8).prop_map(Turn::Clock), 1 => Just(Turn::Crash),
+        1 => Just(Turn::Settle)]
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let action = prop_oneof![
-        proptest::strategy::Just(Action::Open),
-        proptest::strategy::Just(Action::Pause),
-        proptest::strategy::Just(Action::Resume),
-        proptest::strategy::Just(Action::Close),
-    ];
-    prop_oneof![
-        12 => prop::collection::vec(0_u8..24, 1..12).prop_map(Step::Claim),
-        2 => (1_u32..20).prop_map(|quantity| Step::Change(Change::Quantity(quantity))),
-        2 => action.prop_map(|action| Step::Change(Change::Act(action))),
-        1 => (-2..HOUR / 8).prop_map(Step::Clock),
-        1 => any::<bool>().prop_map(|crash| if crash { Step::Crash } else { Step::Settle }),
-    ]
-}
-
-/// Changes the event where the rule allows it.
-async fn apply(test: &TestLedger, event: &EventRecord, change: Change) {
-    let now = firstcome_core::Clock::now(&*test.clock);
+/// Changes the event where the rule allows it; whether it does.
+async fn apply(test: &TestLedger, event: &EventRecord, change: Change) -> bool {
+    let now = Clock::now(&*test.clock);
     let changed = test.ledger.change_event(event.id, move |mut record| {
-        record.rule = changed(record.rule, change, now).ok_or(())?;
+        record.rule = change.of(record.rule, now).ok_or(())?;
         Ok::<_, ()>(record)
     });
-    let _refused_or_done = changed.await.expect("an answer").expect("the event is there");
+    changed.await.expect("an answer").expect("the event is there").is_ok()
 }
 
-fn changed(
-    rule: firstcome_core::EventRule,
-    change: Change,
-    now: Timestamp,
-) -> Option<firstcome_core::EventRule> {
-    match change {
-        Change::Quantity(quantity) if quantity < rule.issued => None,
-        Change::Quantity(quantity) => {
-            let quantity = firstcome_core::Quantity::parse(quantity.into()).ok()?;
-            Some(firstcome_core::EventRule { quantity, ..rule })
-        }
-        Change::Act(action) => rule.apply(action, now).ok(),
-    }
-}
-
-/// The rule alone, with a map for a ledger.
-async fn run(mut test: TestLedger, steps: Vec<Step>) -> TestLedger {
+/// Follows a history on an event of its own.
+async fn follow(mut test: TestLedger, steps: Vec<Step<Turn>>) -> (TestLedger, Reference) {
     test.clock.set(OPENS_AT);
     let event = test.event(8).await;
-    let mut rule = event.rule;
-    let mut holders: HashMap<UserId, Sequence> = HashMap::new();
+    let mut reference = Reference::new(event.rule);
     for step in steps {
-        let now = firstcome_core::Clock::now(&*test.clock);
+        let now = Clock::now(&*test.clock);
         match step {
             Step::Claim(users) => {
-                let users: Vec<UserId> = users
-                    .iter()
-                    .map(|user| UserId::parse(&format!("u{user}")).expect("a user id"))
-                    .collect();
-                let expected = decide(&rule, |user| holders.get(user).copied(), &users, now);
                 let names: Vec<&str> = users.iter().map(UserId::as_str).collect();
                 let found = test.claim(&event, &names).await;
-                for ((user, expected), found) in users.iter().zip(&expected.verdicts).zip(&found) {
+                for (expected, found) in reference.claim(&users, now).iter().zip(&found) {
                     assert_same(expected, found);
-                    if let Verdict::Issued(sequence) = expected {
-                        holders.insert(user.clone(), *sequence);
-                    }
                 }
-                rule = expected.rule;
             }
             Step::Change(change) => {
-                apply(&test, &event, change).await;
-                rule = changed(rule, change, now).unwrap_or(rule);
+                let is_made = apply(&test, &event, change).await;
+                assert_eq!(is_made, reference.change(change, now), "{change:?}");
             }
-            Step::Clock(by) => test.clock.set(now.as_micros() + by),
-            Step::Settle => test = test.settle().await,
-            Step::Crash => test = test.reopen(Purpose::Visit).await,
+            Step::Other(Turn::Clock(by)) => test.clock.set(now.as_micros() + by),
+            Step::Other(Turn::Settle) => test = test.settle().await,
+            Step::Other(Turn::Crash) => test = test.reopen(Purpose::Visit).await,
         }
         let live = test.ledger.event(event.id).await.expect("an answer").expect("the event");
-        assert_eq!(live.rule.issued, rule.issued);
+        assert_eq!(live.rule.issued, reference.issued());
     }
-    test
+    (test, reference)
 }
 
 fn assert_same(expected: &Verdict, found: &Decision) {
@@ -324,31 +280,27 @@ fn assert_same(expected: &Verdict, found: &Decision) {
     assert!(same, "the rule says {expected:?}, the ledger {found:?}");
 }
 
-/// Runs random histories, each on an event of its own.
+/// Random histories, each on an event of its own.
 fn check_histories(store: Store) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime");
-    let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
-    let histories = prop::collection::vec(step(), 1..24);
     // One ledger for all: a history that fails takes it along.
     let ledger = Mutex::new(None);
-    TestRunner::new(config)
-        .run(&histories, |steps| {
-            let left = ledger.lock().expect("nobody panics here").take();
-            let left = runtime.block_on(async {
-                let test = match left {
-                    Some(test) => test,
-                    None => TestLedger::new(store).await,
-                };
-                run(test, steps).await
-            });
-            *ledger.lock().expect("nobody panics here") = Some(left);
-            Ok(())
-        })
-        .expect("the ledger follows the rule");
+    history::check(24, turn(), |steps| {
+        let left = ledger.lock().expect("nobody panics here").take();
+        let (left, reference) = runtime.block_on(async {
+            let test = match left {
+                Some(test) => test,
+                None => TestLedger::new(store).await,
+            };
+            follow(test, steps).await
+        });
+        *ledger.lock().expect("nobody panics here") = Some(left);
+        reference
+    });
     let _in_runtime = runtime.enter();
     drop(ledger);
 }
