@@ -5,6 +5,7 @@ mod changes;
 mod crowd;
 mod deciders;
 mod failover;
+mod live_changes;
 mod logins;
 mod outages;
 mod processes;
