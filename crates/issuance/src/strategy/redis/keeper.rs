@@ -114,8 +114,8 @@ impl RedisStrategy {
         }
     }
 
-    /// Writes the wins that only Redis has to the ledger, and [measures](super::lag) what waits,
-    /// until it is stopped.
+    /// Writes the wins that only Redis has to the ledger, and measures what waits, until it is
+    /// stopped.
     pub async fn carry(self) {
         let (told, listed) = watch::channel(Vec::new());
         let carries = anew(|| self.carry_on(&told));
