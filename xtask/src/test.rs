@@ -25,6 +25,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(600);
 /// # Errors
 /// When a server cannot be started, packages cannot be fetched, or a test fails.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    // The READMEs are typed as they are.
+    process::need("curl", "curl")?;
     node::ensure_node()?;
     for packages in [PROVIDER, CLIENT] {
         node::npm_ci(&root.join(packages))?;

@@ -28,6 +28,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of a cluster with one node any identifier will do: 16 bytes in base64.
 const CLUSTER_ID: &str = "Zmlyc3Rjb21lLXRlc3RzMQ";
+/// A controller gives up a broker that it has heard nothing of for two seconds.
+const HURRY: &str = "broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=500\n";
 /// Java, set to start fast and to stay small, and to say only what is wrong.
 const JAVA: [&str; 4] = [
     "-Xmx256m",
@@ -139,8 +141,19 @@ impl KafkaServer {
     /// # Panics
     /// When Java or the jars are missing, or it does not let clients in.
     pub async fn start_soon_back() -> Self {
-        let hurry = "broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=500\n";
-        Self::launch(hurry.to_owned(), &[], None).await
+        Self::launch(HURRY.to_owned(), &[], None).await
+    }
+
+    /// Starts three brokers, each of which has what Kafka knows of its groups. Any but the first,
+    /// the controller, may be lost, which is noticed after two seconds.
+    ///
+    /// # Panics
+    /// When Java or the jars are missing, or one does not let clients in.
+    pub async fn start_three() -> [Self; 3] {
+        let copies = "offsets.topic.replication.factor=3\n";
+        let first = Self::launch(format!("{HURRY}{copies}"), &[], None).await;
+        let (second, third) = (first.beside(2, copies).await, first.beside(3, copies).await);
+        [first, second, third]
     }
 
     /// Starts a broker that tells its clients to connect there, as a proxy's authority.
@@ -212,9 +225,16 @@ impl KafkaServer {
     /// # Panics
     /// When Java or the jars are missing, or it does not let clients in.
     pub async fn start_beside(&self) -> Self {
+        self.beside(2, "").await
+    }
+
+    async fn beside(&self, id: u32, more: &str) -> Self {
         let _turn = TURN.lock().await;
         let port = free_port();
-        let own = format!("process.roles=broker\nnode.id=2\nlisteners=CLIENT://127.0.0.1:{port}\n");
+        let own = format!(
+            "process.roles=broker\nnode.id={id}\nlisteners=CLIENT://127.0.0.1:{port}\n\
+             {HURRY}{more}"
+        );
         Self::launch_node(own, &[], [port, self.controller_port], None).await
     }
 

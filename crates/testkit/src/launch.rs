@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 /// How often a test looks again at what it waits for.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
 /// Longest that a command, or a start that must fail, may take.
-const END_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const END_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A way to start the binary.
 #[derive(Debug, Clone)]
@@ -78,9 +78,15 @@ impl Launch {
     /// # Panics
     /// When it cannot be started, or does not end.
     pub async fn run(&self) -> Ended {
-        let mut process = self.spawn();
-        let code = process.wait(END_TIMEOUT).await;
-        Ended { code, stdout: process.stdout.text(), stderr: process.stderr.text() }
+        self.spawn().end(END_TIMEOUT).await
+    }
+
+    /// Runs what may take longer, within this time.
+    ///
+    /// # Panics
+    /// When it cannot be started, or does not end in time.
+    pub async fn run_within(&self, limit: Duration) -> Ended {
+        self.spawn().end(limit).await
     }
 
     pub(crate) fn spawn(&self) -> Process {
@@ -143,6 +149,12 @@ impl Process {
             assert!(Instant::now() < deadline, "no end after {limit:?}; it said:\n{}", self.said());
             sleep(POLL).await;
         }
+    }
+
+    /// Waits for the end; all that it said.
+    pub(crate) async fn end(&mut self, limit: Duration) -> Ended {
+        let code = self.wait(limit).await;
+        Ended { code, stdout: self.stdout.text(), stderr: self.stderr.text() }
     }
 
     /// Kills it at once, as `kill -9`.

@@ -45,8 +45,9 @@ pub use kafka_server::{
     KafkaServer, kafka_brokers, kafka_configs, make_kafka_topic, remove_kafka_topic,
 };
 pub use launch::{Ended, Launch};
+pub use port::free_port;
 pub use program::Program;
-pub use proxy::{CommitFault, Direction, Proxy};
+pub use proxy::{CommitFault, Direction, Fuse, Proxy};
 pub use redis_server::{RedisCluster, RedisServer, RedisTrio};
 pub use server::Server;
 pub use token::TokenMint;

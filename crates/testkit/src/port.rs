@@ -7,7 +7,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A port that nobody has, and that no other test of this process is given.
-pub(crate) fn free_port() -> u16 {
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
     static TURN: AtomicU16 = AtomicU16::new(0);
     // Other processes begin elsewhere.
     let first = u16::try_from(std::process::id() % 1_000).expect("below a thousand") * 12;

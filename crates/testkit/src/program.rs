@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::Launch;
-use crate::launch::{POLL, Process};
+use crate::launch::{END_TIMEOUT, Ended, POLL, Process};
 
 /// Longest from a start to the first line.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,6 +29,12 @@ impl Program {
     /// When it cannot be started, ends, or says nothing in time.
     pub async fn start(launch: &Launch) -> (Self, String) {
         Self::start_within(launch, START_TIMEOUT).await
+    }
+
+    /// Starts a program that need not say anything.
+    #[must_use]
+    pub fn begin(launch: &Launch) -> Self {
+        Self { process: launch.spawn() }
     }
 
     async fn start_within(launch: &Launch, limit: Duration) -> (Self, String) {
@@ -62,6 +68,30 @@ impl Program {
             }
             sleep(POLL).await;
         }
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// When it does not, in time.
+    pub async fn end(&mut self) -> Ended {
+        self.process.end(END_TIMEOUT).await
+    }
+
+    /// Stops it until [`wake`](Self::wake), as `kill -STOP`.
+    ///
+    /// # Panics
+    /// When the kernel does not let it.
+    pub fn stop(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// When the kernel does not let it.
+    pub fn wake(&self) {
+        self.process.signal("CONT");
     }
 
     /// Kills it at once, as `kill -9`.

@@ -3,10 +3,11 @@
 //! It runs in the runtime of the test: a test that blocks its only thread stops it. Faults at a
 //! `COMMIT` are found in what the client says, which must be plain text and not TLS.
 //!
-//! Below it, `link` carries the bytes of one connection, and `commit` knows a `COMMIT` and its
-//! reply.
+//! Below it, `link` carries the bytes of one connection, `commit` knows a `COMMIT` and its reply,
+//! and `fuse` counts what is asked of several servers.
 
 mod commit;
+mod fuse;
 mod link;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::launch::POLL;
+pub use fuse::Fuse;
 use link::Link;
 
 /// Longest that a test waits for a fault.
@@ -74,6 +76,7 @@ struct State {
     refuses: bool,
     cuts: Vec<Direction>,
     trigger: Option<Trigger>,
+    fuse: Option<Fuse>,
     links: HashMap<u64, Link>,
     accepted: u64,
 }
@@ -100,6 +103,7 @@ impl Proxy {
             refuses: false,
             cuts: Vec::new(),
             trigger: None,
+            fuse: None,
             links: HashMap::new(),
             accepted: 0,
         };
@@ -142,6 +146,11 @@ impl Proxy {
             state.take_links(|link| link.has_lost)
         };
         close(closed).await;
+    }
+
+    /// From now on what is asked must pass this fuse, which other proxies may have, too.
+    pub fn fuse(&self, fuse: &Fuse) {
+        self.shared.state().fuse = Some(fuse.clone());
     }
 
     /// Closes all connections; new ones are welcome.

@@ -1,5 +1,7 @@
 //! The journal from the outside: what an operator sees of it, and what a process does without it.
 
+mod copies;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -27,6 +27,7 @@ mod oauth;
 mod out_of_reach;
 mod promised;
 mod providers;
+mod readme;
 mod rebuilds;
 mod redemption;
 mod roles;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use crate::erasure::{sign_up, text};
-use crate::shop::{Shop, eventually, lasting};
+use crate::shop::{BINARY, Shop, eventually, lasting};
 
 /// A test of each of these functions, where Kafka holds the wins and where Redis does.
 macro_rules! of_each_commit {
@@ -51,12 +51,28 @@ pub(crate) fn configuration(commit: &str, topic: &str) -> NamedTempFile {
     file
 }
 
+/// Names and values of the environment.
+type Settings = [(&'static str, String); 3];
+
+fn settings(file: &NamedTempFile, ledger_url: &str, redis_url: &str) -> Settings {
+    let path = file.path().to_str().expect("a path in UTF-8");
+    [
+        ("FIRSTCOME_CONFIG", path.to_owned()),
+        ("FIRSTCOME_LEDGER_URL", ledger_url.to_owned()),
+        ("FIRSTCOME_REDIS_URL", redis_url.to_owned()),
+    ]
+}
+
+fn with(launch: Launch, settings: &Settings) -> Launch {
+    settings.iter().fold(launch, |launch, (name, value)| launch.environment(name, value))
+}
+
 /// A shop whose wins are promised before the ledger has them.
 pub(crate) struct Promises {
     pub(crate) shop: Shop,
     pub(crate) database: TestDatabase,
     pub(crate) redis: RedisServer,
-    _file: NamedTempFile,
+    file: NamedTempFile,
 }
 
 impl Promises {
@@ -64,15 +80,14 @@ impl Promises {
         let redis = RedisServer::start_with(&["--appendonly", "yes"]).await;
         let database = TestDatabase::new(Engine::Postgres).await;
         let file = configuration(commit, database.name());
-        let path = file.path().to_str().expect("a path in UTF-8").to_owned();
-        let (ledger_url, redis_url) = (database.url().to_owned(), redis.url());
-        let shop = Shop::open_as(|launch: Launch| {
-            launch
-                .environment("FIRSTCOME_CONFIG", &path)
-                .environment("FIRSTCOME_LEDGER_URL", &ledger_url)
-                .environment("FIRSTCOME_REDIS_URL", &redis_url)
-        });
-        Self { shop: shop.await, database, redis, _file: file }
+        let settings = settings(&file, database.url(), &redis.url());
+        let shop = Shop::open_as(|launch| with(launch, &settings)).await;
+        Self { shop, database, redis, file }
+    }
+
+    /// A command of the same shop, which finds the ledger and Redis there.
+    pub(crate) fn command(&self, arguments: &[&str], ledger_url: &str, redis_url: &str) -> Launch {
+        with(Launch::new(BINARY, arguments), &settings(&self.file, ledger_url, redis_url))
     }
 
     /// An event that one user has won in, and whose next wins nobody can write to the ledger. All

@@ -1,6 +1,8 @@
 //! A rebuild that lasts is seen in its event, with how far it is, until it is over; and every
 //! rebuild in what is measured.
 
+mod steps;
+
 use std::collections::BTreeSet;
 
 use firstcome_testkit::{Answer, Launch};

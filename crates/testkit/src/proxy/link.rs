@@ -11,7 +11,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::task::JoinHandle;
 
 use super::commit::Reply;
-use super::{CommitFault, Direction, Shared, State};
+use super::{CommitFault, Direction, Fuse, Shared, State};
 
 /// The most that is read at once, and all that is kept of a direction.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -104,6 +104,11 @@ impl Way<'_> {
                     return Err(Closed);
                 }
             };
+            if self.direction == Direction::ToServer
+                && let Some(fuse) = self.fuse()
+            {
+                fuse.pass(&buffer[..read]).await;
+            }
             match self.judge(&buffer[..read]) {
                 Verdict::Pass => self.write(&to, &buffer[..read]).await?,
                 Verdict::Delay => {
@@ -117,6 +122,10 @@ impl Way<'_> {
         }
         self.wait_while_silent().await;
         to.shutdown().await.map_err(|_| Closed)
+    }
+
+    fn fuse(&self) -> Option<Fuse> {
+        self.shared.state().fuse.clone()
     }
 
     /// Decides about bytes that came, before any of them is passed on.
