@@ -6,6 +6,12 @@ use tempfile::NamedTempFile;
 
 use crate::shop::{BINARY, Shop};
 
+/// Time-outs that a busy machine does not reach.
+pub(crate) const PATIENCE: &str = "ledger.acquire_timeout_ms = 10000\n\
+                                   ledger.statement_timeout_ms = 10000\n\
+                                   redis.answer_timeout_ms = 10000\n\
+                                   issuance.claim_timeout_ms = 30000\n";
+
 /// What the servers behind a deployment are.
 pub(crate) struct Behind<'a> {
     strategy: &'a str,
@@ -59,9 +65,7 @@ impl<'a> Behind<'a> {
     /// What all processes are configured with.
     fn configuration(&self, algorithm: &str, commit: &str) -> String {
         let Self { strategy, ledger_url, redis_url, brokers, topic, is_patient } = self;
-        let patience = "ledger.acquire_timeout_ms = 10000\nledger.statement_timeout_ms = 10000\n\
-                        redis.answer_timeout_ms = 10000\nissuance.claim_timeout_ms = 30000\n";
-        let patience = if *is_patient { patience } else { "" };
+        let patience = if *is_patient { PATIENCE } else { "" };
         format!(
             "claims.strategy = \"{strategy}\"\nclaims.commit = \"{commit}\"\n\
              ledger.url = \"{ledger_url}\"\nredis.url = \"{redis_url}\"\n\

@@ -1,5 +1,5 @@
-//! Both READMEs, typed word by word: only ports and addresses are the test's, and cargo has built
-//! already.
+//! Both READMEs, typed word by word: only ports, addresses and the time-outs of a cluster are the
+//! test's, and cargo has built already.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use firstcome_testkit::{Engine, KafkaServer, Launch, RedisServer, TestDatabase, free_port};
 use tempfile::TempDir;
 
+use crate::cluster::PATIENCE;
 use crate::shop::BINARY;
 
 const ENGLISH: &str = include_str!("../../../../README.md");
@@ -15,7 +16,7 @@ const KOREAN: &str = include_str!("../../../../README.ko.md");
 /// What makes what is not the README's own end with the script, and stands for cargo.
 const BEFORE: &str = r#"
 set -eum
-trap 'kill $(jobs -p) 2> /dev/null || true' EXIT
+trap 'for job in $(jobs -p); do kill -- -$job || true; done 2> /dev/null; wait' EXIT
 cargo() {
   case "$*" in
     'run --release -- '*) shift 3; target/release/firstcome "$@" ;;
@@ -109,7 +110,9 @@ async fn as_a_cluster(readme: &str) {
     let (kafka, redis) = (KafkaServer::start().await, RedisServer::start().await);
     let database = TestDatabase::new(Engine::Postgres).await;
     let mut walk = blocks(readme, "cargo build", None);
+    let data = "server.data_dir = \"./cluster\"\n";
     for (that, this) in [
+        (data, &*format!("{data}{PATIENCE}")),
         ("postgres://firstcome:firstcome@127.0.0.1:25432/postgres", database.url()),
         ("redis://127.0.0.1:26380", &redis.url()),
         ("127.0.0.1:29094", &kafka.authority()),
@@ -117,8 +120,12 @@ async fn as_a_cluster(readme: &str) {
     ] {
         walk = with(&walk, that, this);
     }
-    for port in 8101..=8107 {
-        walk = with(&walk, &port.to_string(), &free_port().to_string());
+    // In two steps: one of the README's ports may be a part of a free one.
+    for number in 1..=7 {
+        walk = with(&walk, &format!("810{number}"), &format!("@{number}@"));
+    }
+    for number in 1..=7 {
+        walk = with(&walk, &format!("@{number}@"), &free_port().to_string());
     }
     let said = typed(&walk, None).await;
     assert_says(&said, &["100 201 200 409", r#""pending":0"#, r#""verdict":"pass""#]);
