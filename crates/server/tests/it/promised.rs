@@ -1,6 +1,10 @@
 //! What was promised is there for whoever asks, though it is not in the ledger yet.
 
-use firstcome_testkit::{Answer, Engine, Launch, RedisServer, TestDatabase, kafka_brokers};
+use std::time::SystemTime;
+
+use firstcome_testkit::{
+    Answer, DatabaseServer, Engine, Launch, RedisServer, TestDatabase, kafka_brokers,
+};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -68,19 +72,37 @@ fn with(launch: Launch, settings: &Settings) -> Launch {
 }
 
 /// A shop whose wins are promised before the ledger has them.
-pub(crate) struct Promises {
+pub(crate) struct Promises<D = TestDatabase> {
     pub(crate) shop: Shop,
-    pub(crate) database: TestDatabase,
+    pub(crate) database: D,
     pub(crate) redis: RedisServer,
     file: NamedTempFile,
 }
 
 impl Promises {
     pub(crate) async fn open(commit: &str) -> Self {
-        let redis = RedisServer::start_with(&["--appendonly", "yes"]).await;
         let database = TestDatabase::new(Engine::Postgres).await;
-        let file = configuration(commit, database.name());
-        let settings = settings(&file, database.url(), &redis.url());
+        let (url, topic) = (database.url().to_owned(), database.name().to_owned());
+        Self::open_on(commit, &url, &topic, database).await
+    }
+}
+
+impl Promises<DatabaseServer> {
+    /// On a server of the test's own, which lets many processes in.
+    pub(crate) async fn open_with_room(commit: &str) -> Self {
+        let room = ["-c", "max_connections=300"];
+        let database = DatabaseServer::start_with(Engine::Postgres, &room).await;
+        let now = SystemTime::UNIX_EPOCH.elapsed().expect("a clock that is right").as_nanos();
+        let (url, topic) = (database.url().to_owned(), format!("firstcome-test-{now}"));
+        Self::open_on(commit, &url, &topic, database).await
+    }
+}
+
+impl<D> Promises<D> {
+    async fn open_on(commit: &str, ledger_url: &str, topic: &str, database: D) -> Self {
+        let redis = RedisServer::start_with(&["--appendonly", "yes"]).await;
+        let file = configuration(commit, topic);
+        let settings = settings(&file, ledger_url, &redis.url());
         let shop = Shop::open_as(|launch| with(launch, &settings)).await;
         Self { shop, database, redis, file }
     }
@@ -89,7 +111,9 @@ impl Promises {
     pub(crate) fn command(&self, arguments: &[&str], ledger_url: &str, redis_url: &str) -> Launch {
         with(Launch::new(BINARY, arguments), &settings(&self.file, ledger_url, redis_url))
     }
+}
 
+impl Promises {
     /// An event that one user has won in, and whose next wins nobody can write to the ledger. All
     /// that is there is read as ever.
     async fn event_behind(&self) -> String {

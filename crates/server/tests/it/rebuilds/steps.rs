@@ -1,7 +1,7 @@
 //! The process that rebuilds an event dies, or sleeps, at any step of it: others end it, and nobody
 //! hears anything else than before.
 
-use firstcome_testkit::{Answer, Fuse, Program, Proxy};
+use firstcome_testkit::{Answer, DatabaseServer, Fuse, Program, Proxy};
 use serde_json::Value;
 
 use crate::promised::Promises;
@@ -11,8 +11,8 @@ use crate::shop::{Shop, eventually, lasting};
 const REQUESTS_MIN: usize = 15;
 /// What it asks for at most, while it waits for a worker.
 const REQUESTS_MAX: usize = 100;
-/// Processes that are stopped at once: each has connections of its own.
-const AT_ONCE: usize = 10;
+/// Processes that sleep at once: each has connections of its own.
+const SLEEPERS_MAX: usize = 20;
 /// Users that have won before.
 const WINNERS: [&str; 3] = ["kim", "lee", "park"];
 
@@ -53,7 +53,7 @@ struct Stopped {
 impl Stopped {
     /// A process that rebuilds an event is about to ask for something, after so many other things;
     /// none where it asks for no more than these.
-    async fn after(promises: &Promises, requests: usize) -> Option<Self> {
+    async fn after(promises: &Promises<DatabaseServer>, requests: usize) -> Option<Self> {
         let Promises { shop, database, redis, .. } = promises;
         let event = shop.event(10).await;
         let mut told = Vec::new();
@@ -79,10 +79,11 @@ impl Stopped {
         Some(Self { event, told, process, fuse, proxies })
     }
 
-    /// Stops processes after each number of requests that a rebuild may have, and then sees, of a
-    /// few at a time, what became of their events.
+    /// Stops processes after each number of requests that a rebuild may have, and then sees, of so
+    /// many at a time, what became of their events.
     async fn after_each(
-        promises: &Promises,
+        promises: &Promises<DatabaseServer>,
+        at_once: usize,
         stop: impl AsyncFn(&mut Self),
         see: impl AsyncFn(Self),
     ) {
@@ -95,7 +96,7 @@ impl Stopped {
                 }
                 None => last = Some(requests),
             }
-            if last.is_some() || few.len() == AT_ONCE {
+            if last.is_some() || few.len() == at_once {
                 for stopped in few.drain(..) {
                     see(stopped).await;
                 }
@@ -135,7 +136,7 @@ async fn verdict(shop: &Shop, event: &str, token: &str, status: u16) -> Answer {
 }
 
 async fn who_dies_at_any_step_is_replaced(commit: &str) {
-    let promises = Promises::open(commit).await;
+    let promises = Promises::open_with_room(commit).await;
     let kill = async |stopped: &mut Stopped| {
         stopped.process.kill9();
         for proxy in &stopped.proxies {
@@ -148,12 +149,12 @@ async fn who_dies_at_any_step_is_replaced(commit: &str) {
         shop.recorded(&stopped.event).await;
         shop.expect_audit(&stopped.event, WINNERS.len() + 1).await;
     };
-    Stopped::after_each(&promises, kill, see).await;
+    Stopped::after_each(&promises, REQUESTS_MAX, kill, see).await;
 }
 
 /// What it has asked for last is answered while it sleeps.
 async fn who_sleeps_at_any_step_is_replaced(commit: &str) {
-    let promises = Promises::open(commit).await;
+    let promises = Promises::open_with_room(commit).await;
     let lull = async |stopped: &mut Stopped| {
         stopped.process.stop();
         stopped.fuse.mend();
@@ -168,5 +169,5 @@ async fn who_sleeps_at_any_step_is_replaced(commit: &str) {
         shop.recorded(&stopped.event).await;
         shop.expect_audit(&stopped.event, WINNERS.len() + 2).await;
     };
-    Stopped::after_each(&promises, lull, see).await;
+    Stopped::after_each(&promises, SLEEPERS_MAX, lull, see).await;
 }
